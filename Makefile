@@ -1,0 +1,84 @@
+# Thinker. `make demo` and `make test` are all that a newcomer needs; `make help` lists the rest.
+#
+#   CUDA=0|1   forbid or force the CUDA backend (default: where nvcc and a GPU are found)
+#   SAN=1      address and undefined-behaviour sanitizers      DEBUG=1   no optimisation, symbols
+#   BUILD=DIR  where everything is built (default: build)
+
+NVCC  ?= $(firstword $(wildcard /usr/local/cuda/bin/nvcc) $(shell command -v nvcc 2>/dev/null))
+CUDA  ?= $(if $(and $(NVCC),$(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | head -n 1)),1,0)
+BUILD ?= build
+CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(NVCC))
+
+CXXFLAGS ?= -O3 -march=native
+CXXFLAGS += -std=c++20 -Wall -Wextra -Werror -fopenmp -I. -MMD -MP
+LDLIBS   += -ldnnl -lpcre2-8 -fopenmp -lpthread
+ifeq ($(DEBUG),1)
+  CXXFLAGS += -O0 -g
+  BUILD := $(BUILD)/debug
+endif
+ifeq ($(SAN),1)
+  CXXFLAGS += -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+  LDLIBS   += -fsanitize=address,undefined
+  BUILD := $(BUILD)/san
+  export LSAN_OPTIONS = suppressions=tests/lsan.supp
+endif
+
+# A layer's objects: every .cpp in its folder and sub-folders, except CUDA's, which is chosen below.
+LAYERS := tensor nn tokenizer tpo tools
+sources = $(filter-out tensor/cuda/%,$(shell find $(1) -name '*.cpp' | LC_ALL=C sort))
+objects = $(patsubst %,$(BUILD)/%.o,$(1))
+$(foreach l,$(LAYERS),$(eval OBJ_$(l) := $(call objects,$(call sources,$(l)))))
+
+ifeq ($(CUDA),1)
+  # One device: its own architecture. None here (CI): all that we support, and PTX of the newest for later cards.
+  CUDA_ARCH ?= $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d .)
+  GENCODE := $(if $(CUDA_ARCH),-gencode arch=compute_$(CUDA_ARCH)$(,)code=sm_$(CUDA_ARCH),\
+    $(foreach a,80 86 89 90,-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_90,code=compute_90)
+  OBJ_cuda := $(call objects,$(shell find tensor/cuda -name '*.cu' -o -name '*.cpp' ! -name stub.cpp | LC_ALL=C sort))
+  LDLIBS += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcudart
+  SUFFIX := -cuda
+else
+  OBJ_cuda := $(call objects,tensor/cuda/stub.cpp)
+  SUFFIX :=
+endif
+, := ,
+
+# What each layer's tests link: the layers below it and itself, so that an upward dependency does not even link.
+LINK_tensor    := $(OBJ_tensor) $(OBJ_cuda)
+LINK_nn        := $(LINK_tensor) $(OBJ_nn)
+LINK_tokenizer := $(OBJ_tokenizer)
+LINK_tpo       := $(LINK_nn) $(OBJ_tokenizer) $(OBJ_tpo)
+LINK_tools     := $(LINK_tpo) $(filter-out %/thinker.cpp.o,$(OBJ_tools))
+TESTS := $(LAYERS:%=$(BUILD)/test-%$(SUFFIX))
+
+.PHONY: all demo test bench model deps format check loc clean help
+all: deps
+	@$(MAKE) --no-print-directory $(BUILD)/thinker$(SUFFIX)
+
+help:
+	@sed -n '1,6p' Makefile; grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
+
+$(BUILD)/thinker$(SUFFIX): $(LINK_tpo) $(OBJ_tools)
+	$(CXX) -o $@ $^ $(LDLIBS)
+
+define test_program
+$(BUILD)/test-$(1)$(SUFFIX): $(call objects,tests/main.cpp $(call sources,tests/$(1))) $(LINK_$(1))
+	$(CXX) -o $$@ $$^ $(LDLIBS)
+.PHONY: test-$(1)
+test-$(1): $(BUILD)/test-$(1)$(SUFFIX)
+	$$<
+endef
+$(foreach l,$(LAYERS),$(eval $(call test_program,$(l))))
+
+$(BUILD)/%.cpp.o: %.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) $(if $(findstring tensor/cuda/,$<),$(if $(findstring stub,$<),,-I$(CUDA_HOME)/include)) -c -o $@ $<
+
+$(BUILD)/%.cu.o: %.cu
+	@mkdir -p $(@D)
+	$(NVCC) -O3 -std=c++20 $(GENCODE) -I. -MMD -MP -Xcompiler -Wall,-Wextra,-Werror -t 0 -c -o $@ $<
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+clean: ## remove everything that was built
+	rm -rf $(BUILD)

@@ -1,0 +1,38 @@
+// Errors. `fail` reports bad input of the user's: one line that names what is wrong and the remedy.
+// `ENSURE` guards a contract inside the program and adds the place in the source.
+#pragma once
+
+#include <sstream>
+#include <stdexcept>
+#include <string>
+
+namespace thinker {
+
+/// Every error that Thinker raises on purpose. what() is one line, fit to be shown to a user.
+class Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// Joins the parts as a stream would print them.
+template <class... Parts>
+std::string concat(const Parts&... parts) {
+  std::ostringstream out;
+  (out << ... << parts);
+  return out.str();
+}
+
+/// Throws Error with the joined parts as its one line.
+template <class... Parts>
+[[noreturn]] void fail(const Parts&... parts) {
+  throw Error(concat(parts...));
+}
+
+}  // namespace thinker
+
+/// Throws thinker::Error with the message, file and line when the condition does not hold; never compiled out.
+/// (The customary name CHECK belongs to doctest in our tests.)
+#define ENSURE(condition, ...)                                                         \
+  do {                                                                                 \
+    if (!(condition)) ::thinker::fail(__VA_ARGS__, " [", __FILE__, ":", __LINE__, "]"); \
+  } while (false)
