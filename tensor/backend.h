@@ -1,0 +1,150 @@
+// The kernels that a device must supply, at transformer level. The CPU and the CUDA backend derive from Backend, so a
+// missing kernel does not compile.
+//
+// Conventions
+// - Outputs first, then inputs, then sizes. Shapes are row-major; the letters are those of tensor/shape.h.
+// - `t` is the dtype of activations and weights. "acc" marks arrays kept in accumulator_of(t): F32, or F64 for F64.
+// - Write::set overwrites an output, Write::add adds to it. Gradients of parameters are acc; of activations, t.
+// - All pointers are device pointers, except where a name says host. Kernels may run asynchronously until synchronize().
+// - A kernel that sums does so in an order fixed by its arguments: the same call gives the same bits.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "tensor/dtype.h"
+
+namespace thinker {
+
+enum class Write { set, add };
+enum class Transpose { no, yes };
+
+/// A run of query rows and the keys that it may see: first the whole optional prefix, then its own rows causally.
+/// Query i (0-based) sees prefix_len rows from prefix_begin, and own rows up to own_len - query_len + i inclusive.
+/// In training the own rows are the query rows themselves; in decoding they lie in a cache and hold earlier tokens too.
+struct Segment {
+  int32_t query_begin, query_len;
+  int32_t prefix_begin, prefix_len;
+  int32_t own_begin, own_len;  // own_len >= query_len
+};
+
+/// Sizes of an attention call. q, out: (N, H, D); k, v: (rows, Hkv, D); segments cover all N query rows.
+struct AttentionShape {
+  int64_t n;         // query rows
+  int64_t key_rows;  // rows of k and v
+  int64_t heads, kv_heads, head_dim;
+  int64_t segments;
+  double scale;  // multiplies q.k before the softmax
+};
+
+/// One AdamW step (Loshchilov & Hutter, "Decoupled Weight Decay Regularization"), bias corrections already formed.
+struct AdamWStep {
+  double lr, beta1, beta2, eps, weight_decay;
+  double correction1, correction2;  // 1 - beta^step
+  double grad_scale;                // multiplies the gradient first: clipping by the global norm
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  /// "cpu" or "cuda".
+  virtual std::string kind() const = 0;
+  /// The hardware's own name, for reports.
+  virtual std::string description() const = 0;
+
+  // ---- memory -------------------------------------------------------------------------------------------------
+  /// 64-byte aligned, not cleared. Throws Error that names the size when memory is short.
+  virtual void* allocate(int64_t bytes) = 0;
+  virtual void free(void* p) noexcept = 0;
+  virtual void copy_to_host(void* host_dst, const void* src, int64_t bytes) = 0;  // waits until done
+  virtual void copy_from_host(void* dst, const void* host_src, int64_t bytes) = 0;
+  virtual void copy(void* dst, const void* src, int64_t bytes) = 0;  // ranges do not overlap
+  virtual void fill_zero(void* dst, int64_t bytes) = 0;
+  virtual void synchronize() = 0;
+  /// dst[i] = src[i] with a change of dtype among F32, F64 and BF16.
+  virtual void convert(void* dst, const void* src, int64_t n, DType dst_t, DType src_t) = 0;
+
+  // ---- products -----------------------------------------------------------------------------------------------
+  /// out (M, N) = op(a) (M, K) . op(b) (K, N), accumulated in acc. op transposes as told: with Transpose::yes, a is
+  /// stored (K, M) and b is stored (N, K). a and b have dtype t, out has dtype out_t (t or acc).
+  virtual void matmul(void* out, const void* a, const void* b, int64_t m, int64_t n, int64_t k, Transpose ta,
+                      Transpose tb, DType t, DType out_t, Write write) = 0;
+  /// y (N, C) += bias (C), row by row.
+  virtual void bias_forward(void* y, const void* bias, int64_t n, int64_t c, DType t) = 0;
+  /// dbias acc (C) += column sums of dy (N, C).
+  virtual void bias_backward(void* dbias, const void* dy, int64_t n, int64_t c, DType t) = 0;
+
+  // ---- rows ---------------------------------------------------------------------------------------------------
+  /// y (N, C) = x[index[i]] (rows, C). Serves embedding (x = table) and gather.
+  virtual void gather_forward(void* y, const void* x, const int32_t* index, int64_t n, int64_t c, DType t) = 0;
+  /// dx[index[i]] += dy[i]; indices may repeat, the sum is in a fixed order. dx has dtype dx_t (t, or acc for a
+  /// parameter); dx has `rows` rows and is zeroed first with Write::set.
+  virtual void gather_backward(void* dx, const void* dy, const int32_t* index, int64_t n, int64_t rows, int64_t c,
+                               DType dx_t, DType t, Write write) = 0;
+  /// dst[index[i]] = src[i]; no index repeats. Appends keys and values to a cache.
+  virtual void scatter_rows(void* dst, const void* src, const int32_t* index, int64_t n, int64_t c, DType t) = 0;
+
+  // ---- element-wise -------------------------------------------------------------------------------------------
+  virtual void add(void* y, const void* a, const void* b, int64_t n, DType t) = 0;
+  /// dst = src or dst += src.
+  virtual void accumulate(void* dst, const void* src, int64_t n, DType t, Write write) = 0;
+  /// y = silu(gate) * up, all (N, F) with n = N*F elements; silu(x) = x / (1 + exp(-x)).
+  virtual void swiglu_forward(void* y, const void* gate, const void* up, int64_t n, DType t) = 0;
+  virtual void swiglu_backward(void* dgate, void* dup, const void* dy, const void* gate, const void* up, int64_t n,
+                               DType t, Write write_gate, Write write_up) = 0;
+
+  // ---- normalisation and position -----------------------------------------------------------------------------
+  /// y (N, C) = x / sqrt(mean(x^2) + eps) * w; rstd acc (N) is kept for backward.
+  virtual void rmsnorm_forward(void* y, void* rstd, const void* x, const void* w, int64_t n, int64_t c, double eps,
+                               DType t) = 0;
+  /// dx (N, C) by `write`; dw acc (C) is added to, or skipped when null.
+  virtual void rmsnorm_backward(void* dx, void* dw, const void* dy, const void* x, const void* w, const void* rstd,
+                                int64_t n, int64_t c, DType t, Write write) = 0;
+  /// Rotates x (N, H, D) in place by angle position[i] * inverse_frequency[j], pairing j with j + D/2 ("rotate-half").
+  /// inverse_frequency acc (D/2). direction +1 is forward; -1 undoes it, which is the backward of the gradient.
+  virtual void rope(void* x, const int32_t* position, const void* inverse_frequency, int64_t n, int64_t h, int64_t d,
+                    int direction, DType t) = 0;
+
+  // ---- attention ----------------------------------------------------------------------------------------------
+  /// out (N, H, D) = softmax(scale * q.k^T) v over each query's visible keys; query head h reads kv head h/(H/Hkv).
+  /// lse acc (N, H) is the log-sum-exp of the scaled scores, kept for backward.
+  virtual void attention_forward(void* out, void* lse, const void* q, const void* k, const void* v,
+                                 const Segment* segments, const AttentionShape& s, DType t) = 0;
+  /// Gradients of all three, by one `write` each. Segments may share key rows; their sums are in a fixed order.
+  virtual void attention_backward(void* dq, void* dk, void* dv, const void* dout, const void* out, const void* lse,
+                                  const void* q, const void* k, const void* v, const Segment* segments,
+                                  const AttentionShape& s, DType t, Write write_q, Write write_k, Write write_v) = 0;
+
+  // ---- log-probabilities --------------------------------------------------------------------------------------
+  /// logits acc (N, V), targets (N): logprob acc (N) = logits[target] - lse, lse acc (N).
+  virtual void logprob_forward(void* logprob, void* lse, const void* logits, const int32_t* targets, int64_t n,
+                               int64_t v, DType acc) = 0;
+  /// In place: logits <- (onehot(target) - softmax) * upstream[i], for logprob's upstream gradient acc (N). The
+  /// result is also what the products read, so it is written as dtype t to dlogits (may alias logits when t is acc).
+  virtual void logprob_backward(void* dlogits, const void* logits, const void* lse, const int32_t* targets,
+                                const void* upstream, int64_t n, int64_t v, DType acc, DType t) = 0;
+  /// y acc (B) = sum over i in [offsets[b], offsets[b+1]) of weight[i] * x[i]; offsets I32 (B+1); x, weight acc.
+  virtual void masked_sum_forward(void* y, const void* x, const void* weight, const int32_t* offsets, int64_t b,
+                                  DType acc) = 0;
+  /// dx[i] = weight[i] * dy[sequence of i], by `write`.
+  virtual void masked_sum_backward(void* dx, const void* dy, const void* weight, const int32_t* offsets, int64_t b,
+                                   DType acc, Write write) = 0;
+
+  // ---- optimizer ----------------------------------------------------------------------------------------------
+  /// Sum of squares of x acc (n), in double, waited for.
+  virtual double sum_of_squares(const void* x, int64_t n, DType acc) = 0;
+  /// Updates master, m, v acc (n) from grad acc (n), then writes weight (dtype t; may alias master when t is acc).
+  virtual void adamw(void* weight, void* master, void* m, void* v, const void* grad, int64_t n, const AdamWStep& step,
+                     DType t) = 0;
+};
+
+/// The CPU backend: oneDNN for products, OpenMP for the rest. F32 and F64; BF16 for storage and conversion.
+std::unique_ptr<Backend> make_cpu_backend();
+
+/// The CUDA backend on the first GPU, or null with the reason in `why_not` (no GPU, no driver, or built without CUDA).
+std::unique_ptr<Backend> make_cuda_backend(std::string& why_not);
+
+}  // namespace thinker

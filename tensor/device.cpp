@@ -1,0 +1,34 @@
+#include "tensor/device.h"
+
+namespace thinker {
+
+BufferPool::~BufferPool() {
+  for (auto& [p, size] : sizes_) backend_.free(p);
+}
+
+void* BufferPool::take(int64_t bytes) {
+  // The smallest free buffer that is large enough, but not one so large that most of it would lie idle.
+  auto it = free_.lower_bound(bytes);
+  if (it != free_.end() && it->first <= 2 * bytes + 4096) {
+    void* p = it->second;
+    free_.erase(it);
+    return p;
+  }
+  void* p = backend_.allocate(bytes);
+  sizes_[p] = bytes;
+  total_ += bytes;
+  return p;
+}
+
+void BufferPool::give_back(void* p) { free_.emplace(sizes_.at(p), p); }
+
+std::unique_ptr<Device> open_device(const std::string& name) {
+  std::string why_not;
+  if (name == "cpu") return std::make_unique<Device>(make_cpu_backend());
+  if (name != "cuda" && name != "auto") fail("unknown device \"", name, "\": use cpu, cuda or auto");
+  if (auto cuda = make_cuda_backend(why_not)) return std::make_unique<Device>(std::move(cuda));
+  if (name == "cuda") fail("device cuda: ", why_not, "; use --device cpu");
+  return std::make_unique<Device>(make_cpu_backend());
+}
+
+}  // namespace thinker

@@ -1,0 +1,55 @@
+// Every differentiable op. Each computes on the tape's device at once and records its backward when the tape records.
+// One file an op: tensor/ops/x.cpp, with its kernels in tensor/cpu/x.cpp and tensor/cuda/x.cu, its test in
+// tests/tensor/x.cpp. All throw Error with op name and shapes when shapes or dtypes do not fit.
+#pragma once
+
+#include <functional>
+
+#include "tensor/tape.h"
+
+namespace thinker {
+
+/// ids I32 (N), table (V, C) -> (N, C).
+Tensor embedding(Tape& tape, const Tensor& table, const Tensor& ids);
+
+/// x (N, I), weight (O, I), bias (O) or undefined -> x weight^T + bias, (N, O).
+Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias = {});
+
+/// x (N, C), weight (C) -> x / sqrt(mean(x^2) + eps) * weight, (N, C). (Zhang & Sennrich, arXiv 1910.07467)
+Tensor rmsnorm(Tape& tape, const Tensor& x, const Tensor& weight, double eps);
+
+/// Rotates x (N, H*D) in place by rotary position embeddings (Su et al., arXiv 2104.09864), halves paired as in the
+/// Hugging Face layout; positions I32 (N), inverse_frequency acc (D/2). Returns x.
+Tensor rope(Tape& tape, const Tensor& x, const Tensor& positions, const Tensor& inverse_frequency);
+
+/// Which queries see which keys: segments as in tensor/backend.h, on the device, with the sizes that they cover.
+struct AttentionPlan {
+  Tensor segments;  // I32 (S, 6): rows of struct Segment
+  int64_t heads = 0, kv_heads = 0, head_dim = 0;
+};
+
+/// q (N, H*D), k and v (rows, Hkv*D) -> softmax(q k^T / sqrt(D)) v over the visible keys, (N, H*D).
+Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, const AttentionPlan& plan);
+
+/// gate, up (N, F) -> silu(gate) * up. (Shazeer, arXiv 2002.05202)
+Tensor swiglu(Tape& tape, const Tensor& gate, const Tensor& up);
+
+/// a + b, same shape.
+Tensor add(Tape& tape, const Tensor& a, const Tensor& b);
+
+/// x (N, C), index I32 (M) -> rows x[index], (M, C). Indices may repeat: with a shared prefix the prompt's last row
+/// predicts the first token of every completion, so the backward adds.
+Tensor gather(Tape& tape, const Tensor& x, const Tensor& index);
+
+/// hidden (M, C), head (V, C), targets I32 (M) -> log softmax(hidden head^T)[target], acc (M). The logits exist for one
+/// chunk of rows at a time only: forward keeps one log-sum-exp a row, backward computes each chunk's logits again.
+Tensor token_logprob(Tape& tape, const Tensor& hidden, const Tensor& head, const Tensor& targets);
+
+/// x acc (M), weight acc (M), offsets I32 (B+1) -> y acc (B), y[b] = sum of weight[i] x[i] over sequence b's rows.
+Tensor masked_sum(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& offsets);
+
+/// Runs `block` without keeping its activations, and runs it again, recorded, when backward needs them.
+/// (Chen et al., arXiv 1604.06174.) The block must compute the same values each time.
+Tensor checkpoint(Tape& tape, const Tensor& x, const std::function<Tensor(Tape&, const Tensor&)>& block);
+
+}  // namespace thinker

@@ -1,0 +1,21 @@
+// Sum of two tensors: the residual connection. Both inputs receive dy.
+#include "tensor/ops.h"
+
+namespace thinker {
+
+Tensor add(Tape& tape, const Tensor& a, const Tensor& b) {
+  ENSURE(a.shape() == b.shape() && a.dtype() == b.dtype(), "[add] ", a.shape(), " and ", b.shape());
+  const int64_t n = a.numel();
+  const DType t = a.dtype();
+  Tensor y = tape.make(a.shape(), t);
+  tape.backend().add(y.raw(), a.raw(), b.raw(), n, t);
+  tape.record("add", y, [&tape, a, b, y, n, t] {
+    for (const Tensor& x : {a, b}) {
+      const Tape::Target dx = tape.target(x);
+      tape.backend().accumulate(dx.data, tape.upstream(y), n, t, dx.write);
+    }
+  });
+  return y;
+}
+
+}  // namespace thinker

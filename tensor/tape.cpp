@@ -1,0 +1,71 @@
+#include "tensor/tape.h"
+
+namespace thinker {
+
+Tape::~Tape() {
+  entries_.clear();
+  device_.arena().release(begin_);
+}
+
+void Tape::record(const char* op, const Tensor& output, std::function<void()> backward) {
+  if (recording()) entries_.push_back({op, output, false, std::move(backward)});
+}
+
+void Tape::record_in_place(const char* op, const Tensor& x, std::function<void()> backward) {
+  if (recording()) entries_.push_back({op, x, true, std::move(backward)});
+}
+
+void* Tape::upstream(const Tensor& output) const {
+  ENSURE(output.grad_written(), "backward read a gradient of shape ", output.shape(), " that nobody wrote");
+  return output.grad();
+}
+
+Tape::Target Tape::target(const Tensor& x) {
+  Tensor::Impl& i = x.impl();
+  const Write write = i.grad_written ? Write::add : Write::set;
+  i.grad_written = true;
+  if (i.is_parameter) {
+    if (!i.grad) {
+      i.grad = backend().allocate(x.grad_bytes());
+      backend().fill_zero(i.grad, x.grad_bytes());
+    }
+    return {i.grad, x.grad_dtype(), Write::add};
+  }
+  if (!i.grad) i.grad = device_.gradients().take(x.grad_bytes());
+  return {i.grad, x.grad_dtype(), write};
+}
+
+Tensor Tape::scope(const Tensor& x, const std::function<Tensor(const Tensor&)>& block) {
+  if (recording()) return block(x);
+  const Arena::Mark mark = device_.arena().mark();
+  {
+    const Tensor y = block(x);
+    ENSURE(y.shape() == x.shape() && y.dtype() == x.dtype(), "scope: a block changed ", x.shape(), " to ", y.shape());
+    backend().copy(x.raw(), y.raw(), x.bytes());
+  }
+  device_.arena().release(mark);
+  return x;
+}
+
+void Tape::backward_from(const Tensor& output, const void* upstream_on_device) {
+  backend().copy(target(output).data, upstream_on_device, output.bytes());
+  run_backward();
+}
+
+void Tape::run_backward() {
+  ENSURE(recording(), "backward on a tape that does not record");
+  while (!entries_.empty()) {
+    // Popping frees the closure and with it the last handles to what only this op needed.
+    Entry entry = std::move(entries_.back());
+    entries_.pop_back();
+    if (!entry.output.grad_written()) continue;
+    entry.backward();
+    if (entry.in_place) continue;
+    Tensor::Impl& i = entry.output.impl();
+    device_.gradients().give_back(i.grad);
+    i.grad = nullptr;
+    i.grad_written = false;
+  }
+}
+
+}  // namespace thinker

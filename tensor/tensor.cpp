@@ -1,0 +1,53 @@
+#include "tensor/tensor.h"
+
+namespace thinker {
+
+Tensor::Impl::~Impl() {
+  if (slot.index < 0 && data) device->backend().free(data);
+  if (!grad) return;
+  if (is_parameter) device->backend().free(grad);
+  else device->gradients().give_back(grad);
+}
+
+Tensor Tensor::zeros(Device& device, const Shape& shape, DType t) {
+  Tensor x;
+  x.impl_ = std::make_shared<Impl>();
+  x.impl_->device = &device;
+  x.impl_->shape = shape;
+  x.impl_->dtype = t;
+  x.impl_->data = device.backend().allocate(x.bytes());
+  device.backend().fill_zero(x.impl_->data, x.bytes());
+  return x;
+}
+
+Tensor Tensor::parameter(Device& device, const Shape& shape, DType t) {
+  Tensor x = zeros(device, shape, t);
+  x.impl_->is_parameter = true;
+  return x;
+}
+
+Tensor Tensor::in_arena(Device& device, const Shape& shape, DType t) {
+  Tensor x;
+  x.impl_ = std::make_shared<Impl>();
+  x.impl_->device = &device;
+  x.impl_->shape = shape;
+  x.impl_->dtype = t;
+  x.impl_->data = device.arena().allocate(x.bytes(), x.impl_->slot);
+  return x;
+}
+
+void* Tensor::raw() const {
+  const Impl& i = impl();
+  ENSURE(i.slot.index < 0 || i.device->arena().alive(i.slot), "a tensor of shape ", i.shape,
+         " was used after its tape had ended");
+  return i.data;
+}
+
+void Tensor::zero_grad() const {
+  Impl& i = impl();
+  ENSURE(i.is_parameter, "zero_grad of a tensor that is not a parameter");
+  if (i.grad) i.device->backend().fill_zero(i.grad, grad_bytes());
+  i.grad_written = false;
+}
+
+}  // namespace thinker
