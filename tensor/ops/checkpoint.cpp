@@ -8,7 +8,6 @@ Tensor checkpoint(Tape& tape, const Tensor& x, const std::function<Tensor(Tape&,
   if (!tape.recording()) return block(tape, x);
   Tensor y;
   {
-    // The output's shape is known only after the block ran, so its place is taken first for the usual case, x's shape.
     y = tape.make(x.shape(), x.dtype());
     Tape inner(tape.device(), Tape::Mode::no_grad);
     const Tensor result = block(inner, x);
