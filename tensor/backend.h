@@ -46,6 +46,24 @@ struct AdamWStep {
   double grad_scale;                // multiplies the gradient first: clipping by the global norm
 };
 
+/// How a token is drawn from a row of logits: softmax(logits / temperature), then the top_k most probable (0: all), then
+/// the smallest set of most probable ones whose mass reaches top_p, then those with at least min_p times the greatest
+/// probability. The temperature comes first, as in transformers and vLLM: it changes what top_p keeps.
+struct SamplingOptions {
+  double temperature = 1.0;
+  int64_t top_k = 0;
+  double top_p = 1.0;
+  double min_p = 0.0;
+  bool greedy = false;
+};
+
+/// What one row asks of `sample`.
+struct SampleRow {
+  double uniform;        // in [0, 1): picks from the kept tokens in the order of their ids
+  int32_t forced;        // >= 0: this id is taken and only its log-prob computed
+  bool end_is_forbidden;  // the ids listed as end ids are never drawn
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -132,6 +150,12 @@ class Backend {
   /// dx[i] = weight[i] * dy[sequence of i], by `write`.
   virtual void masked_sum_backward(void* dx, const void* dy, const void* weight, const int32_t* offsets, int64_t b,
                                    DType acc, Write write) = 0;
+
+  /// Draws one token a row from logits acc F32 (N, V): host_ids (N), and host_logprobs (N) at temperature 1 over the
+  /// full distribution. Equal probabilities rank by lower id. Waits. Throws when a row of logits is not finite.
+  virtual void sample(int32_t* host_ids, float* host_logprobs, const void* logits, const SampleRow* host_rows,
+                      const int32_t* host_end_ids, int64_t end_ids, const SamplingOptions& options, int64_t n,
+                      int64_t v) = 0;
 
   // ---- optimizer ----------------------------------------------------------------------------------------------
   /// Sum of squares of x acc (n), in double, waited for.

@@ -1,0 +1,36 @@
+// The shape of a decoder-only transformer of the Llama family (Llama 2 and 3, SmolLM2, Qwen2/2.5).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace thinker {
+
+/// Llama-3.1's stretch of the rotary frequencies to longer contexts.
+struct RopeScaling {
+  double factor = 8.0, low_frequency_factor = 1.0, high_frequency_factor = 4.0;
+  int64_t original_context = 8192;
+};
+
+struct Config {
+  std::string model_type = "llama";  // "llama" or "qwen2": fixes the names and the defaults of a checkpoint
+  int64_t vocab = 0;                 // V
+  int64_t width = 0;                 // C
+  int64_t layers = 0;
+  int64_t heads = 0;      // H
+  int64_t kv_heads = 0;   // Hkv
+  int64_t head_dim = 0;   // D
+  int64_t ffn = 0;        // F
+  int64_t context = 2048;  // positions the model was made for
+  double rope_theta = 10000.0;
+  double norm_eps = 1e-5;
+  bool tied_head = false;       // the head is the embedding table
+  bool attention_bias = false;  // biases on the query, key and value products (Qwen2)
+  std::optional<RopeScaling> rope_scaling;
+
+  /// Throws Error naming the first size that is missing, out of range or does not fit the others.
+  void validate(const std::string& where) const;
+};
+
+}  // namespace thinker

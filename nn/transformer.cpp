@@ -1,0 +1,169 @@
+#include "nn/transformer.h"
+
+#include <cmath>
+#include <numbers>
+
+#include "tensor/rng.h"
+
+namespace thinker {
+
+namespace {
+
+/// 1 / theta^(2j/D), stretched as Llama-3.1 does: frequencies whose wavelength exceeds the original context are divided
+/// by the factor, short ones are kept, and those between are blended.
+std::vector<double> inverse_frequencies(const Config& config) {
+  std::vector<double> f(config.head_dim / 2);
+  for (size_t j = 0; j < f.size(); ++j) {
+    f[j] = std::pow(config.rope_theta, -2.0 * static_cast<double>(j) / static_cast<double>(config.head_dim));
+    if (!config.rope_scaling) continue;
+    const RopeScaling& s = *config.rope_scaling;
+    const double wavelength = 2.0 * std::numbers::pi / f[j];
+    const double turns = static_cast<double>(s.original_context) / wavelength;
+    const double blend = (turns - s.low_frequency_factor) / (s.high_frequency_factor - s.low_frequency_factor);
+    const double kept = std::fmin(std::fmax(blend, 0.0), 1.0);
+    f[j] = kept * f[j] + (1.0 - kept) * f[j] / s.factor;
+  }
+  return f;
+}
+
+Tensor frequencies_on(Device& device, const Config& config, DType t) {
+  const std::vector<double> f = inverse_frequencies(config);
+  const Shape shape{static_cast<int64_t>(f.size())};
+  if (accumulator_of(t) == DType::F64) return Tensor::from<double>(device, shape, f);
+  const std::vector<float> narrow(f.begin(), f.end());
+  return Tensor::from<float>(device, shape, narrow);
+}
+
+}  // namespace
+
+struct Transformer::Pass {
+  Tensor positions;   // I32 (N)
+  Tensor cache_rows;  // I32 (N), undefined without a cache
+  AttentionPlan plan;
+  KvCache* cache;
+};
+
+Transformer::Transformer(Device& device, const Config& config, DType t)
+    : device_(&device), config_(config), dtype_(t) {
+  config_.validate("model");
+  const Config& c = config_;
+  const int64_t q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
+  auto make = [&](const Shape& shape) { return Tensor::parameter(device, shape, t); };
+  embedding_ = make({c.vocab, c.width});
+  for (int64_t i = 0; i < c.layers; ++i) {
+    Block b;
+    b.attention_norm = make({c.width});
+    b.wq = make({q, c.width});
+    b.wk = make({kv, c.width});
+    b.wv = make({kv, c.width});
+    if (c.attention_bias) {
+      b.bq = make({q});
+      b.bk = make({kv});
+      b.bv = make({kv});
+    }
+    b.wo = make({c.width, q});
+    b.ffn_norm = make({c.width});
+    b.gate = make({c.ffn, c.width});
+    b.up = make({c.ffn, c.width});
+    b.down = make({c.width, c.ffn});
+    blocks_.push_back(std::move(b));
+  }
+  final_norm_ = make({c.width});
+  head_ = c.tied_head ? embedding_ : make({c.vocab, c.width});
+  inverse_frequency_ = frequencies_on(device, c, t);
+}
+
+void Transformer::initialise(uint64_t seed) {
+  uint32_t index = 0;
+  const double into_residual = 0.02 / std::sqrt(2.0 * static_cast<double>(config_.layers));
+  visit([&](const std::string& name, const Tensor& w) {
+    Rng rng(seed, Purpose::initialise, index++);
+    const bool is_bias = name.ends_with(".bias"), is_norm = name.ends_with("norm.weight");
+    const bool residual = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
+    std::vector<float> values(w.numel());
+    for (float& x : values) {
+      x = is_norm ? 1.0f : is_bias ? 0.0f : static_cast<float>(rng.normal() * (residual ? into_residual : 0.02));
+    }
+    const Tensor source = Tensor::from<float>(*device_, w.shape(), values);
+    device_->backend().convert(w.raw(), source.raw(), w.numel(), w.dtype(), DType::F32);
+    device_->backend().synchronize();
+  });
+}
+
+Tensor Transformer::block_forward(Tape& tape, const Pass& pass, int64_t layer, const Tensor& x) const {
+  const Block& b = blocks_[layer];
+  Tensor h = rmsnorm(tape, x, b.attention_norm, config_.norm_eps);                              // (N, C)
+  Tensor q = rope(tape, linear(tape, h, b.wq, b.bq), pass.positions, inverse_frequency_);      // (N, H*D)
+  Tensor k = rope(tape, linear(tape, h, b.wk, b.bk), pass.positions, inverse_frequency_);      // (N, Hkv*D)
+  Tensor v = linear(tape, h, b.wv, b.bv);                                                       // (N, Hkv*D)
+  if (pass.cache) {
+    const int64_t n = k.dim(0), width = k.dim(1);
+    const int32_t* rows = pass.cache_rows.data<int32_t>();
+    tape.backend().scatter_rows(pass.cache->keys(layer).raw(), k.raw(), rows, n, width, dtype_);
+    tape.backend().scatter_rows(pass.cache->values(layer).raw(), v.raw(), rows, n, width, dtype_);
+    k = pass.cache->keys(layer);
+    v = pass.cache->values(layer);
+  }
+  Tensor y = add(tape, x, linear(tape, attention(tape, q, k, v, pass.plan), b.wo));              // (N, C)
+  h = rmsnorm(tape, y, b.ffn_norm, config_.norm_eps);                                            // (N, C)
+  return add(tape, y, linear(tape, swiglu(tape, linear(tape, h, b.gate), linear(tape, h, b.up)), b.down));
+}
+
+Tensor Transformer::hidden(Tape& tape, const Batch& batch, KvCache* cache) const {
+  ENSURE(!(cache && tape.recording()), "a cache is for inference: the tape must not record");
+  ENSURE(!cache || batch.cache_rows.size() == batch.tokens.size(), "a cached batch needs a cache row for each token");
+  for (int32_t id : batch.tokens) {
+    ENSURE(id >= 0 && id < config_.vocab, "token id ", id, " is outside the model's vocabulary of ", config_.vocab);
+  }
+  const auto* words = reinterpret_cast<const int32_t*>(batch.segments.data());
+  const auto segments = static_cast<int64_t>(batch.segments.size());
+  Pass pass;
+  pass.positions = tape.from(batch.positions);
+  if (cache) pass.cache_rows = tape.from(batch.cache_rows);
+  pass.plan = {tape.from<int32_t>({segments, 6}, {words, static_cast<size_t>(6 * segments)}), config_.heads,
+               config_.kv_heads, config_.head_dim};
+  pass.cache = cache;
+
+  Tensor x = embedding(tape, embedding_, tape.from(batch.tokens));  // (N, C)
+  for (int64_t layer = 0; layer < config_.layers; ++layer) {
+    if (tape.recording() && recompute_ == Recompute::blocks) {
+      x = checkpoint(tape, x, [this, pass, layer](Tape& t, const Tensor& in) { return block_forward(t, pass, layer, in); });
+    } else {
+      x = tape.scope(x, [&](const Tensor& in) { return block_forward(tape, pass, layer, in); });
+    }
+  }
+  return x;
+}
+
+Tensor Transformer::last_rows(Tape& tape, const Batch& batch, KvCache* cache) const {
+  const Tensor x = gather(tape, hidden(tape, batch, cache), tape.from(batch.rows));  // (M, C)
+  return rmsnorm(tape, x, final_norm_, config_.norm_eps);
+}
+
+Tensor Transformer::logprobs(Tape& tape, const Batch& batch) const {
+  for (int32_t id : batch.targets) {
+    ENSURE(id >= 0 && id < config_.vocab, "token id ", id, " is outside the model's vocabulary of ", config_.vocab);
+  }
+  return token_logprob(tape, last_rows(tape, batch, nullptr), head_, tape.from(batch.targets));
+}
+
+Tensor Transformer::logits(Tape& tape, const Batch& batch, KvCache* cache) const {
+  const Tensor x = last_rows(tape, batch, cache);
+  const int64_t m = x.dim(0);
+  Tensor y = tape.make({m, config_.vocab}, accumulator_of(dtype_));
+  tape.backend().matmul(y.raw(), x.raw(), head_.raw(), m, config_.vocab, config_.width, Transpose::no, Transpose::yes,
+                        dtype_, y.dtype(), Write::set);
+  return y;
+}
+
+int64_t Transformer::parameters() const {
+  int64_t n = 0;
+  visit([&](const std::string&, const Tensor& w) { n += w.numel(); });
+  return n;
+}
+
+void Transformer::zero_grad() const {
+  visit([](const std::string&, const Tensor& w) { w.zero_grad(); });
+}
+
+}  // namespace thinker

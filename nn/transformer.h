@@ -1,0 +1,101 @@
+// The decoder-only transformer: weights and one forward that serves training, scoring, the reference, prefill and
+// decoding. A tape that does not record is inference; a cache makes it incremental.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "nn/batch.h"
+#include "nn/config.h"
+#include "nn/kv_cache.h"
+#include "tensor/ops.h"
+
+namespace thinker {
+
+/// Whether training keeps each block's activations or computes them again in backward.
+enum class Recompute { nothing, blocks };
+
+class Transformer {
+ public:
+  /// Weights of the right shapes, zero. nn/load.h fills them from files; initialise() draws them.
+  Transformer(Device& device, const Config& config, DType t);
+
+  /// Draws weights: normal with deviation 0.02 (products into the residual stream: 0.02 / sqrt(2 layers)), norms 1.
+  void initialise(uint64_t seed);
+
+  const Config& config() const { return config_; }
+  Device& device() const { return *device_; }
+  DType dtype() const { return dtype_; }
+
+  /// The residual stream after the last block, (N, C). With a cache, keys and values go to batch.cache_rows and the
+  /// segments' prefix and own rows are rows of the cache.
+  Tensor hidden(Tape& tape, const Batch& batch, KvCache* cache = nullptr) const;
+
+  /// Log-probs of batch.targets at batch.rows, acc (M): gathered before the head, no logits matrix.
+  Tensor logprobs(Tape& tape, const Batch& batch) const;
+
+  /// Logits of batch.rows, acc-rounded (M, V): for drawing tokens.
+  Tensor logits(Tape& tape, const Batch& batch, KvCache* cache) const;
+
+  /// Calls fn(name, tensor) for every weight, in a fixed order, by its Hugging Face name.
+  template <class Fn>
+  void visit(Fn&& fn) const {
+    fn(std::string("model.embed_tokens.weight"), embedding_);
+    for (size_t i = 0; i < blocks_.size(); ++i) {
+      const std::string at = "model.layers." + std::to_string(i) + ".";
+      const Block& b = blocks_[i];
+      fn(at + "input_layernorm.weight", b.attention_norm);
+      fn(at + "self_attn.q_proj.weight", b.wq);
+      fn(at + "self_attn.k_proj.weight", b.wk);
+      fn(at + "self_attn.v_proj.weight", b.wv);
+      if (config_.attention_bias) {
+        fn(at + "self_attn.q_proj.bias", b.bq);
+        fn(at + "self_attn.k_proj.bias", b.bk);
+        fn(at + "self_attn.v_proj.bias", b.bv);
+      }
+      fn(at + "self_attn.o_proj.weight", b.wo);
+      fn(at + "post_attention_layernorm.weight", b.ffn_norm);
+      fn(at + "mlp.gate_proj.weight", b.gate);
+      fn(at + "mlp.up_proj.weight", b.up);
+      fn(at + "mlp.down_proj.weight", b.down);
+    }
+    fn(std::string("model.norm.weight"), final_norm_);
+    if (!config_.tied_head) fn(std::string("lm_head.weight"), head_);
+  }
+
+  /// Number of trainable numbers.
+  int64_t parameters() const;
+  void zero_grad() const;
+
+  void set_recompute(Recompute what) { recompute_ = what; }
+
+ private:
+  struct Block {
+    Tensor attention_norm;  // (C)
+    Tensor wq, bq;          // (H*D, C), (H*D)
+    Tensor wk, bk;          // (Hkv*D, C), (Hkv*D)
+    Tensor wv, bv;          // (Hkv*D, C), (Hkv*D)
+    Tensor wo;              // (C, H*D)
+    Tensor ffn_norm;        // (C)
+    Tensor gate, up;        // (F, C)
+    Tensor down;            // (C, F)
+  };
+  /// What all blocks of one forward share.
+  struct Pass;
+
+  Tensor block_forward(Tape& tape, const Pass& pass, int64_t layer, const Tensor& x) const;
+  Tensor last_rows(Tape& tape, const Batch& batch, KvCache* cache) const;
+
+  Device* device_;
+  Config config_;
+  DType dtype_;
+  Recompute recompute_ = Recompute::nothing;
+  Tensor embedding_;           // (V, C)
+  std::vector<Block> blocks_;
+  Tensor final_norm_;          // (C)
+  Tensor head_;                // (V, C); the embedding's handle when tied
+  Tensor inverse_frequency_;   // (D/2)
+};
+
+}  // namespace thinker
