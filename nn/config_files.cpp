@@ -1,0 +1,236 @@
+// The configuration in its three written forms: config.json (read, write) and GGUF metadata (read).
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "nn/load.h"
+#include "tensor/safetensors.h"
+
+namespace thinker {
+
+namespace {
+
+using nlohmann::json;
+using nlohmann::ordered_json;
+
+/// Parses a JSON object file. Nesting is bounded: the parser recurses nowhere, but a tree's destructor does.
+json read_object(const std::string& path) {
+  constexpr int kDepth = 64;
+  bool too_deep = false;
+  const auto bounded = [&](int depth, json::parse_event_t, json&) {
+    too_deep = too_deep || depth > kDepth;
+    return depth <= kDepth;
+  };
+  json object;
+  try {
+    object = json::parse(read_text_file(path), bounded);
+  } catch (const json::exception& e) {
+    fail(path, ": is not JSON (", e.what(), ")");
+  }
+  if (too_deep || !object.is_object()) fail(path, ": is not a JSON object of a usable depth");
+  return object;
+}
+
+/// Typed look-ups that name file and key.
+class Keys {
+ public:
+  Keys(const json& object, std::string path) : object_(object), path_(std::move(path)) {}
+
+  const json* find(const char* key) const {
+    const auto it = object_.find(key);
+    return it == object_.end() || it->is_null() ? nullptr : &*it;
+  }
+  int64_t integer(const char* key) const {
+    const json* value = find(key);
+    if (!value || !value->is_number_integer()) fail(path_, ": \"", key, "\" is missing or not an integer");
+    return value->get<int64_t>();
+  }
+  int64_t integer_or(const char* key, int64_t otherwise) const { return find(key) ? integer(key) : otherwise; }
+  double number_or(const char* key, double otherwise) const {
+    const json* value = find(key);
+    if (!value) return otherwise;
+    if (!value->is_number()) fail(path_, ": \"", key, "\" is not a number");
+    return value->get<double>();
+  }
+  bool flag_or(const char* key, bool otherwise) const {
+    const json* value = find(key);
+    if (!value) return otherwise;
+    if (!value->is_boolean()) fail(path_, ": \"", key, "\" is neither true nor false");
+    return value->get<bool>();
+  }
+  std::string text(const char* key) const {
+    const json* value = find(key);
+    if (!value || !value->is_string()) fail(path_, ": \"", key, "\" is missing or not a string");
+    return value->get<std::string>();
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  const json& object_;
+  std::string path_;
+};
+
+RopeScaling read_rope_scaling(const json& object, const std::string& path) {
+  if (!object.is_object()) fail(path, ": \"rope_scaling\" is not an object");
+  const Keys keys(object, path + ": rope_scaling");
+  const std::string kind = keys.find("rope_type") ? keys.text("rope_type") : keys.text("type");
+  if (kind != "llama3") fail(path, ": rope scaling \"", kind, "\" is not supported; llama3 is");
+  return {keys.number_or("factor", 8.0), keys.number_or("low_freq_factor", 1.0), keys.number_or("high_freq_factor", 4.0),
+          keys.integer("original_max_position_embeddings")};
+}
+
+std::vector<int32_t> read_ids(const json& value, const std::string& path, const char* key) {
+  std::vector<int32_t> ids;
+  for (const json& id : value.is_array() ? value : json::array({value})) {
+    if (!id.is_number_integer()) fail(path, ": \"", key, "\" is not a token id or a list of them");
+    ids.push_back(id.get<int32_t>());
+  }
+  return ids;
+}
+
+}  // namespace
+
+Config read_config(const std::string& folder) {
+  const std::string path = folder + "/config.json";
+  const json object = read_object(path);
+  const Keys keys(object, path);
+  Config c;
+  c.model_type = keys.text("model_type");
+  if (c.model_type != "llama" && c.model_type != "qwen2") {
+    fail(path, ": model_type \"", c.model_type, "\" is not supported; llama and qwen2 are");
+  }
+  if (keys.find("hidden_act") && keys.text("hidden_act") != "silu") {
+    fail(path, ": hidden_act \"", keys.text("hidden_act"), "\" is not supported; silu is");
+  }
+  if (keys.flag_or("mlp_bias", false)) fail(path, ": mlp_bias is not supported");
+  if (keys.flag_or("use_sliding_window", false)) fail(path, ": use_sliding_window is not supported");
+  c.vocab = keys.integer("vocab_size");
+  c.width = keys.integer("hidden_size");
+  c.layers = keys.integer("num_hidden_layers");
+  c.heads = keys.integer("num_attention_heads");
+  c.kv_heads = keys.integer_or("num_key_value_heads", c.heads);
+  c.head_dim = keys.integer_or("head_dim", c.heads > 0 ? c.width / c.heads : 0);
+  c.ffn = keys.integer("intermediate_size");
+  c.context = keys.integer_or("max_position_embeddings", c.context);
+  c.norm_eps = keys.number_or("rms_norm_eps", 1e-6);
+  c.tied_head = keys.flag_or("tie_word_embeddings", false);
+  c.attention_bias = c.model_type == "qwen2" || keys.flag_or("attention_bias", false);
+  if (c.model_type == "llama" && c.attention_bias) fail(path, ": attention_bias of a llama model is not supported");
+  c.rope_theta = keys.number_or("rope_theta", 10000.0);
+  const json* scaling = keys.find("rope_scaling");
+  // transformers 5 moved both into one object.
+  if (const json* rope = keys.find("rope_parameters"); rope && rope->is_object()) {
+    c.rope_theta = Keys(*rope, path + ": rope_parameters").number_or("rope_theta", c.rope_theta);
+    const auto type = rope->find("rope_type");
+    if (!scaling && type != rope->end() && *type != "default") scaling = rope;
+  }
+  if (scaling) c.rope_scaling = read_rope_scaling(*scaling, path);
+  c.validate(path);
+  return c;
+}
+
+GenerationDefaults read_generation_defaults(const std::string& folder) {
+  GenerationDefaults d;
+  for (const char* file : {"/generation_config.json", "/config.json"}) {
+    const std::string path = folder + file;
+    if (!std::filesystem::exists(path)) continue;
+    const json object = read_object(path);
+    const Keys keys(object, path);
+    if (d.end_ids.empty() && keys.find("eos_token_id")) {
+      d.end_ids = read_ids(*keys.find("eos_token_id"), path, "eos_token_id");
+    }
+    if (d.bos < 0) d.bos = static_cast<int32_t>(keys.integer_or("bos_token_id", -1));
+    if (d.pad < 0) d.pad = static_cast<int32_t>(keys.integer_or("pad_token_id", -1));
+  }
+  return d;
+}
+
+Config read_config(const GgufFile& file) {
+  const auto architecture = file.get<std::string>("general.architecture");
+  if (architecture != "llama" && architecture != "qwen2") {
+    fail(file.path(), ": architecture \"", architecture, "\" is not supported; llama and qwen2 are");
+  }
+  auto key = [&](const char* name) { return architecture + "." + name; };
+  Config c;
+  c.model_type = architecture;
+  c.vocab = file.tensor("token_embd.weight").shape[0];
+  c.width = file.get<int64_t>(key("embedding_length"));
+  c.layers = file.get<int64_t>(key("block_count"));
+  c.heads = file.get<int64_t>(key("attention.head_count"));
+  c.kv_heads = file.find<int64_t>(key("attention.head_count_kv")).value_or(c.heads);
+  c.head_dim = file.find<int64_t>(key("attention.key_length")).value_or(c.heads > 0 ? c.width / c.heads : 0);
+  c.ffn = file.get<int64_t>(key("feed_forward_length"));
+  c.context = file.find<int64_t>(key("context_length")).value_or(c.context);
+  c.norm_eps = file.get<double>(key("attention.layer_norm_rms_epsilon"));
+  c.rope_theta = file.find<double>(key("rope.freq_base")).value_or(10000.0);
+  c.tied_head = file.find_tensor("output.weight") == nullptr;
+  c.attention_bias = architecture == "qwen2";
+  if (file.find_tensor("rope_freqs.weight")) c.rope_scaling = RopeScaling{};
+  c.validate(file.path());
+  return c;
+}
+
+void save_checkpoint(const std::string& folder, const Transformer& model, const GenerationDefaults& defaults,
+                     StoredAs stored_as) {
+  const Config& c = model.config();
+  const bool llama = c.model_type == "llama";
+  std::filesystem::create_directories(folder);
+  ordered_json config{{"architectures", {llama ? "LlamaForCausalLM" : "Qwen2ForCausalLM"}},
+                      {"model_type", c.model_type},
+                      {"vocab_size", c.vocab},
+                      {"hidden_size", c.width},
+                      {"num_hidden_layers", c.layers},
+                      {"num_attention_heads", c.heads},
+                      {"num_key_value_heads", c.kv_heads},
+                      {"head_dim", c.head_dim},
+                      {"intermediate_size", c.ffn},
+                      {"hidden_act", "silu"},
+                      {"max_position_embeddings", c.context},
+                      {"rms_norm_eps", c.norm_eps},
+                      {"rope_theta", c.rope_theta},
+                      {"tie_word_embeddings", c.tied_head},
+                      {"torch_dtype", stored_as == StoredAs::f32 ? "float32" : "bfloat16"}};
+  if (llama) {
+    config["attention_bias"] = false;
+    config["mlp_bias"] = false;
+  }
+  if (c.rope_scaling) {
+    const RopeScaling& s = *c.rope_scaling;
+    config["rope_scaling"] = {{"rope_type", "llama3"},
+                              {"factor", s.factor},
+                              {"low_freq_factor", s.low_frequency_factor},
+                              {"high_freq_factor", s.high_frequency_factor},
+                              {"original_max_position_embeddings", s.original_context}};
+  }
+  ordered_json generation = ordered_json::object();
+  if (defaults.bos >= 0) config["bos_token_id"] = generation["bos_token_id"] = defaults.bos;
+  if (!defaults.end_ids.empty()) {
+    const bool one = defaults.end_ids.size() == 1;
+    generation["eos_token_id"] = one ? ordered_json(defaults.end_ids[0]) : ordered_json(defaults.end_ids);
+    config["eos_token_id"] = generation["eos_token_id"];
+  }
+  if (defaults.pad >= 0) config["pad_token_id"] = generation["pad_token_id"] = defaults.pad;
+  write_file_atomically(folder + "/config.json", config.dump(2) + "\n");
+  write_file_atomically(folder + "/generation_config.json", generation.dump(2) + "\n");
+
+  std::map<std::string, Tensor> weights;
+  std::vector<TensorHeader> headers;
+  model.visit([&](const std::string& name, const Tensor& w) {
+    weights[name] = w;
+    headers.push_back({name, stored_as == StoredAs::f32 ? "F32" : "BF16", w.shape()});
+  });
+  std::vector<std::byte> host;
+  auto data_of = [&](const TensorHeader& h) {
+    const Tensor& w = weights.at(h.name);
+    const DType stored = stored_as == StoredAs::f32 ? DType::F32 : DType::BF16;
+    const Tensor converted = w.dtype() == stored ? w : Tensor::zeros(model.device(), w.shape(), stored);
+    if (w.dtype() != stored) model.device().backend().convert(converted.raw(), w.raw(), w.numel(), stored, w.dtype());
+    host.resize(converted.bytes());
+    model.device().backend().copy_to_host(host.data(), converted.raw(), converted.bytes());
+    return std::span<const std::byte>(host);
+  };
+  write_safetensors(folder + "/model.safetensors", headers, data_of);
+}
+
+}  // namespace thinker

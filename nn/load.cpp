@@ -1,0 +1,90 @@
+#include "nn/load.h"
+
+#include <algorithm>
+#include <map>
+
+#include "tensor/safetensors.h"
+
+namespace thinker {
+
+namespace {
+
+/// Copies fp32 values to a weight of any dtype on any device.
+void assign(const Tensor& weight, const std::vector<float>& values) {
+  Device& device = weight.device();
+  if (weight.dtype() == DType::F32) {
+    device.backend().copy_from_host(weight.raw(), values.data(), weight.bytes());
+    return;
+  }
+  const Tensor source = Tensor::from<float>(device, weight.shape(), values);
+  device.backend().convert(weight.raw(), source.raw(), weight.numel(), weight.dtype(), DType::F32);
+  device.backend().synchronize();
+}
+
+void expect_shape(const std::string& where, const std::string& name, const Shape& found, const Shape& wanted) {
+  if (!(found == wanted)) fail(where, ": weight \"", name, "\" has shape ", found, ", the configuration asks for ", wanted);
+}
+
+/// "model.layers.3.self_attn.q_proj.weight" -> "blk.3.attn_q.weight"
+std::string gguf_name(std::string name) {
+  static const std::map<std::string, std::string> kParts{
+      {"input_layernorm", "attn_norm"},   {"self_attn.q_proj", "attn_q"},
+      {"self_attn.k_proj", "attn_k"},     {"self_attn.v_proj", "attn_v"},
+      {"self_attn.o_proj", "attn_output"}, {"post_attention_layernorm", "ffn_norm"},
+      {"mlp.gate_proj", "ffn_gate"},      {"mlp.up_proj", "ffn_up"},
+      {"mlp.down_proj", "ffn_down"}};
+  if (name == "model.embed_tokens.weight") return "token_embd.weight";
+  if (name == "model.norm.weight") return "output_norm.weight";
+  if (name == "lm_head.weight") return "output.weight";
+  const std::string prefix = "model.layers.";
+  name = name.substr(prefix.size());
+  const size_t first = name.find('.'), last = name.rfind('.');
+  return "blk." + name.substr(0, first) + "." + kParts.at(name.substr(first + 1, last - first - 1)) + name.substr(last);
+}
+
+/// Undoes the row order of "llama" GGUF files: within each head, file row 2j+p is row j + p*D/2 of the rotate-half form.
+void unpermute_rows(std::vector<float>& values, int64_t heads, int64_t head_dim) {
+  const std::vector<float> file = values;
+  const int64_t width = static_cast<int64_t>(values.size()) / (heads * head_dim);  // 1 for a bias
+  for (int64_t h = 0; h < heads; ++h) {
+    for (int64_t j = 0; j < head_dim / 2; ++j) {
+      for (int64_t p = 0; p < 2; ++p) {
+        const int64_t from = h * head_dim + 2 * j + p, to = h * head_dim + j + p * (head_dim / 2);
+        std::copy_n(file.begin() + from * width, width, values.begin() + to * width);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+Transformer load_huggingface(Device& device, const std::string& folder, DType t) {
+  Transformer model(device, read_config(folder), t);
+  const SafetensorsFolder files(folder);
+  model.visit([&](const std::string& name, const Tensor& weight) {
+    const NamedTensor& source = files.tensor(name);
+    expect_shape(folder, name, source.shape, weight.shape());
+    std::vector<float> values(weight.numel());
+    to_f32(values.data(), source);
+    assign(weight, values);
+  });
+  return model;
+}
+
+Transformer load_gguf(Device& device, const GgufFile& file, DType t) {
+  const Config config = read_config(file);
+  Transformer model(device, config, t);
+  const bool permuted = file.get<std::string>("general.architecture") == "llama";
+  model.visit([&](const std::string& name, const Tensor& weight) {
+    const GgufTensor& source = file.tensor(gguf_name(name));
+    expect_shape(file.path(), source.name, source.shape, weight.shape());
+    std::vector<float> values(weight.numel());
+    file.to_f32(values.data(), source);
+    if (permuted && name.find("q_proj") != std::string::npos) unpermute_rows(values, config.heads, config.head_dim);
+    if (permuted && name.find("k_proj") != std::string::npos) unpermute_rows(values, config.kv_heads, config.head_dim);
+    assign(weight, values);
+  });
+  return model;
+}
+
+}  // namespace thinker

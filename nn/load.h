@@ -1,0 +1,39 @@
+// From files to a Transformer, and back: Hugging Face folders (config.json, model.safetensors, sharded too) and GGUF.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "nn/transformer.h"
+#include "tensor/gguf.h"
+
+namespace thinker {
+
+/// What a model's files say beside its weights.
+struct GenerationDefaults {
+  std::vector<int32_t> end_ids;  // from generation_config.json or config.json; may be empty
+  int32_t bos = -1, pad = -1;
+};
+
+/// Reads config.json of a folder. Throws Error naming the file and the key, or an architecture that is not supported.
+Config read_config(const std::string& folder);
+GenerationDefaults read_generation_defaults(const std::string& folder);
+
+/// The same from GGUF metadata; architectures "llama" and "qwen2".
+Config read_config(const GgufFile& file);
+
+/// Loads a folder's weights, converted to `t`. Throws Error naming a weight that is missing or has another shape.
+Transformer load_huggingface(Device& device, const std::string& folder, DType t);
+
+/// Loads and dequantises a GGUF file's weights. The rows of query and key matrices, which "llama" files hold permuted
+/// for interleaved rotary embeddings, are put back.
+Transformer load_gguf(Device& device, const GgufFile& file, DType t);
+
+/// How weights are stored in a checkpoint. F32 is the rule: bf16 would lose the small updates of preference training.
+enum class StoredAs { f32, bf16 };
+
+/// Writes config.json, generation_config.json and model.safetensors into the folder (made if needed), each atomically.
+void save_checkpoint(const std::string& folder, const Transformer& model, const GenerationDefaults& defaults,
+                     StoredAs stored_as);
+
+}  // namespace thinker
