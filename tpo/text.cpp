@@ -1,0 +1,91 @@
+#include "tpo/text.h"
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+namespace thinker {
+
+std::string_view trim(std::string_view text) {
+  while (!text.empty() && is_space(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_space(text.back())) text.remove_suffix(1);
+  return text;
+}
+
+namespace {
+
+/// Bytes of the well-formed character at the front (Unicode standard, table 3-7), or 0 when it is ill-formed.
+size_t character_length(std::string_view s) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(s[i]); };
+  const auto continues = [&](size_t i, unsigned low = 0x80, unsigned high = 0xBF) {
+    return i < s.size() && byte(i) >= low && byte(i) <= high;
+  };
+  const unsigned lead = byte(0);
+  if (lead < 0x80) return 1;
+  if (lead >= 0xC2 && lead <= 0xDF) return continues(1) ? 2 : 0;
+  if (lead >= 0xE0 && lead <= 0xEF) {
+    const bool second = continues(1, lead == 0xE0 ? 0xA0 : 0x80, lead == 0xED ? 0x9F : 0xBF);
+    return second && continues(2) ? 3 : 0;
+  }
+  if (lead >= 0xF0 && lead <= 0xF4) {
+    const bool second = continues(1, lead == 0xF0 ? 0x90 : 0x80, lead == 0xF4 ? 0x8F : 0xBF);
+    return second && continues(2) && continues(3) ? 4 : 0;
+  }
+  return 0;
+}
+
+/// Levenshtein distance, one row at a time.
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 0; i < a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i + 1;
+    for (size_t j = 0; j < b.size(); ++j) {
+      const size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({replaced, row[j] + 1, diagonal + 1});
+    }
+  }
+  return row.back();
+}
+
+}  // namespace
+
+int64_t first_invalid_utf8(std::string_view text) {
+  for (size_t i = 0; i < text.size();) {
+    const size_t length = character_length(text.substr(i));
+    if (length == 0) return static_cast<int64_t>(i);
+    i += length;
+  }
+  return -1;
+}
+
+int64_t count_code_points(std::string_view text) {
+  int64_t count = 0;
+  for (size_t i = 0; i < text.size(); ++count) i += std::max<size_t>(1, character_length(text.substr(i)));
+  return count;
+}
+
+std::string nearest_name(std::string_view name, std::span<const std::string> candidates) {
+  // A user's key may be megabytes long; its first characters decide, and the table stays small.
+  name = name.substr(0, 64);
+  const auto closer = [&](const std::string& a, const std::string& b) { return edit_distance(name, a) < edit_distance(name, b); };
+  const auto best = std::min_element(candidates.begin(), candidates.end(), closer);
+  return best == candidates.end() ? "" : *best;
+}
+
+std::string excerpt(std::string_view text, size_t limit) {
+  std::string out;
+  size_t i = 0;
+  while (i < text.size()) {
+    const size_t length = character_length(text.substr(i));
+    if (out.size() + std::max<size_t>(1, length) > limit) break;
+    const bool control = length <= 1 && (length == 0 || static_cast<unsigned char>(text[i]) < 0x20 || text[i] == 0x7F);
+    out += control ? "?" : std::string(text.substr(i, length));
+    i += std::max<size_t>(1, length);
+  }
+  return i < text.size() ? out + "..." : out;
+}
+
+}  // namespace thinker
