@@ -1,6 +1,7 @@
 #include "nn/config.h"
 
 #include <cmath>
+#include <numbers>
 
 #include "tensor/check.h"
 
@@ -23,6 +24,21 @@ void Config::validate(const std::string& where) const {
   if (head_dim % 2 != 0) fail(where, ": head size ", head_dim, " is odd; rotary embeddings need an even one");
   if (!(rope_theta > 1.0 && std::isfinite(rope_theta))) fail(where, ": rope_theta ", rope_theta, " is not usable");
   if (!(norm_eps >= 0.0 && norm_eps < 1.0)) fail(where, ": RMS-norm epsilon ", norm_eps, " is not usable");
+}
+
+std::vector<double> inverse_frequencies(const Config& config) {
+  std::vector<double> f(config.head_dim / 2);
+  for (size_t j = 0; j < f.size(); ++j) {
+    f[j] = std::pow(config.rope_theta, -2.0 * static_cast<double>(j) / static_cast<double>(config.head_dim));
+    if (!config.rope_scaling) continue;
+    const RopeScaling& s = *config.rope_scaling;
+    const double wavelength = 2.0 * std::numbers::pi / f[j];
+    const double turns = static_cast<double>(s.original_context) / wavelength;
+    const double blend = (turns - s.low_frequency_factor) / (s.high_frequency_factor - s.low_frequency_factor);
+    const double kept = std::fmin(std::fmax(blend, 0.0), 1.0);
+    f[j] = kept * f[j] + (1.0 - kept) * f[j] / s.factor;
+  }
+  return f;
 }
 
 }  // namespace thinker

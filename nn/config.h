@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace thinker {
 
@@ -32,5 +33,9 @@ struct Config {
   /// Throws Error naming the first size that is missing, out of range or does not fit the others.
   void validate(const std::string& where) const;
 };
+
+/// The rotary frequencies (D/2): 1 / theta^(2j/D), stretched as Llama-3.1 does: frequencies whose wavelength exceeds the original context are divided
+/// by the factor, short ones are kept, and those between are blended.
+std::vector<double> inverse_frequencies(const Config& config);
 
 }  // namespace thinker

@@ -89,6 +89,21 @@ std::vector<int32_t> read_ids(const json& value, const std::string& path, const 
   return ids;
 }
 
+/// GGUF keeps Llama-3.1's stretch as one divisor a frequency. The greatest is the factor; the other three numbers are the
+/// same in every published model, and it is checked that they give the file's divisors.
+void read_rope_divisors(Config& config, const GgufFile& file, const GgufTensor& tensor) {
+  std::vector<float> divisors(tensor.shape.numel());
+  file.to_f32(divisors.data(), tensor);
+  const std::vector<double> plain = inverse_frequencies(config);
+  bool fits = divisors.size() == plain.size();
+  if (fits) {
+    config.rope_scaling = RopeScaling{.factor = *std::max_element(divisors.begin(), divisors.end())};
+    const std::vector<double> stretched = inverse_frequencies(config);
+    for (size_t j = 0; j < plain.size(); ++j) fits = fits && std::fabs(plain[j] / stretched[j] / divisors[j] - 1.0) < 1e-3;
+  }
+  if (!fits) fail(file.path(), ": rope_freqs.weight is not Llama-3.1's stretch; other kinds are not supported");
+}
+
 }  // namespace
 
 Config read_config(const std::string& folder) {
@@ -166,8 +181,8 @@ Config read_config(const GgufFile& file) {
   c.rope_theta = file.find<double>(key("rope.freq_base")).value_or(10000.0);
   c.tied_head = file.find_tensor("output.weight") == nullptr;
   c.attention_bias = architecture == "qwen2";
-  if (file.find_tensor("rope_freqs.weight")) c.rope_scaling = RopeScaling{};
   c.validate(file.path());
+  if (const GgufTensor* divisors = file.find_tensor("rope_freqs.weight")) read_rope_divisors(c, file, *divisors);
   return c;
 }
 

@@ -1,30 +1,12 @@
 #include "nn/transformer.h"
 
 #include <cmath>
-#include <numbers>
 
 #include "tensor/rng.h"
 
 namespace thinker {
 
 namespace {
-
-/// 1 / theta^(2j/D), stretched as Llama-3.1 does: frequencies whose wavelength exceeds the original context are divided
-/// by the factor, short ones are kept, and those between are blended.
-std::vector<double> inverse_frequencies(const Config& config) {
-  std::vector<double> f(config.head_dim / 2);
-  for (size_t j = 0; j < f.size(); ++j) {
-    f[j] = std::pow(config.rope_theta, -2.0 * static_cast<double>(j) / static_cast<double>(config.head_dim));
-    if (!config.rope_scaling) continue;
-    const RopeScaling& s = *config.rope_scaling;
-    const double wavelength = 2.0 * std::numbers::pi / f[j];
-    const double turns = static_cast<double>(s.original_context) / wavelength;
-    const double blend = (turns - s.low_frequency_factor) / (s.high_frequency_factor - s.low_frequency_factor);
-    const double kept = std::fmin(std::fmax(blend, 0.0), 1.0);
-    f[j] = kept * f[j] + (1.0 - kept) * f[j] / s.factor;
-  }
-  return f;
-}
 
 Tensor frequencies_on(Device& device, const Config& config, DType t) {
   const std::vector<double> f = inverse_frequencies(config);
