@@ -1,0 +1,84 @@
+// The two trainers: supervised fine-tuning and Direct Preference Optimization. Both walk the data in optimizer batches;
+// an optimizer batch is cut into micro-batches by a budget of tokens, which changes memory and speed but neither loss nor
+// gradients: every weight in a loss is formed from the whole optimizer batch before its first micro-batch runs.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "nn/optimizer.h"
+#include "nn/schedule.h"
+#include "nn/transformer.h"
+#include "tpo/dpo.h"
+
+namespace thinker {
+
+enum class Order { shuffled, as_given };
+
+struct TrainOptions {
+  double lr = 5e-7;
+  ScheduleKind schedule = ScheduleKind::linear;
+  int64_t warmup = 0;  // steps
+  int64_t batch = 32;  // examples an optimizer step
+  int64_t epochs = 1;
+  int64_t micro_tokens = 2048;  // rows of one forward, as far as a single example is not larger
+  Order order = Order::shuffled;
+  uint64_t seed = 0;
+  uint32_t iteration = 0;  // part of the shuffle's random stream
+  AdamWOptions adamw;
+};
+
+/// One optimizer step, as it was before its update.
+struct StepLog {
+  int64_t step = 0, epoch = 0;  // both from 1
+  double loss = 0, grad_norm = 0, lr = 0, tokens_per_s = 0, seconds = 0;
+  int64_t tokens = 0;  // trained tokens of the step
+  DpoMeter dpo;        // empty for supervised training
+};
+
+struct TrainHooks {
+  std::function<void(const StepLog&)> on_step;
+  std::function<void(int64_t epoch)> on_epoch;  // after each epoch, from 1
+};
+
+/// A sequence and which of its tokens are trained (never the first).
+struct SftExample {
+  std::vector<int32_t> ids;
+  std::vector<uint8_t> trained;
+};
+
+/// Loss = -(sum of the optimizer batch's trained log-probs) / (their number).
+void train_sft(Transformer& model, const std::vector<SftExample>& examples, const TrainOptions& options,
+               const TrainHooks& hooks);
+
+/// Token ids of a preference pair. Both completions end with the end token, or where the sampler stopped.
+struct IdPair {
+  std::vector<int32_t> prompt, chosen, rejected;
+};
+
+/// The reference's sums of log-probs for one pair.
+struct ReferenceLogps {
+  double chosen = 0, rejected = 0;
+};
+
+/// One pass of the reference over all pairs, in the packing of training's first epoch: with the policy's own weights as
+/// reference, the first step's margins are then exactly 0.
+std::vector<ReferenceLogps> reference_logps(const Transformer& reference, const std::vector<IdPair>& pairs,
+                                            const TrainOptions& options);
+
+/// Whether the reference is the policy at the start of training, so that the first margins must be 0.
+enum class ReferenceIs { start, other };
+
+/// Trains `policy` on the pairs; loss = mean over the pairs of an optimizer batch (tpo/dpo.h). `optimizer` continues where it
+/// stands: with optimizer.steps() at a whole number of epochs, the remaining ones are run. With ReferenceIs::start, throws
+/// Error when the first micro-batch does not reproduce the reference (exactly on the CPU; 1e-3 a sum elsewhere).
+void train_dpo(Transformer& policy, AdamW& optimizer, const std::vector<IdPair>& pairs,
+               const std::vector<ReferenceLogps>& reference, ReferenceIs reference_is, const DpoOptions& loss,
+               const TrainOptions& options, const TrainHooks& hooks);
+
+/// Optimizer steps of an epoch; the last partial batch counts.
+int64_t steps_per_epoch(int64_t examples, const TrainOptions& options);
+
+}  // namespace thinker
