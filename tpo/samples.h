@@ -1,0 +1,51 @@
+// The records that the loop's stages hand to each other, and their lines in samples.jsonl and judgments.jsonl.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tpo/judge.h"
+#include "tpo/jsonl.h"
+#include "tpo/thought.h"
+
+namespace thinker {
+
+/// One sampled output of one prompt.
+struct SampleRecord {
+  Json id;             // the prompt's
+  int64_t sample = 0;  // 0 ... K-1
+  std::vector<int32_t> prompt_ids;
+  std::vector<int32_t> ids;      // as sampled, the end token included: what training sees; never encoded again
+  std::vector<float> logprobs;   // of ids, at temperature 1
+  std::string text;              // decoded without special tokens, not stripped
+  SplitOutput split;
+  Stop stop = Stop::end;
+  std::vector<std::pair<int64_t, int64_t>> forced;  // runs [begin, end) of ids that were written, not sampled
+
+  bool valid() const { return split.parse == Parse::ok; }
+};
+
+Json sample_to_json(const SampleRecord& sample);
+/// Throws Error "FILE:LINE: reason" on a missing or ill-typed field, or when ids and logprobs differ in length.
+SampleRecord parse_sample(const JsonLine& line);
+std::vector<SampleRecord> read_samples(const std::string& path);
+
+/// What a judge said of one sample.
+struct JudgmentRecord {
+  Json id;
+  int64_t sample = 0;
+  Json view;  // exactly as sent
+  Judged judged;
+};
+
+Json judgment_to_json(const JudgmentRecord& judgment);
+JudgmentRecord parse_judgment(const JsonLine& line);
+std::vector<JudgmentRecord> read_judgments(const std::string& path);
+
+/// Reads prompts.jsonl; a prompt without an id gets its line's index. Throws Error on a repeated id.
+std::vector<Prompt> read_prompts(const std::string& path);
+
+}  // namespace thinker
