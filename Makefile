@@ -29,6 +29,7 @@ sources = $(filter-out tensor/cuda/%,$(shell find $(1) -name '*.cpp' | LC_ALL=C 
 objects = $(patsubst %,$(BUILD)/%.o,$(1))
 $(foreach l,$(LAYERS),$(eval OBJ_$(l) := $(call objects,$(call sources,$(l)))))
 
+, := ,
 ifeq ($(CUDA),1)
   # One device: its own architecture. None here (CI): all that we support, and PTX of the newest for later cards.
   CUDA_ARCH ?= $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d .)
@@ -41,7 +42,6 @@ else
   OBJ_cuda := $(call objects,tensor/cuda/stub.cpp)
   SUFFIX :=
 endif
-, := ,
 
 # What each layer's tests link: the layers below it and itself, so that an upward dependency does not even link.
 LINK_tensor    := $(OBJ_tensor) $(OBJ_cuda)

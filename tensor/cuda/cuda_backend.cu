@@ -1,0 +1,115 @@
+// The backend itself: finding the GPU, memory, copies and changes of dtype.
+#include "tensor/cuda/cuda_backend.h"
+
+#include <algorithm>
+
+#include "tensor/cuda/kernel.cuh"
+#include "tensor/cuda/matmul.h"
+
+namespace thinker {
+
+namespace {
+
+std::string size_in_words(int64_t bytes) {
+  return concat(bytes, " bytes (", bytes / (int64_t{1} << 20), " MiB)");
+}
+
+void* device_malloc(int64_t bytes) {
+  ENSURE(bytes >= 0, "CUDA: asked for ", bytes, " bytes");
+  void* p = nullptr;
+  // At least one byte: callers tell buffers apart by their addresses.
+  const cudaError_t status = cudaMalloc(&p, static_cast<size_t>(std::max<int64_t>(bytes, 1)));
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    size_t left = 0, total = 0;
+    CUDA_CHECK(cudaMemGetInfo(&left, &total));
+    fail("CUDA: out of memory: asked for ", size_in_words(bytes), ", the GPU has ", left / (1 << 20), " of ",
+         total / (1 << 20), " MiB left; use smaller batches or --device cpu [", __FILE__, ":", __LINE__, "]");
+  }
+  CUDA_CHECK(status);
+  return p;
+}
+
+/// Chooses the GPU for this thread and gives its name for reports.
+std::string open_gpu(int gpu) {
+  CUDA_CHECK(cudaSetDevice(gpu));
+  cudaDeviceProp properties;
+  CUDA_CHECK(cudaGetDeviceProperties(&properties, gpu));
+  return properties.name;
+}
+
+template <class To, class From>
+__global__ void convert_kernel(To* dst, const From* src, int64_t n) {
+  const int64_t i = global_thread();
+  if (i < n) store(dst + i, static_cast<Acc<To>>(load(src + i)));
+}
+
+}  // namespace
+
+CudaStream::CudaStream() { CUDA_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
+
+CudaStream::~CudaStream() { cudaStreamDestroy(stream_); }
+
+CudaBuffer::CudaBuffer(int64_t bytes) : memory_(device_malloc(bytes)) {}
+
+CudaBuffer::~CudaBuffer() { cudaFree(memory_); }
+
+CudaBackend::CudaBackend(int gpu)
+    : description_(open_gpu(gpu)),
+      workspace_(kWorkspaceBytes),
+      matmul_(std::make_unique<Matmul>(stream(), workspace_.get(), kWorkspaceBytes)) {}
+
+CudaBackend::~CudaBackend() = default;
+
+void* CudaBackend::allocate(int64_t bytes) { return device_malloc(bytes); }
+
+void CudaBackend::free(void* p) noexcept { cudaFree(p); }
+
+void CudaBackend::copy_to_host(void* host_dst, const void* src, int64_t bytes) {
+  if (bytes > 0) CUDA_CHECK(cudaMemcpyAsync(host_dst, src, bytes, cudaMemcpyDeviceToHost, stream()));
+  synchronize();
+}
+
+void CudaBackend::copy_from_host(void* dst, const void* host_src, int64_t bytes) {
+  if (bytes > 0) CUDA_CHECK(cudaMemcpyAsync(dst, host_src, bytes, cudaMemcpyHostToDevice, stream()));
+  synchronize();  // the caller may reuse its memory at once
+}
+
+void CudaBackend::copy(void* dst, const void* src, int64_t bytes) {
+  if (bytes > 0) CUDA_CHECK(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, stream()));
+}
+
+void CudaBackend::fill_zero(void* dst, int64_t bytes) {
+  if (bytes > 0) CUDA_CHECK(cudaMemsetAsync(dst, 0, bytes, stream()));
+}
+
+void CudaBackend::synchronize() { CUDA_CHECK(cudaStreamSynchronize(stream())); }
+
+void CudaBackend::convert(void* dst, const void* src, int64_t n, DType dst_t, DType src_t) {
+  for_dtype("convert", dst_t, [&]<class To>(Type<To>) {
+    for_dtype("convert", src_t, [&]<class From>(Type<From>) {
+      CUDA_CHECK(launch(stream(), blocks_for(n), convert_kernel<To, From>, dst, src, n));
+    });
+  });
+}
+
+std::unique_ptr<Backend> make_cuda_backend(std::string& why_not) {
+  int gpus = 0;
+  cudaError_t status = cudaGetDeviceCount(&gpus);
+  if (status == cudaSuccess && gpus == 0) status = cudaErrorNoDevice;
+  if (status != cudaSuccess) {
+    cudaGetLastError();
+    why_not = concat("no GPU can be used: ", cudaGetErrorString(status));
+    return nullptr;
+  }
+  // A GPU older than the ones that this program was built for has none of its kernels.
+  cudaFuncAttributes attributes;
+  if (cudaFuncGetAttributes(&attributes, convert_kernel<float, float>) == cudaErrorNoKernelImageForDevice) {
+    cudaGetLastError();
+    why_not = "this program was built for other GPUs than the one here";
+    return nullptr;
+  }
+  return std::make_unique<CudaBackend>(0);
+}
+
+}  // namespace thinker

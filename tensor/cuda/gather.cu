@@ -1,0 +1,65 @@
+// Rows taken and put by index: y[i] = x[index[i]]; backward adds dy[i] into row index[i].
+// Indices may repeat, and floating-point atomics would add in any order. So in backward every row of dx has blocks of
+// its own, which search the whole index for that row and add what they find from the first to the last.
+#include "tensor/cuda/kernel.cuh"
+
+namespace thinker {
+
+namespace {
+
+template <class T>
+__global__ void gather_forward_kernel(T* y, const T* x, const int32_t* index, int64_t n, int64_t c) {
+  const int64_t i = global_thread();
+  if (i < n * c) y[i] = x[index[i / c] * c + i % c];
+}
+
+template <class T>
+__global__ void scatter_rows_kernel(T* dst, const T* src, const int32_t* index, int64_t n, int64_t c) {
+  const int64_t i = global_thread();
+  if (i < n * c) dst[index[i / c] * c + i % c] = src[i];
+}
+
+/// One block for kThreads columns of one row of dx (rows, C). `tiles` such blocks make a row.
+template <class D, class T>
+__global__ void gather_backward_kernel(D* dx, const T* dy, const int32_t* index, int64_t n, int64_t c, int64_t tiles,
+                                       Write write) {
+  const int64_t row = blockIdx.x / tiles;
+  const int64_t column = blockIdx.x % tiles * kThreads + threadIdx.x;
+  Acc<T> sum = 0;
+  for (int64_t begin = 0; begin < n; begin += kThreads) {
+    // Most stretches of the index do not name this row: one look by all threads together skips them.
+    const int64_t mine = begin + threadIdx.x;
+    if (!__syncthreads_or(mine < n && index[mine] == row) || column >= c) continue;
+    for (int64_t i = begin; i < begin + kThreads && i < n; ++i)
+      if (index[i] == row) sum += load(dy + i * c + column);
+  }
+  if (column < c) store(dx + row * c + column, static_cast<Acc<D>>(sum), write);
+}
+
+}  // namespace
+
+void CudaBackend::gather_forward(void* y, const void* x, const int32_t* index, int64_t n, int64_t c, DType t) {
+  for_dtype("gather", t, [&]<class T>(Type<T>) {
+    CUDA_CHECK(launch(stream(), blocks_for(n * c), gather_forward_kernel<T>, y, x, index, n, c));
+  });
+}
+
+void CudaBackend::scatter_rows(void* dst, const void* src, const int32_t* index, int64_t n, int64_t c, DType t) {
+  for_dtype("scatter_rows", t, [&]<class T>(Type<T>) {
+    CUDA_CHECK(launch(stream(), blocks_for(n * c), scatter_rows_kernel<T>, dst, src, index, n, c));
+  });
+}
+
+void CudaBackend::gather_backward(void* dx, const void* dy, const int32_t* index, int64_t n, int64_t rows, int64_t c,
+                                  DType dx_t, DType t, Write write) {
+  ENSURE(dx_t == t || dx_t == accumulator_of(t), "[gather] a gradient of ", name(dx_t), " for ", name(t));
+  const int64_t tiles = blocks_for(c);
+  for_dtype("gather", t, [&]<class T>(Type<T>) {
+    if (dx_t == t)
+      CUDA_CHECK(launch(stream(), rows * tiles, gather_backward_kernel<T, T>, dx, dy, index, n, c, tiles, write));
+    else
+      CUDA_CHECK(launch(stream(), rows * tiles, gather_backward_kernel<Acc<T>, T>, dx, dy, index, n, c, tiles, write));
+  });
+}
+
+}  // namespace thinker

@@ -1,0 +1,71 @@
+// RMSNorm: y = x * r * w with r = 1 / sqrt(mean(x^2) + eps), saved for backward.
+//   dx_c  = r (dy_c w_c - x_c r^2 mean over c of (dy_c w_c x_c)),  dw_c += sum over rows of dy_c x_c r
+#include "tensor/cuda/kernel.cuh"
+
+namespace thinker {
+
+namespace {
+
+/// One block a row.
+template <class T>
+__global__ void rmsnorm_forward_kernel(T* y, Acc<T>* rstd, const T* x, const T* w, int64_t c, double eps) {
+  using A = Acc<T>;
+  const int64_t row = blockIdx.x;
+  x += row * c;
+  y += row * c;
+  A squares = 0;
+  for (int64_t j = threadIdx.x; j < c; j += kThreads) squares += load(x + j) * load(x + j);
+  const A r = 1 / sqrt(block_sum(squares) / static_cast<A>(c) + static_cast<A>(eps));
+  for (int64_t j = threadIdx.x; j < c; j += kThreads) store(y + j, load(x + j) * r * load(w + j));
+  if (threadIdx.x == 0) rstd[row] = r;
+}
+
+/// One block a row.
+template <class T>
+__global__ void rmsnorm_backward_x_kernel(T* dx, const T* dy, const T* x, const T* w, const Acc<T>* rstd, int64_t c,
+                                          Write write) {
+  using A = Acc<T>;
+  const int64_t row = blockIdx.x;
+  dx += row * c;
+  dy += row * c;
+  x += row * c;
+  const A r = rstd[row];
+  A products = 0;
+  for (int64_t j = threadIdx.x; j < c; j += kThreads) products += load(dy + j) * load(w + j) * load(x + j);
+  const A pull = r * r * block_sum(products) / static_cast<A>(c);
+  for (int64_t j = threadIdx.x; j < c; j += kThreads)
+    store(dx + j, r * (load(dy + j) * load(w + j) - load(x + j) * pull), write);
+}
+
+/// One thread a column: it adds the rows in order.
+template <class T>
+__global__ void rmsnorm_backward_w_kernel(Acc<T>* dw, const T* dy, const T* x, const Acc<T>* rstd, int64_t n,
+                                          int64_t c) {
+  const int64_t column = global_thread();
+  if (column >= c) return;
+  Acc<T> sum = 0;
+  for (int64_t row = 0; row < n; ++row) {
+    const int64_t i = row * c + column;
+    sum += load(dy + i) * load(x + i) * rstd[row];
+  }
+  dw[column] += sum;
+}
+
+}  // namespace
+
+void CudaBackend::rmsnorm_forward(void* y, void* rstd, const void* x, const void* w, int64_t n, int64_t c, double eps,
+                                  DType t) {
+  for_dtype("rmsnorm", t, [&]<class T>(Type<T>) {
+    CUDA_CHECK(launch(stream(), n, rmsnorm_forward_kernel<T>, y, rstd, x, w, c, eps));
+  });
+}
+
+void CudaBackend::rmsnorm_backward(void* dx, void* dw, const void* dy, const void* x, const void* w, const void* rstd,
+                                   int64_t n, int64_t c, DType t, Write write) {
+  for_dtype("rmsnorm", t, [&]<class T>(Type<T>) {
+    CUDA_CHECK(launch(stream(), n, rmsnorm_backward_x_kernel<T>, dx, dy, x, w, rstd, c, write));
+    if (dw) CUDA_CHECK(launch(stream(), blocks_for(c), rmsnorm_backward_w_kernel<T>, dw, dy, x, rstd, n, c));
+  });
+}
+
+}  // namespace thinker
