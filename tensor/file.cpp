@@ -188,7 +188,7 @@ std::string read_text_file(const std::string& path) {
   return text;
 }
 
-std::string quoted(std::string_view name) {
+std::string printable(std::string_view name) {
   constexpr size_t kMaxShown = 80;
   std::string text(name.substr(0, kMaxShown));
   for (char& c : text)

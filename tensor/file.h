@@ -70,6 +70,6 @@ void write_file_atomically(const std::string& path, std::string_view text);
 std::string read_text_file(const std::string& path);
 
 /// A name from an untrusted file as errors show it: 'quoted', shortened, without control characters.
-std::string quoted(std::string_view name);
+std::string printable(std::string_view name);
 
 }  // namespace thinker

@@ -130,14 +130,14 @@ struct TensorEntry {
 /// Reads a tensor's dimensions and reverses them. Throws when they are too many or too large.
 Shape read_shape(Reader& in, std::string_view name) {
   const uint32_t rank = in.number<uint32_t>("a tensor's number of dimensions");
-  if (rank > 4) in.damaged("tensor ", quoted(name), " has ", rank, " dimensions, at most 4 are possible");
+  if (rank > 4) in.damaged("tensor ", printable(name), " has ", rank, " dimensions, at most 4 are possible");
   std::array<uint64_t, 4> dims{};
   int64_t product = 1;
   for (uint32_t i = 0; i < rank; ++i) {
     dims[i] = in.number<uint64_t>("a tensor's dimension");
     // A zero counts as one here, so that it cannot hide another dimension that is too large.
     if (__builtin_mul_overflow(product, std::max<uint64_t>(dims[i], 1), &product))
-      in.damaged("the dimensions of tensor ", quoted(name), " are too large");
+      in.damaged("the dimensions of tensor ", printable(name), " are too large");
   }
   Shape shape;
   if (rank == 0) shape.push(1);
@@ -151,15 +151,16 @@ TensorEntry read_entry(Reader& in, const std::string& path) {
   e.shape = read_shape(in, e.name);
   const uint32_t number = in.number<uint32_t>("a tensor's type");
   const auto type = ggml_type(number);
-  if (!type) fail(path, ": tensor ", quoted(e.name), " has element type number ", number, ", which is not supported");
+  if (!type)
+    fail(path, ": tensor ", printable(e.name), " has element type number ", number, ", which is not supported");
   e.type = *type;
   e.offset = in.number<uint64_t>("a tensor's offset");
   if (e.shape[-1] % block_elements(e.type) != 0)
-    in.damaged("rows of tensor ", quoted(e.name), " have ", e.shape[-1], " elements, not whole blocks of ",
+    in.damaged("rows of tensor ", printable(e.name), " have ", e.shape[-1], " elements, not whole blocks of ",
                name(e.type));
   int64_t bytes;
   if (__builtin_mul_overflow(e.shape.numel() / block_elements(e.type), block_bytes(e.type), &bytes))
-    in.damaged("tensor ", quoted(e.name), " ", e.shape, " is too large");
+    in.damaged("tensor ", printable(e.name), " ", e.shape, " is too large");
   e.bytes = static_cast<uint64_t>(bytes);
   return e;
 }
@@ -168,9 +169,9 @@ TensorEntry read_entry(Reader& in, const std::string& path) {
 void check_data(const Reader& in, std::vector<TensorEntry> entries, uint64_t alignment, uint64_t data_bytes) {
   for (const TensorEntry& e : entries) {
     if (e.offset % alignment != 0)
-      in.damaged("the data of tensor ", quoted(e.name), " is not aligned to ", alignment, " bytes");
+      in.damaged("the data of tensor ", printable(e.name), " is not aligned to ", alignment, " bytes");
     if (e.offset > data_bytes || e.bytes > data_bytes - e.offset)
-      in.damaged("the data of tensor ", quoted(e.name), " (", e.bytes, " bytes from ", e.offset,
+      in.damaged("the data of tensor ", printable(e.name), " (", e.bytes, " bytes from ", e.offset,
                  ") lies beyond the file's end: the file holds ", data_bytes, " bytes of data");
   }
   std::erase_if(entries, [](const TensorEntry& e) { return e.bytes == 0; });
@@ -178,7 +179,7 @@ void check_data(const Reader& in, std::vector<TensorEntry> entries, uint64_t ali
             [](const TensorEntry& a, const TensorEntry& b) { return a.offset < b.offset; });
   for (size_t i = 1; i < entries.size(); ++i)
     if (entries[i - 1].offset + entries[i - 1].bytes > entries[i].offset)
-      in.damaged("tensors ", quoted(entries[i - 1].name), " and ", quoted(entries[i].name), " overlap");
+      in.damaged("tensors ", printable(entries[i - 1].name), " and ", printable(entries[i].name), " overlap");
 }
 
 struct Header {
@@ -218,7 +219,7 @@ uint64_t read_alignment(const GgufFile& file) {
     found =
         std::array{"a boolean", "an integer", "an integer that may be too large", "a floating-point number", "a string",
                    ""}[value.index()];
-  fail(path, ": key ", quoted(key), " holds ", found, ", expected ", expected);
+  fail(path, ": key ", printable(key), " holds ", found, ", expected ", expected);
 }
 
 template <class T>
@@ -262,7 +263,7 @@ GgufFile::GgufFile(const std::string& path) : file_(path) {
   for (uint64_t i = 0; i < header.keys; ++i) {
     const std::string_view key = in.string("a key");
     GgufValue value = in.value(in.value_type());
-    if (!metadata_.emplace(key, std::move(value)).second) in.damaged("key ", quoted(key), " appears twice");
+    if (!metadata_.emplace(key, std::move(value)).second) in.damaged("key ", printable(key), " appears twice");
   }
   if (find<int64_t>("split.count").value_or(1) > 1)
     fail(path, ": is one part of a split model; join the parts with `llama-gguf-split --merge`");
@@ -276,7 +277,7 @@ GgufFile::GgufFile(const std::string& path) : file_(path) {
   check_data(in, entries, alignment, data.size());
   for (const TensorEntry& e : entries) {
     GgufTensor tensor{std::string(e.name), e.type, e.shape, data.subspan(e.offset, e.bytes)};
-    if (!tensors_.emplace(e.name, std::move(tensor)).second) in.damaged("tensor ", quoted(e.name), " appears twice");
+    if (!tensors_.emplace(e.name, std::move(tensor)).second) in.damaged("tensor ", printable(e.name), " appears twice");
   }
 }
 
@@ -308,7 +309,7 @@ std::optional<T> GgufFile::find(std::string_view key) const {
 template <class T>
 T GgufFile::get(std::string_view key) const {
   std::optional<T> value = find<T>(key);
-  if (!value) fail(path(), ": key ", quoted(key), " is missing (", kExpected<T>, ")");
+  if (!value) fail(path(), ": key ", printable(key), " is missing (", kExpected<T>, ")");
   return std::move(*value);
 }
 
@@ -334,13 +335,13 @@ const GgufTensor* GgufFile::find_tensor(std::string_view name) const {
 
 const GgufTensor& GgufFile::tensor(std::string_view name) const {
   const GgufTensor* found = find_tensor(name);
-  if (!found) fail(path(), ": tensor ", quoted(name), " is missing");
+  if (!found) fail(path(), ": tensor ", printable(name), " is missing");
   return *found;
 }
 
 void GgufFile::to_f32(float* out, const GgufTensor& tensor) const {
   if (!can_dequantize(tensor.type))
-    fail(path(), ": tensor ", quoted(tensor.name), " is of type ", name(tensor.type),
+    fail(path(), ": tensor ", printable(tensor.name), " is of type ", name(tensor.type),
          ", which is not supported; supported are ", dequantizable_types());
   dequantize(out, tensor.data.data(), tensor.shape.numel(), tensor.type);
 }

@@ -60,13 +60,13 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
   bool key(string_t& key) override {
     key_ = std::move(key);
     if (place_ != Place::Root) return true;
-    if (!names_.insert(key_).second) damaged("tensor ", quoted(key_), " appears twice");
+    if (!names_.insert(key_).second) damaged("tensor ", printable(key_), " appears twice");
     return true;
   }
 
   bool end_object() override {
     if (place_ == Place::Tensor && (!has_dtype_ || !has_shape_ || offsets_ != 2))
-      damaged("tensor ", quoted(entries.back().header.name), " lacks dtype, shape or two data_offsets");
+      damaged("tensor ", printable(entries.back().header.name), " lacks dtype, shape or two data_offsets");
     place_ = place_ == Place::Root ? Place::End : Place::Root;
     return true;
   }
@@ -88,7 +88,7 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
 
   bool string(string_t& text) override {
     if (place_ == Place::Metadata) {
-      if (!metadata.emplace(key_, std::move(text)).second) damaged("metadata ", quoted(key_), " appears twice");
+      if (!metadata.emplace(key_, std::move(text)).second) damaged("metadata ", printable(key_), " appears twice");
     } else if (place_ == Place::Tensor && key_ == "dtype" && !has_dtype_) {
       has_dtype_ = true;
       entries.back().header.dtype_name = std::move(text);
@@ -126,7 +126,7 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
     fail(path_, ": damaged safetensors file: ", parts...);
   }
 
-  [[noreturn]] void unexpected(const char* what) const { damaged("unexpected ", what, " at ", quoted(key_)); }
+  [[noreturn]] void unexpected(const char* what) const { damaged("unexpected ", what, " at ", printable(key_)); }
 
   void start_tensor() {
     entries.emplace_back().header.name = key_;
@@ -139,10 +139,10 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
   void push_dimension(uint64_t n) {
     TensorHeader& t = entries.back().header;
     if (t.shape.rank() == 4)
-      fail(path_, ": tensor ", quoted(t.name), " has more than 4 dimensions, which is not supported");
+      fail(path_, ": tensor ", printable(t.name), " has more than 4 dimensions, which is not supported");
     // A zero counts as one here, so that it cannot hide another dimension that is too large.
     if (__builtin_mul_overflow(elements_, std::max<uint64_t>(n, 1), &elements_))
-      damaged("the shape of tensor ", quoted(t.name), " is too large");
+      damaged("the shape of tensor ", printable(t.name), " is too large");
     t.shape.push(static_cast<int64_t>(n));
   }
 
@@ -159,10 +159,10 @@ class HeaderReader final : public nlohmann::json_sax<nlohmann::json> {
 int64_t data_bytes(const TensorHeader& t, const std::string& path) {
   const int64_t element = safetensors_element_bytes(t.dtype_name);
   if (element == 0)
-    fail(path, ": tensor ", quoted(t.name), " has dtype ", quoted(t.dtype_name), ", which is not supported");
+    fail(path, ": tensor ", printable(t.name), " has dtype ", printable(t.dtype_name), ", which is not supported");
   int64_t bytes;
   if (__builtin_mul_overflow(t.shape.numel(), element, &bytes))
-    fail(path, ": the shape of tensor ", quoted(t.name), " is too large");
+    fail(path, ": the shape of tensor ", printable(t.name), " is too large");
   return bytes;
 }
 
@@ -175,11 +175,11 @@ void check_layout(std::vector<Entry>& entries, uint64_t size, const std::string&
     TensorHeader& t = e.header;
     if (t.shape.rank() == 0) t.shape.push(1);
     if (e.begin != position || e.end < e.begin || e.end > size)
-      fail(path, ": damaged or truncated safetensors file: tensor ", quoted(t.name), " lies at bytes ", e.begin, " to ",
-           e.end, " of the data; expected from ", position, " and within ", size);
+      fail(path, ": damaged or truncated safetensors file: tensor ", printable(t.name), " lies at bytes ", e.begin,
+           " to ", e.end, " of the data; expected from ", position, " and within ", size);
     const int64_t bytes = data_bytes(t, path);
     if (static_cast<uint64_t>(bytes) != e.end - e.begin)
-      fail(path, ": damaged safetensors file: tensor ", quoted(t.name), " has shape ", t.shape, " of ", t.dtype_name,
+      fail(path, ": damaged safetensors file: tensor ", printable(t.name), " has shape ", t.shape, " of ", t.dtype_name,
            ", which needs ", bytes, " bytes, but its data has ", e.end - e.begin);
     position = e.end;
   }
@@ -187,22 +187,36 @@ void check_layout(std::vector<Entry>& entries, uint64_t size, const std::string&
     fail(path, ": damaged safetensors file: ", size - position, " bytes after the last tensor belong to none");
 }
 
+/// The text as a JSON string. Throws Error beginning with the path when it is not valid UTF-8.
+std::string json_string(const std::string& text, const std::string& path) {
+  try {
+    return nlohmann::json(text).dump();
+  } catch (const nlohmann::json::exception&) {
+    fail(path, ": ", printable(text), " is not valid UTF-8 and cannot be written");
+  }
+}
+
 /// The text of the header: JSON, padded so that the data begins at a multiple of 8 bytes.
 std::string header_text(const std::vector<const TensorHeader*>& tensors,
                         const std::map<std::string, std::string>& metadata, const std::string& path) {
   std::string text = "{";
-  if (!metadata.empty()) text += nlohmann::json(kMetadataKey).dump() + ":" + nlohmann::json(metadata).dump();
+  if (!metadata.empty()) {
+    text += json_string(kMetadataKey, path) + ":{";
+    for (const auto& [key, value] : metadata)
+      text += (text.back() == '{' ? "" : ",") + json_string(key, path) + ":" + json_string(value, path);
+    text += "}";
+  }
   std::set<std::string_view> names = {kMetadataKey};
   int64_t position = 0;
   for (const TensorHeader* t : tensors) {
-    ENSURE(names.insert(t->name).second, path, ": tensor ", quoted(t->name), " would appear twice");
-    ENSURE(t->shape.rank() > 0, path, ": tensor ", quoted(t->name), " has no shape");
+    ENSURE(names.insert(t->name).second, path, ": tensor ", printable(t->name), " would appear twice");
+    ENSURE(t->shape.rank() > 0, path, ": tensor ", printable(t->name), " has no shape");
     const int64_t end = position + data_bytes(*t, path);
     nlohmann::ordered_json shape = nlohmann::ordered_json::array();
     for (int i = 0; i < t->shape.rank(); ++i) shape.push_back(t->shape[i]);
     const nlohmann::ordered_json entry = {
         {"dtype", t->dtype_name}, {"shape", shape}, {"data_offsets", {position, end}}};
-    text += (text.size() > 1 ? "," : "") + nlohmann::json(t->name).dump() + ":" + entry.dump();
+    text += (text.size() > 1 ? "," : "") + json_string(t->name, path) + ":" + entry.dump();
     position = end;
   }
   text += "}";
@@ -275,12 +289,13 @@ void SafetensorsFolder::open_shards(const std::string& index_path) {
   std::map<std::string, size_t> opened;  // shard -> its place in files_
   for (const auto& [name, shard] : read_index(index_path)) {
     if (shard.empty() || shard.find('/') != std::string::npos || shard == "." || shard == "..")
-      fail(index_path, ": shard ", quoted(shard), " is not a plain file name");
+      fail(index_path, ": shard ", printable(shard), " is not a plain file name");
     const auto [place, is_new] = opened.emplace(shard, files_.size());
     if (is_new) files_.emplace_back((std::filesystem::path(folder_) / shard).string());
     const SafetensorsFile& file = files_[place->second];
     const auto found = file.tensors().find(name);
-    if (found == file.tensors().end()) fail(file.path(), ": tensor ", quoted(name), " is missing; the index lists it");
+    if (found == file.tensors().end())
+      fail(file.path(), ": tensor ", printable(name), " is missing; the index lists it");
     tensors_.insert(*found);
   }
 }
@@ -292,7 +307,7 @@ const NamedTensor* SafetensorsFolder::find(std::string_view name) const {
 
 const NamedTensor& SafetensorsFolder::tensor(std::string_view name) const {
   const NamedTensor* found = find(name);
-  if (!found) fail(folder_, ": tensor ", quoted(name), " is missing");
+  if (!found) fail(folder_, ": tensor ", printable(name), " is missing");
   return *found;
 }
 
@@ -304,14 +319,14 @@ int64_t safetensors_element_bytes(std::string_view dtype_name) {
 
 void to_f32(float* out, const NamedTensor& t) {
   const int64_t n = t.shape.numel();
-  ENSURE(static_cast<int64_t>(t.data.size()) == n * safetensors_element_bytes(t.dtype_name), "tensor ", quoted(t.name),
-         " ", t.shape, " of ", t.dtype_name, " with ", t.data.size(), " bytes");
+  ENSURE(static_cast<int64_t>(t.data.size()) == n * safetensors_element_bytes(t.dtype_name), "tensor ",
+         printable(t.name), " ", t.shape, " of ", t.dtype_name, " with ", t.data.size(), " bytes");
   const std::byte* in = t.data.data();
   if (t.dtype_name == "F32") return dequantize(out, in, n, GgmlType::F32);
   if (t.dtype_name == "F16") return dequantize(out, in, n, GgmlType::F16);
   if (t.dtype_name == "BF16") return dequantize(out, in, n, GgmlType::BF16);
   if (t.dtype_name != "F64")
-    fail("tensor ", quoted(t.name), " has dtype ", t.dtype_name, ", expected F32, F16, BF16 or F64");
+    fail("tensor ", printable(t.name), " has dtype ", t.dtype_name, ", expected F32, F16, BF16 or F64");
   for (int64_t i = 0; i < n; ++i) out[i] = static_cast<float>(load_unaligned<double>(in + 8 * i));
 }
 
@@ -329,8 +344,8 @@ void write_safetensors(const std::string& path, const std::vector<TensorHeader>&
   file.write(header);
   for (const TensorHeader* t : ordered) {
     const auto data = data_of(*t);
-    ENSURE(static_cast<int64_t>(data.size()) == data_bytes(*t, path), path, ": tensor ", quoted(t->name), " ", t->shape,
-           " of ", t->dtype_name, " with ", data.size(), " bytes");
+    ENSURE(static_cast<int64_t>(data.size()) == data_bytes(*t, path), path, ": tensor ", printable(t->name), " ",
+           t->shape, " of ", t->dtype_name, " with ", data.size(), " bytes");
     file.write(data);
   }
   file.commit();
