@@ -14,7 +14,7 @@
 #include <string_view>
 #include <vector>
 
-#include "tpo/messages.h"
+#include "tokenizer/message.h"
 
 namespace thinker {
 

@@ -8,6 +8,8 @@ Needs tokenizers and transformers; with the model file also gguf, and llama-cpp-
   decode.jsonl             {"ids", "text", "skipped"}: random ids of the gpt2 vocabulary, decoded with and without specials
   smollm2.jsonl            {"text", "ids"}: the same probes with the real vocabulary
   smollm2_chat.jsonl       {"messages", "generation_prompt", "ids"}
+  chat_templates.json      our wording of each family's Jinja template, and the control tokens added to the gpt2 vocabulary
+  chats.jsonl              {"template", "messages", "generation_prompt", "ids"}: chats rendered with those
 """
 
 import json
@@ -179,6 +181,60 @@ CHATS = [
 ]
 
 
+CHATML_TURNS = ("{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}{% endfor %}"
+                "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}")
+LLAMA3_TURNS = ("{{ '<|start_header_id|>' + m['role'] + '<|end_header_id|>\\n\\n' + m['content'] | trim + '<|eot_id|>' }}{% endfor %}"
+                "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}")
+
+
+def chatml(default_system=None, before=""):
+    default = ("" if default_system is None else
+               "{% if loop.first and message['role'] != 'system' %}{{ '<|im_start|>system\\n" + default_system +
+               "<|im_end|>\\n' }}{% endif %}")
+    return before + "{% for message in messages %}" + default + CHATML_TURNS
+
+
+TEMPLATES = {
+    "chatml": chatml(),
+    "chatml bos": chatml(before="{{ bos_token }}"),
+    "qwen2": chatml("You are a helpful assistant."),
+    "qwen2.5": chatml("You are Qwen, created by Alibaba Cloud. You are a helpful assistant."),
+    "real newline": chatml("You are terse.").replace("\\n", "\n"),
+    "llama3": "{{ bos_token }}{% for m in messages %}" + LLAMA3_TURNS,
+    "llama3.1": "{{ bos_token }}{% set system = '' %}{% if messages[0]['role'] == 'system' %}"
+                "{% set system = messages[0]['content'] | trim %}{% set messages = messages[1:] %}{% endif %}"
+                "{{ '<|start_header_id|>system<|end_header_id|>\\n\\nCutting Knowledge Date: December 2023\\n' }}"
+                "{{ 'Today Date: 26 Jul 2024\\n\\n' + system + '<|eot_id|>' }}{% for m in messages %}" + LLAMA3_TURNS,
+    "llama2": "{% set system = '' %}{% if messages[0]['role'] == 'system' %}"
+              "{% set system = '<<SYS>>\\n' + messages[0]['content'] + '\\n<</SYS>>\\n\\n' %}{% set messages = messages[1:] %}{% endif %}"
+              "{% for m in messages %}{% set content = system + m['content'] if loop.first else m['content'] %}"
+              "{% if m['role'] == 'user' %}{{ bos_token + '[INST] ' + content.strip() + ' [/INST]' }}"
+              "{% else %}{{ ' ' + content.strip() + ' ' + eos_token }}{% endif %}{% endfor %}",
+}
+CHAT_CONTROL = ["<s>", "</s>", "<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
+
+
+def chat_families():
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer.from_file(str(HERE / "gpt2" / "tokenizer.json"))
+    tokenizer.add_special_tokens(CHAT_CONTROL)
+    rows = []
+    for name, template in TEMPLATES.items():
+        bos, eos = ("<|begin_of_text|>", "<|eot_id|>") if name.startswith("llama3") else ("<s>", "</s>")
+        fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=bos, eos_token=eos, chat_template=template)
+        for messages in CHATS:
+            if name == "llama2" and [m["role"] for m in messages].count("system") and messages[0]["role"] != "system":
+                continue
+            for prompt in [False, True]:
+                text = fast.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt)
+                rows.append({"template": name, "messages": messages, "generation_prompt": prompt,
+                             "ids": fast.encode(text, add_special_tokens=False)})
+    write_jsonl(HERE / "chats.jsonl", rows)
+    (HERE / "chat_templates.json").write_text(
+        json.dumps({"control": CHAT_CONTROL, "templates": TEMPLATES}, indent=1) + "\n", encoding="utf-8")
+
+
 def smollm2(model_file):
     from transformers import AutoTokenizer
 
@@ -213,6 +269,7 @@ def second_witness(model_file, rows):
 if __name__ == "__main__":
     assert len(PROBES) >= 150
     small_vocabularies()
+    chat_families()
     if len(sys.argv) > 1:
         smollm2(sys.argv[1])
     else:
