@@ -1,0 +1,84 @@
+#include "tpo/judge.h"
+
+#include <algorithm>
+
+#include "tensor/check.h"
+#include "tpo/judges/command.h"
+#include "tpo/judges/rule.h"
+#include "tpo/text.h"
+
+namespace thinker {
+
+Prompt parse_prompt(const JsonLine& line) {
+  Prompt prompt;
+  prompt.id = line.id();
+  if (line.has("category")) prompt.category = line.string("category");
+  prompt.messages = line.messages();
+  if (prompt.messages.back().role != "user") line.error("the last message of a prompt must be the user's");
+  if (line.has("check")) {
+    prompt.check = line.at("check");
+    parse_checks(prompt.check, line.place() + ": \"check\"");
+  }
+  if (line.has("reference")) prompt.reference = line.string("reference");
+  return prompt;
+}
+
+Json prompt_to_json(const Prompt& prompt) {
+  Json line = Json::object();
+  if (prompt.id) line["id"] = *prompt.id;
+  if (!prompt.category.empty()) line["category"] = prompt.category;
+  line["messages"] = messages_to_json(prompt.messages);
+  if (!prompt.check.is_null()) line["check"] = prompt.check;
+  if (prompt.reference) line["reference"] = *prompt.reference;
+  return line;
+}
+
+JudgeView make_judge_view(const Prompt& prompt, const SplitOutput& output) {
+  ENSURE(output.parse == Parse::ok && output.response, "an output that did not parse (", name(output.parse), ") has nothing to judge");
+  JudgeView view;
+  view.prompt_ = prompt.messages;
+  view.response_ = std::string(trim(*output.response));
+  view.check_ = prompt.check;
+  view.reference_ = prompt.reference;
+  return view;
+}
+
+namespace {
+
+void known_keys_only(const Json& recipe, const std::vector<std::string>& keys) {
+  for (const auto& [key, value] : recipe.items())
+    if (std::find(keys.begin(), keys.end(), key) == keys.end())
+      fail("judge.", excerpt(key), ": unknown key; did you mean judge.", nearest_name(key, keys), "?");
+}
+
+std::unique_ptr<Judge> make_command_judge(const Json& recipe) {
+  known_keys_only(recipe, {"kind", "command", "timeout_s"});
+  if (!recipe.contains("command") || !recipe["command"].is_string() || trim(recipe["command"].get<std::string>()).empty())
+    fail("judge.command: the command judge needs a command line, as a string");
+  double timeout_s = 60;
+  if (recipe.contains("timeout_s")) {
+    if (!recipe["timeout_s"].is_number()) fail("judge.timeout_s: not a number");
+    timeout_s = recipe["timeout_s"].get<double>();
+    if (!(timeout_s > 0 && timeout_s <= 86400)) fail("judge.timeout_s: must be above 0 and at most 86400 seconds");
+  }
+  return std::make_unique<CommandJudge>(recipe["command"].get<std::string>(), timeout_s);
+}
+
+}  // namespace
+
+std::unique_ptr<Judge> make_judge(const Json& recipe) {
+  const std::vector<std::string> kinds = {"rule", "command"};
+  if (!recipe.is_object() || !recipe.contains("kind") || !recipe["kind"].is_string())
+    fail("judge.kind: missing; a judge is an object such as {\"kind\": \"rule\"}");
+  const auto kind = recipe["kind"].get<std::string>();
+  if (kind == "command") return make_command_judge(recipe);
+  if (kind == "rule") {
+    known_keys_only(recipe, {"kind"});
+    return std::make_unique<RuleJudge>();
+  }
+  for (const char* later : {"reward", "pairwise", "endpoint"})
+    if (kind == later) fail("judge.kind: \"", kind, "\" is not available yet; use rule or command");
+  fail("judge.kind: unknown kind \"", excerpt(kind), "\"; did you mean \"", nearest_name(kind, kinds), "\"?");
+}
+
+}  // namespace thinker

@@ -1,0 +1,77 @@
+// What a judge is, and the one thing that it may see.
+//
+// Thought Preference Optimization rewards responses only: a judge that sees thoughts teaches the model to write thoughts that
+// please a judge. So a judge takes JudgeView and nothing else, and a JudgeView can only be made from a user's prompt and a
+// split output, by the one function below. The prompt in it is the user's own: no thought prompt, the same for every arm.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tpo/jsonl.h"
+#include "tokenizer/message.h"
+#include "tpo/thought.h"
+
+namespace thinker {
+
+/// One line of prompts.jsonl.
+struct Prompt {
+  std::optional<Json> id;  // a string or a number, as read
+  std::string category;    // empty when the line has none
+  Messages messages;       // the user's own; the last one is the user's
+  Json check;              // for the rule judge; null when the line has none
+  std::optional<std::string> reference;
+};
+
+/// Reads and validates a line, its check included. Throws Error "FILE:LINE: reason".
+Prompt parse_prompt(const JsonLine& line);
+Json prompt_to_json(const Prompt& prompt);
+
+class JudgeView {
+ public:
+  const Messages& prompt() const { return prompt_; }
+  const std::string& response() const { return response_; }  // text after the marker, trimmed
+
+  // The prompt's, written before any model answered.
+  const Json& check() const { return check_; }
+  const std::optional<std::string>& reference() const { return reference_; }
+
+  /// {"prompt": messages, "response": text}: all that leaves the program, and what judgments.jsonl records.
+  Json to_json() const { return {{"prompt", messages_to_json(prompt_)}, {"response", response_}}; }
+
+ private:
+  JudgeView() = default;
+  friend JudgeView make_judge_view(const Prompt& prompt, const SplitOutput& output);
+
+  Messages prompt_;
+  std::string response_;
+  Json check_;
+  std::optional<std::string> reference_;
+};
+
+/// The only maker of a JudgeView. Throws Error when the output did not parse: there is no response to judge then.
+JudgeView make_judge_view(const Prompt& prompt, const SplitOutput& output);
+
+struct Judged {
+  std::optional<double> score;  // higher is better; none when the judge failed, which never counts as a win or a loss
+  std::string error;            // why there is no score
+  std::string answer;           // as received, for judges that answer in words
+};
+
+class Judge {
+ public:
+  virtual ~Judge() = default;
+
+  /// One result per view, in the views' order. A failure that concerns one view is that view's error; one that makes further
+  /// judging pointless (bad set-up) throws Error.
+  virtual std::vector<Judged> judge(std::span<const JudgeView> views) = 0;
+};
+
+/// Makes a pointwise judge from a recipe's object: {"kind": "rule"} or {"kind": "command", "command": "…", "timeout_s": 60}.
+/// Throws Error that names an unknown kind or key and the nearest known one.
+std::unique_ptr<Judge> make_judge(const Json& recipe);
+
+}  // namespace thinker

@@ -1,0 +1,50 @@
+// A judge of the user's own: any program that reads JSON lines and writes JSON lines.
+//
+//   stdin   {"id": 17, "prompt": [messages], "response": "…"}      ids are ours, and unique while the process lives
+//   stdout  {"id": 17, "score": 0.8}  or  {"id": 17, "error": "…"}   in any order; higher is better; flushed after each line
+//
+// The process is started at the first use by /bin/sh and kept until the judge goes. What it says on stderr passes through.
+#pragma once
+
+#include <sys/types.h>
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tpo/judge.h"
+
+namespace thinker {
+
+class CommandJudge : public Judge {
+ public:
+  /// timeout_s: the longest silence that is waited for while an answer is due.
+  CommandJudge(std::string command, double timeout_s);
+  CommandJudge(const CommandJudge&) = delete;
+  CommandJudge& operator=(const CommandJudge&) = delete;
+  ~CommandJudge() override;
+
+  /// A process that ends or falls silent after it has answered something leaves an error for each view that it still owed, and
+  /// is started anew by the next call. Throws Error when it ends or falls silent without a single answer (then it never will),
+  /// or when it breaks the protocol: a line that is not such an object, an unknown id, a second answer.
+  std::vector<Judged> judge(std::span<const JudgeView> views) override;
+
+ private:
+  struct Exchange;
+
+  void start();
+  void stop() noexcept;
+  void run(Exchange* exchange);
+  void take_line(const std::string& line, Exchange* exchange);
+  [[noreturn]] void protocol_error(const std::string& reason, const std::string& line);
+  std::string how_it_ended();
+
+  std::string command_;
+  double timeout_s_;
+  pid_t pid_ = -1;  // also the process group
+  int to_ = -1, from_ = -1;
+  int64_t next_id_ = 1;
+  std::string received_;  // what came after the last newline
+};
+
+}  // namespace thinker
