@@ -1,0 +1,52 @@
+// An opened MODEL: weights, tokenizer and chat template of a Hugging Face folder or a .gguf file, read once. Every command
+// turns messages and completions into ids here and nowhere else.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "nn/load.h"
+#include "nn/transformer.h"
+#include "tokenizer/bpe.h"
+#include "tokenizer/chat_template.h"
+
+namespace thinker {
+
+/// The tokenizer half of a model: enough to go between text and ids.
+struct ChatTokenizer {
+  Tokenizer tokenizer;
+  ChatTemplate chat;
+  std::vector<int32_t> end_ids;  // all at which a generation stops, the end of turn first
+
+  explicit ChatTokenizer(Tokenizer t)
+      : tokenizer(std::move(t)), chat(recognise_chat_template(tokenizer.spec())), end_ids(thinker::end_ids(tokenizer, chat)) {}
+
+  /// The chat template applied to messages, with the generation prompt.
+  std::vector<int32_t> prompt_ids(const Messages& messages) const {
+    return render_ids(tokenizer, chat, messages, GenerationPrompt::Add);
+  }
+  /// A completion's text as ids, taken as plain text, and the end-of-turn id.
+  std::vector<int32_t> completion_ids(const std::string& text) const {
+    return thinker::completion_ids(tokenizer, chat, text);
+  }
+  std::string decode(std::span<const int32_t> ids) const { return tokenizer.decode(ids, SpecialTokens::Skip); }
+};
+
+struct Model {
+  Transformer net;
+  ChatTokenizer text;
+
+  /// Writes a folder that transformers loads: weights, configuration, tokenizer, template.
+  void save(const std::string& folder, StoredAs stored_as = StoredAs::f32) const;
+};
+
+/// Opens a folder or a .gguf file. Throws Error naming the file and what is wrong with it or not supported, and when the
+/// vocabulary is larger than the embedding.
+Model open_model(Device& device, const std::string& path, DType t);
+
+/// Opens only the tokenizer of a MODEL.
+ChatTokenizer open_tokenizer(const std::string& path);
+
+}  // namespace thinker

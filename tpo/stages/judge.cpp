@@ -1,0 +1,26 @@
+#include "tpo/stages/judge.h"
+
+#include <map>
+
+namespace thinker {
+
+std::vector<JudgmentRecord> judge_samples(Judge& judge, const std::vector<Prompt>& prompts,
+                                          const std::vector<SampleRecord>& samples) {
+  std::map<std::string, const Prompt*> by_id;
+  for (const Prompt& p : prompts) by_id[p.id.value_or(Json()).dump()] = &p;
+  std::vector<JudgmentRecord> records;
+  std::vector<JudgeView> views;
+  for (const SampleRecord& s : samples) {
+    if (!s.valid()) continue;
+    const auto prompt = by_id.find(s.id.dump());
+    if (prompt == by_id.end()) fail("sample ", s.id.dump(), " belongs to no prompt; give the prompts it was drawn from");
+    views.push_back(make_judge_view(*prompt->second, s.split));
+    records.push_back({s.id, s.sample, views.back().to_json(), {}});
+  }
+  std::vector<Judged> judged = judge.judge(views);
+  ENSURE(judged.size() == views.size(), "the judge returned ", judged.size(), " results for ", views.size(), " views");
+  for (size_t i = 0; i < records.size(); ++i) records[i].judged = std::move(judged[i]);
+  return records;
+}
+
+}  // namespace thinker

@@ -1,0 +1,134 @@
+#include "tpo/stages/sample.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "tensor/file.h"
+
+namespace thinker {
+
+namespace {
+
+constexpr int64_t kChunkPrompts = 64;
+
+/// Writes the format for the model: the opening marker, a budget of free thought without an end, the response marker,
+/// then a free response. A model that writes the response marker by itself is left alone from there on.
+class FormatForcer {
+ public:
+  FormatForcer(const ChatTokenizer& text, const SampleStage& stage)
+      : text_(text),
+        split_(stage.style.split),
+        budget_(stage.thought_budget),
+        open_ids_(text.tokenizer.encode(stage.style.open, SpecialText::Plain)),
+        split_ids_(text.tokenizer.encode("\n\n" + stage.style.split + "\n", SpecialText::Plain)) {}
+
+  NextToken operator()(const GeneratedSample& sample) const {
+    const auto length = static_cast<int64_t>(sample.ids.size());
+    const auto opened = static_cast<int64_t>(open_ids_.size());
+    if (length == 0 && opened > 0) return {open_ids_, false};
+    const bool split_was_written = !sample.forced.empty() && sample.forced.back().second > opened;
+    if (split_was_written) return {};
+    const std::span<const int32_t> thought = std::span(sample.ids).subspan(opened);
+    if (text_.decode(thought).find(split_) != std::string::npos) return {};
+    if (length - opened >= budget_) return {split_ids_, false};
+    return {{}, true};
+  }
+
+ private:
+  const ChatTokenizer& text_;
+  std::string split_;
+  int64_t budget_;
+  std::vector<int32_t> open_ids_, split_ids_;
+};
+
+SampleRecord to_record(GeneratedSample&& sample, const SamplePrompt& prompt, const std::vector<int32_t>& prompt_ids,
+                       const ChatTokenizer& text, const ThoughtStyle& style) {
+  SampleRecord record;
+  record.id = prompt.id;
+  record.sample = sample.sample;
+  record.prompt_ids = prompt_ids;
+  record.text = text.decode(sample.ids);
+  record.stop = sample.ended ? Stop::end : Stop::length;
+  record.split = split_output(record.text, style, record.stop);
+  record.ids = std::move(sample.ids);
+  record.logprobs = std::move(sample.logprobs);
+  record.forced = std::move(sample.forced);
+  return record;
+}
+
+std::string part_path(const std::string& path) { return path + ".part"; }
+
+/// Finished chunks of an interrupted stage; lines of the unfinished one are dropped, a torn last line too.
+std::vector<SampleRecord> recover(const std::string& path, int64_t per_chunk) {
+  std::vector<SampleRecord> done;
+  std::ifstream file(part_path(path), std::ios::binary);
+  std::string line;
+  while (std::getline(file, line) && !file.eof()) {
+    done.push_back(parse_sample(JsonLine(parse_json(line, part_path(path)), part_path(path))));
+  }
+  done.resize(static_cast<int64_t>(done.size()) / per_chunk * per_chunk);
+  return done;
+}
+
+std::string to_lines(const std::vector<SampleRecord>& records, size_t begin) {
+  std::string lines;
+  for (size_t i = begin; i < records.size(); ++i) lines += dump_json(sample_to_json(records[i])) + "\n";
+  return lines;
+}
+
+}  // namespace
+
+std::vector<SamplePrompt> sample_prompts_of(const std::vector<Prompt>& prompts, int64_t first_key) {
+  std::vector<SamplePrompt> list;
+  for (const Prompt& p : prompts) {
+    const int64_t key = first_key + static_cast<int64_t>(list.size());
+    list.push_back({p.id.value_or(Json(key)), p.messages, key});
+  }
+  return list;
+}
+
+std::vector<SampleRecord> sample_prompts(const Model& model, const std::vector<SamplePrompt>& prompts,
+                                         const SampleStage& stage) {
+  std::vector<GenerateRequest> requests;
+  for (const SamplePrompt& p : prompts) {
+    requests.push_back({model.text.prompt_ids(apply_thought(p.messages, stage.style)), p.key, stage.k, stage.first_sample});
+  }
+  GenerateOptions options;
+  options.max_new = stage.max_new;
+  options.max_rows = stage.max_rows;
+  options.sampling = stage.sampling;
+  options.seed = stage.seed;
+  options.iteration = stage.iteration;
+  options.end_ids = model.text.end_ids;
+  options.on_token = stage.on_token;
+  if (stage.format == Format::forced && stage.style.thinks()) options.control = FormatForcer(model.text, stage);
+  std::vector<SampleRecord> records;
+  for (GeneratedSample& sample : generate(model.net, requests, options)) {
+    const int64_t i = sample.request;
+    records.push_back(to_record(std::move(sample), prompts[i], requests[i].prompt, model.text, stage.style));
+  }
+  return records;
+}
+
+std::vector<SampleRecord> sample_to_file(const Model& model, const std::vector<SamplePrompt>& prompts,
+                                         const SampleStage& stage, const std::string& path, const Progress& progress) {
+  std::vector<SampleRecord> done = recover(path, kChunkPrompts * stage.k);
+  write_file_atomically(part_path(path), to_lines(done, 0));
+  std::ofstream part(part_path(path), std::ios::binary | std::ios::app);
+  const auto total = static_cast<int64_t>(prompts.size());
+  for (int64_t begin = static_cast<int64_t>(done.size()) / stage.k; begin < total; begin += kChunkPrompts) {
+    const int64_t end = std::min(total, begin + kChunkPrompts);
+    const std::vector<SamplePrompt> chunk(prompts.begin() + begin, prompts.begin() + end);
+    const size_t before = done.size();
+    for (SampleRecord& r : sample_prompts(model, chunk, stage)) done.push_back(std::move(r));
+    part << to_lines(done, before) << std::flush;
+    if (!part) fail(part_path(path), ": cannot be written (is the disk full?)");
+    if (progress) progress("sample", end, total);
+  }
+  write_file_atomically(path, to_lines(done, 0));
+  std::filesystem::remove(part_path(path));
+  return done;
+}
+
+}  // namespace thinker
