@@ -1,0 +1,231 @@
+// Attention forward: one task for each segment, key/value head and block of queries, so that every output has one
+// writer. A task walks the key blocks that its queries see with a running softmax and never stores the score matrix:
+//   m' = max(m, scores),  p = exp(scores - m'),  l' = l exp(m - m') + sum p,  o' = o exp(m - m') + p v
+// and in the end out = o / l, lse = m + log l (Milakov & Gimelshein, arXiv 1805.02867).
+// A single query (decoding) takes another way to its scores: rows of k are read as they lie, for all query heads of
+// the key/value head at once.
+#include "tensor/cpu/attention.h"
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "tensor/cpu/cpu_backend.h"
+#include "tensor/cpu/exp.h"
+
+namespace thinker {
+
+namespace {
+
+struct Task {
+  int64_t segment, kv_head, query_begin, query_end;  // queries counted from the segment's first
+};
+
+template <class T>
+struct Forward {
+  const AttentionShape& s;
+  T *out, *lse;
+  const T *q, *k, *v;
+
+  int64_t group() const { return s.heads / s.kv_heads; }
+  const T* query(int64_t row, int64_t head) const { return q + (row * s.heads + head) * s.head_dim; }
+  const T* key(int64_t row, int64_t kv_head) const { return k + (row * s.kv_heads + kv_head) * s.head_dim; }
+  const T* value(int64_t row, int64_t kv_head) const { return v + (row * s.kv_heads + kv_head) * s.head_dim; }
+};
+
+/// What one task keeps while it walks over the keys. Rows are (head of the group, query).
+template <class T>
+struct Working {
+  T *scores, *keys, *o, *m, *l;
+
+  static int64_t size(const AttentionShape& s) {
+    const int64_t rows = s.heads / s.kv_heads * kAttentionTile;
+    return rows * (s.head_dim + 2) + kAttentionTile * (kAttentionTile + s.head_dim) + 4 * kLanes<T>;
+  }
+  Working(T* memory, const AttentionShape& s) {
+    const int64_t rows = s.heads / s.kv_heads * kAttentionTile;
+    scores = memory;
+    keys = scores + kAttentionTile * kAttentionTile;
+    o = keys + kAttentionTile * s.head_dim;
+    m = o + rows * s.head_dim;
+    l = m + rows;
+    std::fill(o, m, T(0));
+    std::fill(m, m + rows, -std::numeric_limits<T>::infinity());
+    std::fill(l, l + rows, T(0));
+  }
+};
+
+/// Turns the scores of one query into weights and updates its running maximum m and sum l. Returns exp(m - m').
+template <class T>
+T softmax_step(T* scores, int64_t visible, int64_t width, T scale, T& m, T& l) {
+  // NaN is skipped by the maximum and returns in the sum.
+  T highest = m;
+#pragma omp simd reduction(max : highest)
+  for (int64_t j = 0; j < width; ++j) {
+    const T x = j < visible ? scores[j] * scale : -std::numeric_limits<T>::infinity();
+    scores[j] = x;
+    highest = x > highest ? x : highest;
+  }
+  T sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t j = 0; j < width; ++j) {
+    const T p = cpu::exp(scores[j] - highest);
+    scores[j] = p;
+    sum += p;
+  }
+  const T fade = cpu::exp(m - highest);
+  m = highest;
+  l = l * fade + sum;
+  return fade;
+}
+
+template <class T>
+void scale_row(T* x, T factor, int64_t n) {
+#pragma omp simd
+  for (int64_t d = 0; d < n; ++d) x[d] *= factor;
+}
+
+/// Sums of the elements of kLanes vectors: lane i of the result is the sum of x[i]. Each round adds halves of two
+/// vectors into one.
+template <class T>
+Vector<T> sums_of(Vector<T>* x) {
+  using Index = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+#pragma GCC unroll 5
+  for (int step = kLanes<T> / 2; step >= 1; step /= 2) {
+    Vector<Index> same, other;
+#pragma GCC unroll 16
+    for (int lane = 0; lane < kLanes<T>; ++lane) {
+      const int second = (lane & step) ? static_cast<int>(kLanes<T>) : 0;
+      same[lane] = lane + second;
+      other[lane] = (lane ^ step) + second;
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < step; ++i)
+      x[i] = __builtin_shuffle(x[i], x[i + step], same) + __builtin_shuffle(x[i], x[i + step], other);
+  }
+  return x[0];
+}
+
+/// scores (kLanes) = q . k of up to kLanes rows of k; rows beyond `count` repeat the last.
+template <class T>
+void few_scores(T* scores, const T* q, const T* k, int64_t stride, int64_t count, int64_t head_dim) {
+  Vector<T> sum[kLanes<T>] = {};
+  const T* row[kLanes<T>];
+#pragma GCC unroll 16
+  for (int64_t j = 0; j < kLanes<T>; ++j) row[j] = k + std::min(j, count - 1) * stride;
+  int64_t d = 0;
+  for (; d + kLanes<T> <= head_dim; d += kLanes<T>) {
+    const Vector<T> left = load(q + d);
+#pragma GCC unroll 16
+    for (int64_t j = 0; j < kLanes<T>; ++j) sum[j] += left * load(row[j] + d);
+  }
+  Vector<T> total = sums_of<T>(sum);
+  for (; d < head_dim; ++d)
+    for (int64_t j = 0; j < kLanes<T>; ++j) total[j] += q[d] * row[j][d];
+  store(scores, total);
+}
+
+/// One query: scores rows are the heads of the group, and so are the products with v.
+template <class T>
+void walk_single(const Forward<T>& f, const Working<T>& w, const Segment& segment, int64_t kv_head) {
+  const int64_t D = f.s.head_dim, stride = f.s.kv_heads * D;
+  for_key_blocks(segment, 1, [&](const KeyBlock& block) {
+    const T* keys = f.key(block.begin, kv_head);
+    for (int64_t g0 = 0; g0 < f.group(); g0 += kAttentionTile) {
+      const int64_t heads = std::min(kAttentionTile, f.group() - g0);
+      for (int64_t g = 0; g < heads; ++g) {
+        const T* q = f.query(segment.query_begin, kv_head * f.group() + g0 + g);
+        T* scores = w.scores + g * kAttentionTile;
+        for (int64_t j = 0; j < block.length; j += kLanes<T>)
+          few_scores(scores + j, q, keys + j * stride, stride, block.length - j, D);
+        const int64_t row = g0 + g;
+        const T fade =
+            softmax_step(scores, block.length, padded<T>(block.length), static_cast<T>(f.s.scale), w.m[row], w.l[row]);
+        scale_row(w.o + row * D, fade, D);
+      }
+      multiply(w.o + g0 * D, D, Strided<T>{w.scores, kAttentionTile, 1}, f.value(block.begin, kv_head), stride, heads,
+               D, block.length, Write::add);
+    }
+  });
+}
+
+/// A block of queries.
+template <class T>
+void walk_block(const Forward<T>& f, const Working<T>& w, const Segment& segment, const Task& task) {
+  const int64_t D = f.s.head_dim, stride = f.s.kv_heads * D, queries = task.query_end - task.query_begin;
+  for_key_blocks(segment, task.query_end, [&](const KeyBlock& block) {
+    const int64_t width = padded<T>(block.length);
+    transpose(w.keys, kAttentionTile, f.key(block.begin, task.kv_head), stride, block.length, D, width);
+    for (int64_t g = 0; g < f.group(); ++g) {
+      const T* q = f.query(segment.query_begin + task.query_begin, task.kv_head * f.group() + g);
+      multiply(w.scores, kAttentionTile, Strided<T>{q, f.s.heads * D, 1}, w.keys, kAttentionTile, queries, width, D,
+               Write::set);
+      T* o = w.o + g * queries * D;
+      for (int64_t i = 0; i < queries; ++i) {
+        const int64_t row = g * queries + i;
+        const T fade = softmax_step(w.scores + i * kAttentionTile, block.visible(task.query_begin + i), width,
+                                    static_cast<T>(f.s.scale), w.m[row], w.l[row]);
+        scale_row(o + i * D, fade, D);
+      }
+      multiply(o, D, Strided<T>{w.scores, kAttentionTile, 1}, f.value(block.begin, task.kv_head), stride, queries, D,
+               block.length, Write::add);
+    }
+  });
+}
+
+template <class T>
+void run(const Forward<T>& f, const Segment& segment, const Task& task, T* memory) {
+  const Working<T> w(memory, f.s);
+  const int64_t D = f.s.head_dim, queries = task.query_end - task.query_begin;
+  if (segment.query_len == 1)
+    walk_single(f, w, segment, task.kv_head);
+  else
+    walk_block(f, w, segment, task);
+  for (int64_t g = 0; g < f.group(); ++g)
+    for (int64_t i = 0; i < queries; ++i) {
+      const int64_t row = g * queries + i;
+      const int64_t at = (segment.query_begin + task.query_begin + i) * f.s.heads + task.kv_head * f.group() + g;
+      const T inverse = T(1) / w.l[row];
+#pragma omp simd
+      for (int64_t d = 0; d < D; ++d) f.out[at * D + d] = w.o[row * D + d] * inverse;
+      f.lse[at] = w.m[row] + std::log(w.l[row]);
+    }
+}
+
+/// The longest tasks first: the threads then end together. Which thread takes a task changes no bit.
+std::vector<Task> plan(const Segment* segments, const AttentionShape& s) {
+  std::vector<Task> tasks;
+  for (int64_t i = 0; i < s.segments; ++i)
+    for (int64_t begin = 0; begin < segments[i].query_len; begin += kAttentionTile)
+      for (int64_t head = 0; head < s.kv_heads; ++head)
+        tasks.push_back({i, head, begin, std::min<int64_t>(segments[i].query_len, begin + kAttentionTile)});
+  const auto cost = [&](const Task& t) {
+    const Segment& g = segments[t.segment];
+    return (t.query_end - t.query_begin) * (g.prefix_len + g.own_len - g.query_len + t.query_end);
+  };
+  std::stable_sort(tasks.begin(), tasks.end(), [&](const Task& a, const Task& b) { return cost(a) > cost(b); });
+  return tasks;
+}
+
+}  // namespace
+
+void CpuBackend::attention_forward(void* out, void* lse, const void* q, const void* k, const void* v,
+                                   const Segment* segments, const AttentionShape& s, DType t) {
+  with_scalar("attention", t, [&]<class T>(T) {
+    const Forward<T> f{s,
+                       static_cast<T*>(out),
+                       static_cast<T*>(lse),
+                       static_cast<const T*>(q),
+                       static_cast<const T*>(k),
+                       static_cast<const T*>(v)};
+    const std::vector<Task> tasks = plan(segments, s);
+    const int64_t size = Working<T>::size(s);
+    T* memory = scratch_.take<T>(omp_get_max_threads() * size);
+    const int64_t count = static_cast<int64_t>(tasks.size());
+#pragma omp parallel for schedule(dynamic, 1) if (count > 1)
+    for (int64_t i = 0; i < count; ++i)
+      run(f, segments[tasks[i].segment], tasks[i], memory + omp_get_thread_num() * size);
+  });
+}
+
+}  // namespace thinker

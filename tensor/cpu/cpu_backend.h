@@ -1,0 +1,95 @@
+// The CPU backend: oneDNN for products of F32, vectorised loops over OpenMP threads for the rest. Every kernel is a
+// template on the scalar, instantiated for float and double; BF16 is stored and converted, not computed with.
+// Each member lives in the file of its op family: matmul.cpp, gather.cpp, rmsnorm.cpp, ...
+#pragma once
+
+#include <memory>
+
+#include "tensor/backend.h"
+#include "tensor/check.h"
+#include "tensor/cpu/parallel.h"
+
+namespace thinker {
+
+/// oneDNN's engine, stream and compiled products; defined in matmul.cpp, the one file that knows oneDNN.
+class Products;
+
+class CpuBackend final : public Backend {
+ public:
+  CpuBackend();
+  ~CpuBackend() override;
+
+  std::string kind() const override { return "cpu"; }
+  std::string description() const override;
+
+  void* allocate(int64_t bytes) override;
+  void free(void* p) noexcept override;
+  void copy_to_host(void* host_dst, const void* src, int64_t bytes) override;
+  void copy_from_host(void* dst, const void* host_src, int64_t bytes) override;
+  void copy(void* dst, const void* src, int64_t bytes) override;
+  void fill_zero(void* dst, int64_t bytes) override;
+  void synchronize() override {}
+  void convert(void* dst, const void* src, int64_t n, DType dst_t, DType src_t) override;
+
+  void matmul(void* out, const void* a, const void* b, int64_t m, int64_t n, int64_t k, Transpose ta, Transpose tb,
+              DType t, DType out_t, Write write) override;
+  void bias_forward(void* y, const void* bias, int64_t n, int64_t c, DType t) override;
+  void bias_backward(void* dbias, const void* dy, int64_t n, int64_t c, DType t) override;
+
+  void gather_forward(void* y, const void* x, const int32_t* index, int64_t n, int64_t c, DType t) override;
+  void gather_backward(void* dx, const void* dy, const int32_t* index, int64_t n, int64_t rows, int64_t c, DType dx_t,
+                       DType t, Write write) override;
+  void scatter_rows(void* dst, const void* src, const int32_t* index, int64_t n, int64_t c, DType t) override;
+
+  void add(void* y, const void* a, const void* b, int64_t n, DType t) override;
+  void accumulate(void* dst, const void* src, int64_t n, DType t, Write write) override;
+  void swiglu_forward(void* y, const void* gate, const void* up, int64_t n, DType t) override;
+  void swiglu_backward(void* dgate, void* dup, const void* dy, const void* gate, const void* up, int64_t n, DType t,
+                       Write write_gate, Write write_up) override;
+
+  void rmsnorm_forward(void* y, void* rstd, const void* x, const void* w, int64_t n, int64_t c, double eps,
+                       DType t) override;
+  void rmsnorm_backward(void* dx, void* dw, const void* dy, const void* x, const void* w, const void* rstd, int64_t n,
+                        int64_t c, DType t, Write write) override;
+  void rope(void* x, const int32_t* position, const void* inverse_frequency, int64_t n, int64_t h, int64_t d,
+            int direction, DType t) override;
+
+  void attention_forward(void* out, void* lse, const void* q, const void* k, const void* v, const Segment* segments,
+                         const AttentionShape& s, DType t) override;
+  void attention_backward(void* dq, void* dk, void* dv, const void* dout, const void* out, const void* lse,
+                          const void* q, const void* k, const void* v, const Segment* segments, const AttentionShape& s,
+                          DType t, Write write_q, Write write_k, Write write_v) override;
+
+  void logprob_forward(void* logprob, void* lse, const void* logits, const int32_t* targets, int64_t n, int64_t v,
+                       DType acc) override;
+  void logprob_backward(void* dlogits, const void* logits, const void* lse, const int32_t* targets,
+                        const void* upstream, int64_t n, int64_t v, DType acc, DType t) override;
+  void masked_sum_forward(void* y, const void* x, const void* weight, const int32_t* offsets, int64_t b,
+                          DType acc) override;
+  void masked_sum_backward(void* dx, const void* dy, const void* weight, const int32_t* offsets, int64_t b, DType acc,
+                           Write write) override;
+
+  void sample(int32_t* host_ids, float* host_logprobs, const void* logits, const SampleRow* host_rows,
+              const int32_t* host_end_ids, int64_t end_ids, const SamplingOptions& options, int64_t n,
+              int64_t v) override;
+
+  double sum_of_squares(const void* x, int64_t n, DType acc) override;
+  void adamw(void* weight, void* master, void* m, void* v, const void* grad, int64_t n, const AdamWStep& step,
+             DType t) override;
+
+ private:
+  std::unique_ptr<Products> products_;
+  Scratch scratch_;  // of the threads, inside one call
+};
+
+/// Calls kernel(float{}) or kernel(double{}). Throws Error that names the op for every other dtype.
+template <class Kernel>
+void with_scalar(const char* op, DType t, const Kernel& kernel) {
+  switch (t) {
+    case DType::F32: return kernel(float{});
+    case DType::F64: return kernel(double{});
+    default: ENSURE(false, "[", op, "] is not available in ", name(t), " on the CPU: use F32");
+  }
+}
+
+}  // namespace thinker

@@ -1,0 +1,91 @@
+// Log-probabilities of targets from rows of logits (N, V): logprob = logit[target] - lse,
+//   lse = max + log(sum of exp(logit - max)),   dlogits = (onehot(target) - exp(logit - lse)) upstream.
+// And the draw of tokens, row by row (tensor/cpu/sample.h).
+#include <cmath>
+#include <exception>
+#include <vector>
+
+#include "tensor/cpu/cpu_backend.h"
+#include "tensor/cpu/exp.h"
+#include "tensor/cpu/sample.h"
+
+namespace thinker {
+
+namespace {
+
+constexpr int64_t kCost = 4;  // an element's cost beside that of a plain sum
+
+template <class T>
+T log_sum_exp(const T* x, int64_t v) {
+  // NaN is skipped by the maximum and returns in the sum.
+  T highest = x[0];
+#pragma omp simd reduction(max : highest)
+  for (int64_t j = 0; j < v; ++j) highest = x[j] > highest ? x[j] : highest;
+  // Blocks are short enough for sums in T; their total is kept in double.
+  constexpr int64_t kBlock = 1024;
+  double total = 0;
+  for (int64_t begin = 0; begin < v; begin += kBlock) {
+    const int64_t end = std::min(v, begin + kBlock);
+    T sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = begin; j < end; ++j) sum += cpu::exp(x[j] - highest);
+    total += static_cast<double>(sum);
+  }
+  return highest + static_cast<T>(std::log(total));
+}
+
+}  // namespace
+
+void CpuBackend::logprob_forward(void* logprob, void* lse, const void* logits, const int32_t* targets, int64_t n,
+                                 int64_t v, DType acc) {
+  with_scalar("token_logprob", acc, [&]<class T>(T) {
+    parallel_ranges(n, v * kCost, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const T* row = static_cast<const T*>(logits) + i * v;
+        const T l = log_sum_exp(row, v);
+        static_cast<T*>(lse)[i] = l;
+        static_cast<T*>(logprob)[i] = row[targets[i]] - l;
+      }
+    });
+  });
+}
+
+void CpuBackend::logprob_backward(void* dlogits, const void* logits, const void* lse, const int32_t* targets,
+                                  const void* upstream, int64_t n, int64_t v, DType acc, DType t) {
+  ENSURE(t == acc, "[token_logprob] gradient in ", name(t), " is not available on the CPU: use F32");
+  with_scalar("token_logprob", acc, [&]<class T>(T) {
+    parallel_ranges(n, v * kCost, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        T* to = static_cast<T*>(dlogits) + i * v;
+        const T* from = static_cast<const T*>(logits) + i * v;
+        const T l = static_cast<const T*>(lse)[i], up = static_cast<const T*>(upstream)[i];
+#pragma omp simd
+        for (int64_t j = 0; j < v; ++j) to[j] = -up * cpu::exp(from[j] - l);
+        to[targets[i]] += up;
+      }
+    });
+  });
+}
+
+void CpuBackend::sample(int32_t* host_ids, float* host_logprobs, const void* logits, const SampleRow* host_rows,
+                        const int32_t* host_end_ids, int64_t end_ids, const SamplingOptions& options, int64_t n,
+                        int64_t v) {
+  float* weights = scratch_.take<float>(omp_get_max_threads() * v);
+  // An exception may not leave a parallel loop: each row keeps its own, and the first is thrown on.
+  std::vector<std::exception_ptr> errors(n);
+  parallel_ranges(n, v * kCost, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) try {
+        const std::span<const float> row(static_cast<const float*>(logits) + i * v, v);
+        const cpu::DrawnToken drawn = cpu::sample_row(weights + omp_get_thread_num() * v, row, host_rows[i],
+                                                      {host_end_ids, static_cast<size_t>(end_ids)}, options);
+        host_ids[i] = drawn.id;
+        host_logprobs[i] = drawn.logprob;
+      } catch (...) {
+        errors[i] = std::current_exception();
+      }
+  });
+  for (const std::exception_ptr& e : errors)
+    if (e) std::rethrow_exception(e);
+}
+
+}  // namespace thinker

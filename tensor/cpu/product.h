@@ -1,0 +1,135 @@
+// Small matrix products in registers, for attention and for products in F64:
+//   c (rows, cols) = or += a (rows, depth) . b (depth, cols)
+// b and c are row-major; a may have any strides, so that a transposed matrix needs no copy. A tile of c stays in
+// registers over the whole depth; every element is summed in the order of depth.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "tensor/backend.h"
+
+namespace thinker {
+
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64;
+constexpr int kTileVectors = 4;  // 6 x 4 sums, 4 of b: 28 of 32 registers
+#elif defined(__AVX__)
+constexpr int kVectorBytes = 32;
+constexpr int kTileVectors = 2;  // 6 x 2 sums, 2 of b: 14 of 16 registers
+#else
+constexpr int kVectorBytes = 16;
+constexpr int kTileVectors = 2;
+#endif
+constexpr int kTileRows = 6;
+
+/// A register full of T; arithmetic on it is element-wise.
+template <class T>
+struct VectorOf {
+  typedef T Type __attribute__((vector_size(kVectorBytes)));
+};
+template <class T>
+using Vector = typename VectorOf<T>::Type;
+
+/// Numbers in a Vector.
+template <class T>
+constexpr int64_t kLanes = kVectorBytes / static_cast<int64_t>(sizeof(T));
+
+template <class T>
+inline Vector<T> load(const T* p) {
+  Vector<T> x;
+  std::memcpy(&x, p, sizeof x);
+  return x;
+}
+
+template <class T>
+inline void store(T* p, Vector<T> x) {
+  std::memcpy(p, &x, sizeof x);
+}
+
+/// A matrix that is only read, element (i, j) at data[i * row + j * column].
+template <class T>
+struct Strided {
+  const T* data;
+  int64_t row, column;
+
+  Strided from(int64_t i, int64_t j) const { return {data + i * row + j * column, row, column}; }
+};
+
+template <class T, int R, int V>
+inline void multiply_tile(T* c, int64_t ldc, Strided<T> a, const T* b, int64_t ldb, int64_t depth, Write write) {
+  Vector<T> sum[R][V];
+#pragma GCC unroll 8
+  for (int i = 0; i < R; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < V; ++j) sum[i][j] = write == Write::add ? load(c + i * ldc + j * kLanes<T>) : Vector<T>{};
+  for (int64_t k = 0; k < depth; ++k) {
+    Vector<T> right[V];
+#pragma GCC unroll 4
+    for (int j = 0; j < V; ++j) right[j] = load(b + k * ldb + j * kLanes<T>);
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i) {
+      const T left = a.data[i * a.row + k * a.column];
+#pragma GCC unroll 4
+      for (int j = 0; j < V; ++j) sum[i][j] += left * right[j];
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < R; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < V; ++j) store(c + i * ldc + j * kLanes<T>, sum[i][j]);
+}
+
+/// A column of tiles, V vectors wide.
+template <class T, int V>
+void multiply_columns(T* c, int64_t ldc, Strided<T> a, const T* b, int64_t ldb, int64_t rows, int64_t depth,
+                      Write write) {
+  int64_t i = 0;
+  for (; i + kTileRows <= rows; i += kTileRows)
+    multiply_tile<T, kTileRows, V>(c + i * ldc, ldc, a.from(i, 0), b, ldb, depth, write);
+  c += i * ldc;
+  a = a.from(i, 0);
+  switch (rows - i) {
+    case 5: return multiply_tile<T, 5, V>(c, ldc, a, b, ldb, depth, write);
+    case 4: return multiply_tile<T, 4, V>(c, ldc, a, b, ldb, depth, write);
+    case 3: return multiply_tile<T, 3, V>(c, ldc, a, b, ldb, depth, write);
+    case 2: return multiply_tile<T, 2, V>(c, ldc, a, b, ldb, depth, write);
+    case 1: return multiply_tile<T, 1, V>(c, ldc, a, b, ldb, depth, write);
+    default: return;
+  }
+}
+
+/// c (rows, cols) by `write`, from a (rows, depth) and b (depth, cols). c overlaps neither.
+template <class T>
+void multiply(T* c, int64_t ldc, Strided<T> a, const T* b, int64_t ldb, int64_t rows, int64_t cols, int64_t depth,
+              Write write) {
+  constexpr int64_t kWide = kTileVectors * kLanes<T>;
+  int64_t j = 0;
+  for (; j + kWide <= cols; j += kWide)
+    multiply_columns<T, kTileVectors>(c + j, ldc, a, b + j, ldb, rows, depth, write);
+  if (j + 2 * kLanes<T> <= cols) {
+    multiply_columns<T, 2>(c + j, ldc, a, b + j, ldb, rows, depth, write);
+    j += 2 * kLanes<T>;
+  }
+  if (j + kLanes<T> <= cols) {
+    multiply_columns<T, 1>(c + j, ldc, a, b + j, ldb, rows, depth, write);
+    j += kLanes<T>;
+  }
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t column = j; column < cols; ++column) {
+      T sum = write == Write::add ? c[i * ldc + column] : T(0);
+      for (int64_t k = 0; k < depth; ++k) sum += a.data[i * a.row + k * a.column] * b[k * ldb + column];
+      c[i * ldc + column] = sum;
+    }
+}
+
+/// to (cols, padded rows) = transposed from (rows, cols); the columns of `to` beyond `rows` become zero.
+template <class T>
+void transpose(T* to, int64_t ldt, const T* from, int64_t ldf, int64_t rows, int64_t cols, int64_t padded) {
+  for (int64_t j = 0; j < cols; ++j) {
+    for (int64_t i = 0; i < rows; ++i) to[j * ldt + i] = from[i * ldf + j];
+    for (int64_t i = rows; i < padded; ++i) to[j * ldt + i] = T(0);
+  }
+}
+
+}  // namespace thinker
