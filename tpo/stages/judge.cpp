@@ -2,6 +2,8 @@
 
 #include <map>
 
+#include "tensor/check.h"
+
 namespace thinker {
 
 std::vector<JudgmentRecord> judge_samples(Judge& judge, const std::vector<Prompt>& prompts,

@@ -1,0 +1,109 @@
+#include "tpo/stages/evaluate.h"
+
+#include "tensor/check.h"
+#include "tpo/stages/judge.h"
+#include "tpo/text.h"
+
+namespace thinker {
+
+Json eval_to_json(const EvalRecord& r) {
+  Json line = sample_to_json(r.sample);
+  line["category"] = r.category;
+  line["attempts"] = r.attempts;
+  if (r.judged.score) line["score"] = *r.judged.score;
+  else line["error"] = r.judged.error;
+  return line;
+}
+
+EvalRecord parse_eval(const JsonLine& line) {
+  EvalRecord r;
+  r.sample = parse_sample(line);
+  r.category = line.string("category");
+  r.attempts = line.integer("attempts");
+  if (line.has("score")) r.judged.score = line.number("score");
+  else r.judged.error = line.string("error");
+  return r;
+}
+
+std::vector<EvalRecord> read_evals(const std::string& path) {
+  std::vector<EvalRecord> records;
+  JsonlReader reader(path);
+  while (auto line = reader.next()) records.push_back(parse_eval(*line));
+  return records;
+}
+
+std::vector<EvalRecord> evaluate(const Model& model, Judge& judge, const std::vector<Prompt>& prompts, SampleStage stage,
+                                 int64_t resample, const Progress& progress) {
+  const std::vector<SamplePrompt> all = sample_prompts_of(prompts);
+  std::vector<EvalRecord> records(prompts.size());
+  std::vector<int64_t> open(prompts.size());
+  for (size_t i = 0; i < open.size(); ++i) open[i] = static_cast<int64_t>(i);
+  stage.k = 1;
+  for (int64_t attempt = 0; attempt <= resample && !open.empty(); ++attempt) {
+    std::vector<SamplePrompt> asked;
+    for (int64_t i : open) asked.push_back(all[i]);
+    stage.first_sample = attempt;
+    std::vector<SampleRecord> samples = sample_prompts(model, asked, stage);
+    std::vector<int64_t> failed;
+    for (size_t j = 0; j < samples.size(); ++j) {
+      if (!samples[j].valid()) failed.push_back(open[j]);
+      records[open[j]] = {prompts[open[j]].category, std::move(samples[j]), attempt + 1, {}};
+    }
+    open = std::move(failed);
+    if (progress) progress("evaluate", static_cast<int64_t>(prompts.size() - open.size()), static_cast<int64_t>(prompts.size()));
+  }
+  std::vector<SampleRecord> valid;
+  for (const EvalRecord& r : records) {
+    if (r.sample.valid()) valid.push_back(r.sample);
+  }
+  std::vector<JudgmentRecord> judgments = judge_samples(judge, prompts, valid);
+  size_t next = 0;
+  for (EvalRecord& r : records) {
+    if (r.sample.valid()) r.judged = std::move(judgments[next++].judged);
+    else r.judged.score = 0.0;
+  }
+  return records;
+}
+
+EvalSummary summarise(const std::vector<EvalRecord>& records, uint64_t seed) {
+  EvalSummary s;
+  std::vector<double> scores, thoughts, responses;
+  int64_t parsed_at_once = 0;
+  for (const EvalRecord& r : records) {
+    parsed_at_once += r.sample.valid() && r.attempts == 1;
+    if (r.sample.split.thought) thoughts.push_back(static_cast<double>(code_points(*r.sample.split.thought)));
+    if (r.sample.split.response) responses.push_back(static_cast<double>(code_points(*r.sample.split.response)));
+    if (!r.judged.score) {
+      ++s.unjudged;
+      continue;
+    }
+    scores.push_back(*r.judged.score);
+    auto& [sum, count] = s.categories[r.category];
+    sum += *r.judged.score;
+    ++count;
+  }
+  for (auto& [category, entry] : s.categories) entry.first /= static_cast<double>(entry.second);
+  s.prompts = static_cast<int64_t>(records.size());
+  s.score = mean(scores);
+  s.interval = bootstrap_interval(scores, seed);
+  s.parse_rate = records.empty() ? 0.0 : static_cast<double>(parsed_at_once) / static_cast<double>(s.prompts);
+  s.thought_length = mean(thoughts);
+  s.response_length = mean(responses);
+  return s;
+}
+
+Json summary_to_json(const EvalSummary& s) {
+  Json categories = Json::object();
+  for (const auto& [category, entry] : s.categories) categories[category] = {{"score", entry.first}, {"prompts", entry.second}};
+  return {{"prompts", s.prompts},
+          {"score", s.score},
+          {"low", s.interval.low},
+          {"high", s.interval.high},
+          {"parse_rate", s.parse_rate},
+          {"unjudged", s.unjudged},
+          {"thought_length", s.thought_length},
+          {"response_length", s.response_length},
+          {"categories", categories}};
+}
+
+}  // namespace thinker

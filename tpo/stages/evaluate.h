@@ -1,0 +1,43 @@
+// Evaluation: one sampled output a prompt, judged like any other. An output that does not parse is sampled again, up to a
+// limit, and then loses (score 0): a model must not gain by failing where it would be weak.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tpo/stages/sample.h"
+#include "tpo/statistics.h"
+
+namespace thinker {
+
+/// One line of eval.jsonl.
+struct EvalRecord {
+  std::string category;
+  SampleRecord sample;  // of the last attempt
+  int64_t attempts = 1;
+  Judged judged;  // score 0 when no attempt parsed
+};
+
+Json eval_to_json(const EvalRecord& record);
+EvalRecord parse_eval(const JsonLine& line);
+std::vector<EvalRecord> read_evals(const std::string& path);
+
+struct EvalSummary {
+  int64_t prompts = 0;
+  int64_t unjudged = 0;  // the judge failed: left out of the score
+  double score = 0.0;    // mean
+  Interval interval{0, 0};  // bootstrap 95 % over prompts
+  double parse_rate = 0.0;  // of first attempts
+  double thought_length = 0.0, response_length = 0.0;  // mean code points of parsed outputs
+  std::map<std::string, std::pair<double, int64_t>> categories;  // mean score and number of prompts
+};
+
+Json summary_to_json(const EvalSummary& summary);
+EvalSummary summarise(const std::vector<EvalRecord>& records, uint64_t seed);
+
+/// Samples (with stage.k = 1), resamples failures up to `resample` times, judges. Ordered like the prompts.
+std::vector<EvalRecord> evaluate(const Model& model, Judge& judge, const std::vector<Prompt>& prompts, SampleStage stage,
+                                 int64_t resample, const Progress& progress);
+
+}  // namespace thinker

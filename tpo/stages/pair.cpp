@@ -1,0 +1,137 @@
+#include "tpo/stages/pair.h"
+
+#include <map>
+
+#include "tensor/check.h"
+#include "tpo/text.h"
+
+namespace thinker {
+
+namespace {
+
+template <class T>
+Json or_null(const std::optional<T>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+
+/// A prompt's samples, in the order of their lines.
+struct Group {
+  const Prompt* prompt = nullptr;
+  std::vector<const SampleRecord*> samples;
+};
+
+std::vector<Group> group_by_prompt(const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples) {
+  std::vector<Group> groups;
+  std::map<std::string, size_t> index;
+  for (const Prompt& p : prompts) {
+    index[p.id.value_or(Json()).dump()] = groups.size();
+    groups.push_back({&p, {}});
+  }
+  for (const SampleRecord& s : samples) {
+    const auto it = index.find(s.id.dump());
+    if (it == index.end()) fail("sample ", s.id.dump(), " belongs to no prompt; give the prompts it was drawn from");
+    groups[it->second].samples.push_back(&s);
+  }
+  return groups;
+}
+
+int64_t response_length(const SampleRecord& s, LengthUnit unit, const ChatTokenizer* tokenizer) {
+  if (!s.valid()) return 0;
+  if (unit == LengthUnit::chars) return code_points(*s.split.response);
+  ENSURE(tokenizer, "lengths in tokens need a tokenizer");
+  return static_cast<int64_t>(tokenizer->tokenizer.encode(*s.split.response, SpecialText::Plain).size());
+}
+
+PairRecord to_record(const Group& group, const std::vector<Candidate>& candidates, const Pair& pair,
+                     const ThoughtStyle& style) {
+  const Candidate &chosen = candidates[pair.chosen], &rejected = candidates[pair.rejected];
+  const SampleRecord &c = *group.samples[pair.chosen], &r = *group.samples[pair.rejected];
+  auto length = [](const Candidate& x) { return x.parsed ? std::optional(x.response_length) : std::nullopt; };
+  return {c.id,           apply_thought(group.prompt->messages, style),
+          c.text,         r.text,
+          {c.prompt_ids, c.ids, r.ids},
+          c.sample,       r.sample,
+          chosen.score,   rejected.score,
+          pair.s_chosen,  pair.s_rejected,
+          length(chosen), length(rejected)};
+}
+
+}  // namespace
+
+Json pair_to_json(const PairRecord& p) {
+  return {{"id", p.id},
+          {"messages", messages_to_json(p.messages)},
+          {"chosen", p.chosen},
+          {"rejected", p.rejected},
+          {"prompt_ids", p.ids.prompt},
+          {"chosen_ids", p.ids.chosen},
+          {"rejected_ids", p.ids.rejected},
+          {"chosen_sample", p.chosen_sample},
+          {"rejected_sample", p.rejected_sample},
+          {"score_chosen", or_null(p.score_chosen)},
+          {"score_rejected", or_null(p.score_rejected)},
+          {"s_chosen", or_null(p.s_chosen)},
+          {"s_rejected", or_null(p.s_rejected)},
+          {"length_chosen", or_null(p.length_chosen)},
+          {"length_rejected", or_null(p.length_rejected)}};
+}
+
+std::vector<IdPair> read_id_pairs(const std::string& path, const ChatTokenizer& text) {
+  std::vector<IdPair> pairs;
+  JsonlReader reader(path);
+  while (auto line = reader.next()) {
+    IdPair pair;
+    if (line->has("prompt_ids") || line->has("chosen_ids") || line->has("rejected_ids")) {
+      pair = {line->ids("prompt_ids"), line->ids("chosen_ids"), line->ids("rejected_ids")};
+    } else {
+      pair = {text.prompt_ids(line->messages()), text.completion_ids(line->string("chosen")),
+              text.completion_ids(line->string("rejected"))};
+    }
+    if (pair.prompt.empty() || pair.chosen.empty() || pair.rejected.empty()) {
+      line->error("prompt, chosen and rejected need at least one token each");
+    }
+    for (const auto* ids : {&pair.prompt, &pair.chosen, &pair.rejected}) {
+      for (int32_t id : *ids) {
+        if (id >= text.tokenizer.vocabulary_size()) {
+          line->error("token id " + std::to_string(id) + " is outside the vocabulary of " +
+                      std::to_string(text.tokenizer.vocabulary_size()));
+        }
+      }
+    }
+    pairs.push_back(std::move(pair));
+  }
+  return pairs;
+}
+
+PairResult pair_samples(const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples,
+                        const std::vector<JudgmentRecord>& judgments, const PairStage& stage,
+                        const ChatTokenizer* tokenizer) {
+  std::map<std::pair<std::string, int64_t>, const JudgmentRecord*> judged;
+  for (const JudgmentRecord& j : judgments) judged[{j.id.dump(), j.sample}] = &j;
+  const std::vector<Group> groups = group_by_prompt(prompts, samples);
+  std::vector<std::vector<Candidate>> candidates;
+  for (const Group& group : groups) {
+    std::vector<Candidate> list;
+    for (const SampleRecord* s : group.samples) {
+      const auto it = judged.find({s->id.dump(), s->sample});
+      list.push_back({s->sample, s->text, s->valid(), s->stop == Stop::length,
+                      it == judged.end() ? std::nullopt : it->second->judged.score,
+                      response_length(*s, stage.length, tokenizer)});
+    }
+    candidates.push_back(std::move(list));
+  }
+  PairResult result;
+  PairOptions options = stage.options;
+  if (stage.auto_rho) options.rho = auto_rho(candidates, options).rho;
+  const PairSet set = build_pairs(candidates, options);
+  for (const Pair& pair : set.pairs) {
+    result.pairs.push_back(to_record(groups[pair.prompt], candidates[pair.prompt], pair, stage.style));
+  }
+  result.counts = set.counts;
+  result.rho = options.rho;
+  result.mean_chosen_length = set.mean_chosen_length;
+  result.mean_rejected_length = set.mean_rejected_length;
+  return result;
+}
+
+}  // namespace thinker

@@ -1,0 +1,55 @@
+// The pairing stage: from a prompt's samples and judgments to the pair that training sees (tpo/pairs.h decides which).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tpo/model.h"
+#include "tpo/pairs.h"
+#include "tpo/samples.h"
+#include "tpo/training.h"
+
+namespace thinker {
+
+/// One line of pairs.jsonl.
+struct PairRecord {
+  Json id;
+  Messages messages;  // the training prompt, thought prompt included
+  std::string chosen, rejected;  // full texts: thought, marker, response
+  IdPair ids;                    // as sampled
+  int64_t chosen_sample = 0, rejected_sample = 0;
+  std::optional<double> score_chosen, score_rejected;  // raw
+  std::optional<double> s_chosen, s_rejected;          // length-controlled
+  std::optional<int64_t> length_chosen, length_rejected;  // of the responses; none where an output did not parse
+};
+
+Json pair_to_json(const PairRecord& pair);
+
+/// Reads {"messages" or "prompt", "chosen", "rejected"} or {"prompt_ids", "chosen_ids", "rejected_ids"} lines to train on. Ids,
+/// where present, are used untouched; texts are encoded by `text`. Throws Error "FILE:LINE: reason".
+std::vector<IdPair> read_id_pairs(const std::string& path, const ChatTokenizer& text);
+
+/// In which unit responses are measured.
+enum class LengthUnit { chars, tokens };
+
+struct PairStage {
+  PairOptions options;
+  bool auto_rho = false;
+  LengthUnit length = LengthUnit::chars;
+  ThoughtStyle style;  // of the samples: goes back into the training prompt
+};
+
+struct PairResult {
+  std::vector<PairRecord> pairs;
+  PairCounts counts;
+  double rho = 0.0;
+  double mean_chosen_length = 0.0, mean_rejected_length = 0.0;
+};
+
+/// Builds the pairs of all prompts. Throws Error when a sample's prompt is not in the list. `tokenizer` is only needed for
+/// LengthUnit::tokens.
+PairResult pair_samples(const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples,
+                        const std::vector<JudgmentRecord>& judgments, const PairStage& stage,
+                        const ChatTokenizer* tokenizer);
+
+}  // namespace thinker
