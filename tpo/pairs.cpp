@@ -1,0 +1,147 @@
+#include "tpo/pairs.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "tensor/check.h"
+#include "tpo/length_control.h"
+
+namespace thinker {
+
+namespace {
+
+bool is_valid(const Candidate& c) { return c.parsed && !c.truncated && c.score.has_value(); }
+
+/// The argmax and argmin of s over a prompt's valid samples; nothing when none is valid.
+struct Extremes {
+  int64_t best, worst;  // indices into the candidates
+  double s_best, s_worst;
+  size_t valid;
+  bool equal_scores;
+};
+
+std::optional<Extremes> extremes_of(const std::vector<Candidate>& candidates, double rho) {
+  std::vector<int64_t> index;
+  std::vector<double> scores;
+  std::vector<int64_t> lengths;
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    if (!is_valid(candidates[i])) continue;
+    ENSURE(std::isfinite(*candidates[i].score), "a score that is not finite");
+    index.push_back(static_cast<int64_t>(i));
+    scores.push_back(*candidates[i].score);
+    lengths.push_back(candidates[i].response_length);
+  }
+  if (index.empty()) return std::nullopt;
+  const std::vector<double> s = length_controlled(scores, lengths, rho);
+  const auto sample = [&](size_t i) { return candidates[index[i]].sample; };
+  size_t best = 0, worst = 0;
+  for (size_t i = 1; i < s.size(); ++i) {
+    if (s[i] > s[best] || (s[i] == s[best] && sample(i) < sample(best))) best = i;
+    if (s[i] < s[worst] || (s[i] == s[worst] && sample(i) < sample(worst))) worst = i;
+  }
+  const auto [low, high] = std::minmax_element(scores.begin(), scores.end());
+  return Extremes{index[best], index[worst], s[best], s[worst], index.size(), *low == *high};
+}
+
+void count_samples(const std::vector<Candidate>& candidates, PairCounts* counts) {
+  counts->samples += static_cast<int64_t>(candidates.size());
+  for (const Candidate& c : candidates) {
+    if (c.truncated) ++counts->truncated;
+    if (!c.parsed) ++counts->unparsed;
+    if (c.parsed && !c.truncated && !c.score) ++counts->unjudged;
+  }
+}
+
+/// The counter of the reason for which the extremes make no pair; null when they make one.
+int64_t* objection(const std::vector<Candidate>& candidates, const std::optional<Extremes>& e, PairCounts* counts) {
+  if (!e || e->valid < 2) return &counts->too_few_valid;
+  if (e->equal_scores) return &counts->equal_scores;
+  const Candidate &chosen = candidates[e->best], &rejected = candidates[e->worst];
+  if (chosen.text == rejected.text) return &counts->equal_texts;
+  if (!(*chosen.score > *rejected.score)) return &counts->not_better;
+  return nullptr;
+}
+
+/// The first sample that may be rejected for its format, beside this chosen text.
+std::optional<int64_t> failed_sample(const std::vector<Candidate>& candidates, const PairOptions& options, const std::string& chosen) {
+  if (options.parse_failures == Failures::drop) return std::nullopt;
+  std::optional<int64_t> first;
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    const Candidate& c = candidates[i];
+    const bool failed = c.truncated ? options.truncated == Failures::reject : !c.parsed;
+    if (failed && c.text != chosen && (!first || c.sample < candidates[*first].sample)) first = static_cast<int64_t>(i);
+  }
+  return first;
+}
+
+/// What one prompt can give.
+struct Possible {
+  std::optional<Pair> ordinary, failure;
+  int64_t* reason = nullptr;  // why there is no ordinary pair
+};
+
+void measure_lengths(std::span<const std::vector<Candidate>> prompts, PairSet* set) {
+  double chosen = 0, rejected = 0, count = 0;
+  for (const Pair& pair : set->pairs) {
+    if (!pair.s_rejected) continue;
+    chosen += static_cast<double>(prompts[pair.prompt][pair.chosen].response_length);
+    rejected += static_cast<double>(prompts[pair.prompt][pair.rejected].response_length);
+    ++count;
+  }
+  set->mean_chosen_length = count > 0 ? chosen / count : 0;
+  set->mean_rejected_length = count > 0 ? rejected / count : 0;
+}
+
+}  // namespace
+
+PairSet build_pairs(std::span<const std::vector<Candidate>> prompts, const PairOptions& options) {
+  PairSet set;
+  std::vector<Possible> possible(prompts.size());
+  for (size_t p = 0; p < prompts.size(); ++p) {
+    count_samples(prompts[p], &set.counts);
+    const auto e = extremes_of(prompts[p], options.rho);
+    possible[p].reason = objection(prompts[p], e, &set.counts);
+    const auto prompt = static_cast<int64_t>(p);
+    if (!possible[p].reason) possible[p].ordinary = Pair{prompt, e->best, e->worst, e->s_best, e->s_worst};
+    if (!e) continue;
+    if (const auto failed = failed_sample(prompts[p], options, prompts[p][e->best].text))
+      possible[p].failure = Pair{prompt, e->best, *failed, e->s_best, std::nullopt};
+  }
+
+  int64_t pairs = std::count_if(possible.begin(), possible.end(), [](const Possible& p) { return p.ordinary.has_value(); });
+  int64_t failures = 0;
+  for (const bool replaces : {false, true}) {
+    for (Possible& p : possible) {
+      const int64_t pairs_then = pairs + (replaces ? 0 : 1);
+      if (!p.failure || p.ordinary.has_value() != replaces || 10 * (failures + 1) > pairs_then) continue;
+      if (!replaces) p.reason = nullptr;
+      p.ordinary = p.failure;
+      p.failure.reset();
+      pairs = pairs_then;
+      ++failures;
+    }
+  }
+
+  for (const Possible& p : possible) {
+    if (p.reason) ++*p.reason;
+    if (p.ordinary) set.pairs.push_back(*p.ordinary);
+  }
+  set.counts.prompts = static_cast<int64_t>(prompts.size());
+  set.counts.pairs = pairs;
+  set.counts.failure_pairs = failures;
+  measure_lengths(prompts, &set);
+  return set;
+}
+
+AutoRho auto_rho(std::span<const std::vector<Candidate>> prompts, const PairOptions& options) {
+  PairOptions tried = options;
+  tried.parse_failures = Failures::drop;  // failed outputs have no response, and so no say in the length
+  for (int step = 0; step <= 10; ++step) {
+    tried.rho = step / 20.0;
+    const PairSet set = build_pairs(prompts, tried);
+    if (set.mean_chosen_length <= set.mean_rejected_length) return {tried.rho, true};
+  }
+  return {tried.rho, false};
+}
+
+}  // namespace thinker
