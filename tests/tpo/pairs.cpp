@@ -129,11 +129,11 @@ TEST_CASE("pairs: truncated outputs are rejected only when asked for") {
 TEST_CASE("pairs: rho is walked up until chosen responses are not longer") {
   std::vector<Candidates> prompts;
   Rng rng(3, Purpose::generate_data);
-  for (int p = 0; p < 50; ++p) {
+  for (int p = 0; p < 200; ++p) {
     Candidates samples;
     for (int i = 0; i < 8; ++i) {
       const double quality = rng.normal();
-      samples.push_back(good(i, quality, static_cast<int64_t>(100 + 5 * quality + 40 * rng.uniform())));
+      samples.push_back(good(i, quality, static_cast<int64_t>(100 + 3 * quality + 40 * rng.uniform())));
     }
     prompts.push_back(samples);
   }
