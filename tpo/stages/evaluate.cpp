@@ -6,6 +6,13 @@
 
 namespace thinker {
 
+namespace {
+
+/// Evaluation draws from streams of their own: no key of a training prompt comes near.
+constexpr int64_t kFirstKey = int64_t{1} << 30;
+
+}  // namespace
+
 Json eval_to_json(const EvalRecord& r) {
   Json line = sample_to_json(r.sample);
   line["category"] = r.category;
@@ -34,7 +41,7 @@ std::vector<EvalRecord> read_evals(const std::string& path) {
 
 std::vector<EvalRecord> evaluate(const Model& model, Judge& judge, const std::vector<Prompt>& prompts, SampleStage stage,
                                  int64_t resample, const Progress& progress) {
-  const std::vector<SamplePrompt> all = sample_prompts_of(prompts);
+  const std::vector<SamplePrompt> all = sample_prompts_of(prompts, kFirstKey);
   std::vector<EvalRecord> records(prompts.size());
   std::vector<int64_t> open(prompts.size());
   for (size_t i = 0; i < open.size(); ++i) open[i] = static_cast<int64_t>(i);
@@ -71,8 +78,8 @@ EvalSummary summarise(const std::vector<EvalRecord>& records, uint64_t seed) {
   int64_t parsed_at_once = 0;
   for (const EvalRecord& r : records) {
     parsed_at_once += r.sample.valid() && r.attempts == 1;
-    if (r.sample.split.thought) thoughts.push_back(static_cast<double>(code_points(*r.sample.split.thought)));
-    if (r.sample.split.response) responses.push_back(static_cast<double>(code_points(*r.sample.split.response)));
+    if (r.sample.split.thought) thoughts.push_back(static_cast<double>(count_code_points(*r.sample.split.thought)));
+    if (r.sample.split.response) responses.push_back(static_cast<double>(count_code_points(*r.sample.split.response)));
     if (!r.judged.score) {
       ++s.unjudged;
       continue;

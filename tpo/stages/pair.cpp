@@ -37,7 +37,7 @@ std::vector<Group> group_by_prompt(const std::vector<Prompt>& prompts, const std
 
 int64_t response_length(const SampleRecord& s, LengthUnit unit, const ChatTokenizer* tokenizer) {
   if (!s.valid()) return 0;
-  if (unit == LengthUnit::chars) return code_points(*s.split.response);
+  if (unit == LengthUnit::chars) return count_code_points(*s.split.response);
   ENSURE(tokenizer, "lengths in tokens need a tokenizer");
   return static_cast<int64_t>(tokenizer->tokenizer.encode(*s.split.response, SpecialText::Plain).size());
 }
