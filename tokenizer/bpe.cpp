@@ -24,7 +24,7 @@ bool is_added(TokenType type) {
   std::snprintf(code, sizeof code, valid ? "U+%04X" : "byte %02X",
                 valid ? utf8_decode(piece) : static_cast<uint32_t>(static_cast<unsigned char>(piece[0])));
   const bool printable = valid && static_cast<unsigned char>(piece[0]) > ' ' && piece[0] != 0x7F;
-  tokenizer_fail("the character ", code, printable ? " " : "", printable ? piece : "",
+  tokenizer_fail("the ", valid ? "character " : "", code, printable ? " " : "", printable ? piece : "",
                  " is not in this model's alphabet");
 }
 
@@ -66,7 +66,7 @@ void Tokenizer::index_merges(const StringMap& by_form, const std::string& where)
   for (size_t rank = 0; rank < spec_.merges.size(); ++rank) {
     const std::string_view merge = spec_.merges[rank];
     const size_t space = merge.find(' ');
-    if (space == 0 || space + 1 >= merge.size() || space != merge.rfind(' ')) {  // npos + 1 is 0: no space fails below
+    if (space == std::string_view::npos || space == 0 || space + 1 == merge.size() || space != merge.rfind(' ')) {
       tokenizer_fail(where, ": merge ", rank, " is not two tokens: ", merge);
     }
     const auto find = [&](const std::string& token) {

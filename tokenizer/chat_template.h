@@ -4,12 +4,11 @@
 // it belongs to, and the family is rendered straight to ids. So the template's own control tokens are ids from the
 // start, and message content, which is only ever encoded as plain text, cannot forge one.
 //
-//   ChatML   <|im_start|>ROLE\nCONTENT<|im_end|>\n ... <|im_start|>assistant\n
+//   ChatML   <|im_start|>ROLE\nCONTENT<|im_end|>\n, and <|im_start|>assistant\n for the answer
 //   Llama-2  BOS[INST] <<SYS>>\nSYSTEM\n<</SYS>>\n\nUSER [/INST] ANSWER EOS
-//   Llama-3  BOS<|start_header_id|>ROLE<|end_header_id|>\n\nCONTENT<|eot_id|> ...
-//   <|start_header_id|>assistant<|end_header_id|>\n\n Plain    CONTENT\nCONTENT EOS: for models without a template.
-//   Contents as they are, without roles; EOS (no space) after an
-//            assistant's, a newline between others that follow each other. A generation prompt adds nothing.
+//   Llama-3  <|start_header_id|>ROLE<|end_header_id|>\n\nCONTENT<|eot_id|> after one BOS, and an assistant's header
+//   Plain    for models without a template: contents as they are, without roles; EOS after an assistant's, a newline
+//            between two others. Nothing is added for the answer.
 //
 // Template and content between two control tokens are encoded as one stretch, as transformers does. Only an assistant's
 // content starts a stretch of its own: what a model reads as its own earlier answer is then exactly the ids that it

@@ -8,7 +8,7 @@ Needs tokenizers and transformers; with the model file also gguf, and llama-cpp-
   decode.jsonl             {"ids", "text", "skipped"}: random ids of the gpt2 vocabulary, decoded with and without specials
   smollm2.jsonl            {"text", "ids"}: the same probes with the real vocabulary
   smollm2_chat.jsonl       {"messages", "generation_prompt", "ids"}
-  chat_templates.json      our wording of each family's Jinja template, and the control tokens added to the gpt2 vocabulary
+  chat_templates.jsonl     one line: our wording of each family's Jinja template, and the control tokens to add to the vocabulary
   chats.jsonl              {"template", "messages", "generation_prompt", "ids"}: chats rendered with those
 """
 
@@ -214,13 +214,17 @@ TEMPLATES = {
 CHAT_CONTROL = ["<s>", "</s>", "<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
 
 
+def vocabulary_of(template):
+    return next((p for p in ["llama3", "qwen2"] if template.startswith(p)), "gpt2")
+
+
 def chat_families():
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer.from_file(str(HERE / "gpt2" / "tokenizer.json"))
-    tokenizer.add_special_tokens(CHAT_CONTROL)
     rows = []
     for name, template in TEMPLATES.items():
+        tokenizer = Tokenizer.from_file(str(HERE / vocabulary_of(name) / "tokenizer.json"))
+        tokenizer.add_special_tokens(CHAT_CONTROL)
         bos, eos = ("<|begin_of_text|>", "<|eot_id|>") if name.startswith("llama3") else ("<s>", "</s>")
         fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=bos, eos_token=eos, chat_template=template)
         for messages in CHATS:
@@ -231,8 +235,7 @@ def chat_families():
                 rows.append({"template": name, "messages": messages, "generation_prompt": prompt,
                              "ids": fast.encode(text, add_special_tokens=False)})
     write_jsonl(HERE / "chats.jsonl", rows)
-    (HERE / "chat_templates.json").write_text(
-        json.dumps({"control": CHAT_CONTROL, "templates": TEMPLATES}, indent=1) + "\n", encoding="utf-8")
+    write_jsonl(HERE / "chat_templates.jsonl", [{"control": CHAT_CONTROL, "templates": TEMPLATES}])
 
 
 def smollm2(model_file):
