@@ -20,6 +20,21 @@ Json required_id(const JsonLine& line) {
 
 }  // namespace
 
+std::vector<std::pair<int64_t, int64_t>> parse_runs(const JsonLine& line, const std::string& key, size_t length) {
+  std::vector<std::pair<int64_t, int64_t>> runs;
+  int64_t last = 0;
+  for (const Json& run : line.at(key)) {
+    const bool two = run.is_array() && run.size() == 2 && run[0].is_number_integer() && run[1].is_number_integer();
+    if (two) runs.emplace_back(run[0].get<int64_t>(), run[1].get<int64_t>());
+    if (!two || runs.back().first < last || runs.back().second < runs.back().first ||
+        runs.back().second > static_cast<int64_t>(length)) {
+      line.error("\"" + key + "\" is not a list of [begin, end] within the tokens, in order");
+    }
+    last = runs.back().second;
+  }
+  return runs;
+}
+
 Json sample_to_json(const SampleRecord& s) {
   Json line{{"id", s.id},
             {"sample", s.sample},
@@ -31,11 +46,7 @@ Json sample_to_json(const SampleRecord& s) {
             {"response", or_null(s.split.response)},
             {"parse", name(s.split.parse)},
             {"stop", s.stop == Stop::end ? "end" : "length"}};
-  if (!s.forced.empty()) {
-    Json runs = Json::array();
-    for (const auto& [begin, end] : s.forced) runs.push_back({begin, end});
-    line["forced"] = runs;
-  }
+  if (!s.forced.empty()) line["forced"] = s.forced;
   return line;
 }
 
@@ -55,13 +66,7 @@ SampleRecord parse_sample(const JsonLine& line) {
   const std::string stop = line.string("stop");
   if (stop != "end" && stop != "length") line.error("\"stop\" is neither end nor length");
   s.stop = stop == "end" ? Stop::end : Stop::length;
-  if (!line.has("forced")) return s;
-  for (const Json& run : line.at("forced")) {
-    if (!run.is_array() || run.size() != 2 || !run[0].is_number_integer() || !run[1].is_number_integer()) {
-      line.error("\"forced\" is not a list of [begin, end]");
-    }
-    s.forced.emplace_back(run[0].get<int64_t>(), run[1].get<int64_t>());
-  }
+  if (line.has("forced")) s.forced = parse_runs(line, "forced", s.ids.size());
   return s;
 }
 

@@ -28,6 +28,9 @@ struct SampleRecord {
   bool valid() const { return split.parse == Parse::ok; }
 };
 
+/// Reads a list of runs [begin, end) within a sequence of `length` tokens. Throws Error "FILE:LINE: reason".
+std::vector<std::pair<int64_t, int64_t>> parse_runs(const JsonLine& line, const std::string& key, size_t length);
+
 Json sample_to_json(const SampleRecord& sample);
 /// Throws Error "FILE:LINE: reason" on a missing or ill-typed field, or when ids and logprobs differ in length.
 SampleRecord parse_sample(const JsonLine& line);

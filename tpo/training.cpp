@@ -1,5 +1,6 @@
 #include "tpo/training.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 
@@ -15,15 +16,16 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-/// Weight 1 for every log-prob: sums by sequence.
-Tensor sequence_sums(Tape& tape, const Tensor& logprobs, const Batch& batch) {
+/// Weighted sums of log-probs by sequence, (B).
+Tensor sequence_sums(Tape& tape, const Tensor& logprobs, const Batch& batch, const std::vector<float>& weights) {
   if (logprobs.dtype() == DType::F64) {
-    const Tensor ones = tape.from(std::vector<double>(batch.rows.size(), 1.0));
-    return masked_sum(tape, logprobs, ones, tape.from(batch.offsets));
+    const Tensor wide = tape.from(std::vector<double>(weights.begin(), weights.end()));
+    return masked_sum(tape, logprobs, wide, tape.from(batch.offsets));
   }
-  const Tensor ones = tape.from(std::vector<float>(batch.rows.size(), 1.0f));
-  return masked_sum(tape, logprobs, ones, tape.from(batch.offsets));
+  return masked_sum(tape, logprobs, tape.from(weights), tape.from(batch.offsets));
 }
+
+std::vector<float> ones(const Batch& batch) { return std::vector<float>(batch.rows.size(), 1.0f); }
 
 std::vector<double> to_doubles(const Tensor& x) {
   if (x.dtype() == DType::F64) return x.to_host<double>();
@@ -49,6 +51,27 @@ Batch pack_pairs(const std::vector<IdPair>& pairs, const MicroBatch& micro) {
     batch.add_completion(prompt, pairs[i].rejected);
   }
   return batch;
+}
+
+using Runs = std::vector<std::pair<int64_t, int64_t>>;
+
+int64_t free_tokens(const std::vector<int32_t>& ids, const Runs& forced) {
+  auto n = static_cast<int64_t>(ids.size());
+  for (const auto& [begin, end] : forced) n -= end - begin;
+  return n;
+}
+
+/// 1 for the tokens that the model drew, 0 for those that were written for it.
+std::vector<float> drawn_tokens(const Batch& batch, const std::vector<IdPair>& pairs, const MicroBatch& micro) {
+  std::vector<float> weights = ones(batch);
+  for (size_t j = 0; j < micro.size(); ++j) {
+    const IdPair& pair = pairs[micro[j]];
+    for (const auto& [side, runs] : {std::pair(0, &pair.chosen_forced), std::pair(1, &pair.rejected_forced)}) {
+      const auto first = weights.begin() + batch.offsets[2 * j + side];
+      for (const auto& [begin, end] : *runs) std::fill(first + begin, first + end, 0.0f);
+    }
+  }
+  return weights;
 }
 
 std::vector<int64_t> rows_of(const std::vector<IdPair>& pairs) {
@@ -125,7 +148,7 @@ void train_sft(Transformer& model, const std::vector<SftExample>& examples, cons
       Batch packed;
       for (int64_t i : micro) packed.add_sequence(examples[i].ids, examples[i].trained);
       Tape tape(model.device(), Tape::Mode::record);
-      const Tensor sums = sequence_sums(tape, model.logprobs(tape, packed), packed);  // (B)
+      const Tensor sums = sequence_sums(tape, model.logprobs(tape, packed), packed, ones(packed));  // (B)
       const double weight = -1.0 / static_cast<double>(log.tokens);
       for (double s : to_doubles(sums)) log.loss += weight * s;
       backward_doubles(tape, sums, std::vector<double>(micro.size(), weight));
@@ -141,7 +164,8 @@ std::vector<ReferenceLogps> reference_logps(const Transformer& reference, const 
     for (const MicroBatch& micro : batch) {
       const Batch packed = pack_pairs(pairs, micro);
       Tape tape(reference.device(), Tape::Mode::no_grad);
-      const std::vector<double> sums = to_doubles(sequence_sums(tape, reference.logprobs(tape, packed), packed));
+      const std::vector<double> sums = to_doubles(
+          sequence_sums(tape, reference.logprobs(tape, packed), packed, drawn_tokens(packed, pairs, micro)));
       for (size_t j = 0; j < micro.size(); ++j) logps[micro[j]] = {sums[2 * j], sums[2 * j + 1]};
     }
   }
@@ -160,7 +184,8 @@ void train_dpo(Transformer& policy, AdamW& optimizer, const std::vector<IdPair>&
     for (const MicroBatch& micro : batch) {
       const Batch packed = pack_pairs(pairs, micro);
       Tape tape(policy.device(), Tape::Mode::record);
-      const Tensor sums = sequence_sums(tape, policy.logprobs(tape, packed), packed);  // (2 pairs)
+      const Tensor sums =  // (2 pairs)
+          sequence_sums(tape, policy.logprobs(tape, packed), packed, drawn_tokens(packed, pairs, micro));
       const std::vector<double> policy_sums = to_doubles(sums);
       const bool first = log.step == 1 && &micro == &batch.front();
       if (first && reference_is == ReferenceIs::start) check_reference(policy_sums, micro, reference, policy);
@@ -169,7 +194,8 @@ void train_dpo(Transformer& policy, AdamW& optimizer, const std::vector<IdPair>&
         const IdPair& pair = pairs[micro[j]];
         const ReferenceLogps& r = reference[micro[j]];
         const PairLogps logps{policy_sums[2 * j], policy_sums[2 * j + 1], r.chosen, r.rejected,
-                              static_cast<int64_t>(pair.chosen.size()), static_cast<int64_t>(pair.rejected.size())};
+                              free_tokens(pair.chosen, pair.chosen_forced),
+                              free_tokens(pair.rejected, pair.rejected_forced)};
         const PairLoss result = dpo_pair(logps, loss, batch_pairs);
         upstream[2 * j] = result.d_policy_chosen;
         upstream[2 * j + 1] = result.d_policy_rejected;

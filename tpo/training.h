@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "nn/optimizer.h"
@@ -27,7 +28,7 @@ struct TrainOptions {
   Order order = Order::shuffled;
   uint64_t seed = 0;
   uint32_t iteration = 0;  // part of the shuffle's random stream
-  AdamWOptions adamw;
+  AdamWOptions adamw = {};
 };
 
 /// One optimizer step, as it was before its update.
@@ -39,8 +40,8 @@ struct StepLog {
 };
 
 struct TrainHooks {
-  std::function<void(const StepLog&)> on_step;
-  std::function<void(int64_t epoch)> on_epoch;  // after each epoch, from 1
+  std::function<void(const StepLog&)> on_step = {};
+  std::function<void(int64_t epoch)> on_epoch = {};  // after each epoch, from 1
 };
 
 /// A sequence and which of its tokens are trained (never the first).
@@ -56,6 +57,8 @@ void train_sft(Transformer& model, const std::vector<SftExample>& examples, cons
 /// Token ids of a preference pair. Both completions end with the end token, or where the sampler stopped.
 struct IdPair {
   std::vector<int32_t> prompt, chosen, rejected;
+  // Runs [begin, end) of tokens that were written for the model, not sampled from it: they count in no sum.
+  std::vector<std::pair<int64_t, int64_t>> chosen_forced, rejected_forced;
 };
 
 /// The reference's sums of log-probs for one pair.

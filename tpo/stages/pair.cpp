@@ -49,7 +49,7 @@ PairRecord to_record(const Group& group, const std::vector<Candidate>& candidate
   auto length = [](const Candidate& x) { return x.parsed ? std::optional(x.response_length) : std::nullopt; };
   return {c.id,           apply_thought(group.prompt->messages, style),
           c.text,         r.text,
-          {c.prompt_ids, c.ids, r.ids},
+          {c.prompt_ids, c.ids, r.ids, c.forced, r.forced},
           c.sample,       r.sample,
           chosen.score,   rejected.score,
           pair.s_chosen,  pair.s_rejected,
@@ -59,7 +59,7 @@ PairRecord to_record(const Group& group, const std::vector<Candidate>& candidate
 }  // namespace
 
 Json pair_to_json(const PairRecord& p) {
-  return {{"id", p.id},
+  Json line{{"id", p.id},
           {"messages", messages_to_json(p.messages)},
           {"chosen", p.chosen},
           {"rejected", p.rejected},
@@ -74,6 +74,9 @@ Json pair_to_json(const PairRecord& p) {
           {"s_rejected", or_null(p.s_rejected)},
           {"length_chosen", or_null(p.length_chosen)},
           {"length_rejected", or_null(p.length_rejected)}};
+  if (!p.ids.chosen_forced.empty()) line["chosen_forced"] = p.ids.chosen_forced;
+  if (!p.ids.rejected_forced.empty()) line["rejected_forced"] = p.ids.rejected_forced;
+  return line;
 }
 
 std::vector<IdPair> read_id_pairs(const std::string& path, const ChatTokenizer& text) {
@@ -82,10 +85,12 @@ std::vector<IdPair> read_id_pairs(const std::string& path, const ChatTokenizer& 
   while (auto line = reader.next()) {
     IdPair pair;
     if (line->has("prompt_ids") || line->has("chosen_ids") || line->has("rejected_ids")) {
-      pair = {line->ids("prompt_ids"), line->ids("chosen_ids"), line->ids("rejected_ids")};
+      pair = {line->ids("prompt_ids"), line->ids("chosen_ids"), line->ids("rejected_ids"), {}, {}};
+      if (line->has("chosen_forced")) pair.chosen_forced = parse_runs(*line, "chosen_forced", pair.chosen.size());
+      if (line->has("rejected_forced")) pair.rejected_forced = parse_runs(*line, "rejected_forced", pair.rejected.size());
     } else {
       pair = {text.prompt_ids(line->messages()), text.completion_ids(line->string("chosen")),
-              text.completion_ids(line->string("rejected"))};
+              text.completion_ids(line->string("rejected")), {}, {}};
     }
     if (pair.prompt.empty() || pair.chosen.empty() || pair.rejected.empty()) {
       line->error("prompt, chosen and rejected need at least one token each");

@@ -1,0 +1,100 @@
+#include "tools/common.h"
+
+#include <unistd.h>
+
+#include <chrono>
+#include <iostream>
+
+namespace thinker {
+
+void DeviceOptions::add_to(CLI::App& command) {
+  command.add_option("--device", device, "auto, cpu or cuda");
+  command.add_option("--dtype", dtype, "auto, f32 or bf16 (bf16 on CUDA only)");
+}
+
+std::unique_ptr<Device> DeviceOptions::open() const { return open_device(device); }
+
+DType DeviceOptions::dtype_on(Device& device_opened) const {
+  const bool cpu = device_opened.backend().kind() == "cpu";
+  if (dtype == "auto") return cpu ? DType::F32 : DType::BF16;
+  const DType t = dtype_from_name(dtype);
+  if (cpu && t != DType::F32) fail("dtype ", dtype, " is not computed in on the CPU; use f32");
+  return t;
+}
+
+DType dtype_from_name(const std::string& name) {
+  if (name == "f32") return DType::F32;
+  if (name == "bf16") return DType::BF16;
+  fail("unknown dtype \"", name, "\": use f32 or bf16");
+}
+
+void DrawOptions::add_to(CLI::App& command) {
+  stage.sampling = {.temperature = 0.8, .top_k = 0, .top_p = 0.95, .min_p = 0.0, .greedy = false};
+  command.add_option("--max-new", stage.max_new, "tokens to write at most")->check(CLI::PositiveNumber);
+  command.add_option("--temperature", stage.sampling.temperature, "comes before top-k, top-p and min-p")->check(CLI::PositiveNumber);
+  command.add_option("--top-p", stage.sampling.top_p, "keep the most probable tokens with this mass")->check(CLI::Range(0.0, 1.0));
+  command.add_option("--top-k", stage.sampling.top_k, "keep this many of the most probable tokens; 0: all")->check(CLI::NonNegativeNumber);
+  command.add_option("--min-p", stage.sampling.min_p, "keep tokens with this share of the greatest probability")->check(CLI::Range(0.0, 1.0));
+  command.add_option("--seed", stage.seed, "of the random draws");
+  command.add_option("--thought", thought, "thought prompt: none, generic, specific, system, or a JSON file");
+  command.add_flag("--force-format", force_format, "write the thought's markers for the model");
+  command.add_option("--thought-budget", stage.thought_budget, "with --force-format: tokens of thought")->check(CLI::PositiveNumber);
+}
+
+SampleStage DrawOptions::resolve() const {
+  SampleStage resolved = stage;
+  resolved.style = thought_style(thought);
+  resolved.format = force_format ? Format::forced : Format::free;
+  if (force_format && !resolved.style.thinks()) throw UsageError("--force-format needs a thought prompt: --thought generic");
+  return resolved;
+}
+
+void for_each_chunk(const std::string& path, int64_t chunk, const std::function<void(std::vector<JsonLine>&)>& handle) {
+  const bool from_stdin = path.empty() || path == "-";
+  JsonlReader reader = from_stdin ? JsonlReader(std::cin, "<stdin>") : JsonlReader(path);
+  std::vector<JsonLine> lines;
+  while (auto line = reader.next()) {
+    lines.push_back(std::move(*line));
+    if (static_cast<int64_t>(lines.size()) < chunk) continue;
+    handle(lines);
+    lines.clear();
+  }
+  if (!lines.empty()) handle(lines);
+}
+
+void print_line(const Json& line) {
+  std::cout << dump_json(line) << "\n" << std::flush;
+  if (!std::cout) fail("standard output: cannot be written (is the disk full?)");
+}
+
+Json with_id(const JsonLine& line) {
+  Json out = Json::object();
+  if (auto id = line.id()) out["id"] = *id;
+  return out;
+}
+
+Progress make_progress() {
+  using Clock = std::chrono::steady_clock;
+  struct State {
+    std::string what;
+    Clock::time_point began, shown;
+  };
+  auto state = std::make_shared<State>();
+  const bool terminal = isatty(STDERR_FILENO) != 0;
+  return [state, terminal](const std::string& what, int64_t done, int64_t total) {
+    const Clock::time_point now = Clock::now();
+    if (what != state->what) *state = {what, now, Clock::time_point{}};
+    const bool finished = done >= total;
+    const auto pause = terminal ? std::chrono::milliseconds(100) : std::chrono::milliseconds(5000);
+    if (!finished && now - state->shown < pause) return;
+    state->shown = now;
+    const double seconds = std::chrono::duration<double>(now - state->began).count();
+    const double left = done > 0 ? seconds / static_cast<double>(done) * static_cast<double>(total - done) : 0.0;
+    char text[160];
+    std::snprintf(text, sizeof text, "%-28s %6lld/%lld  %5.0f s, %4.0f s left", what.c_str(), static_cast<long long>(done),
+                  static_cast<long long>(total), seconds, left);
+    std::cerr << (terminal ? "\r" : "") << text << (terminal && !finished ? "   " : "\n") << std::flush;
+  };
+}
+
+}  // namespace thinker

@@ -1,0 +1,57 @@
+// What several subcommands share: the device options, input lines, sampling options, progress on a terminal.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tools/commands.h"
+#include "tpo/jsonl.h"
+#include "tpo/model.h"
+#include "tpo/progress.h"
+#include "tpo/stages/sample.h"
+
+namespace thinker {
+
+/// --device and --dtype.
+struct DeviceOptions {
+  std::string device = "auto";
+  std::string dtype = "auto";
+
+  void add_to(CLI::App& command);
+  /// Opens the device; says on stderr when "auto" fell back to the CPU in a program that has CUDA.
+  std::unique_ptr<Device> open() const;
+  /// f32 on the CPU, bf16 on CUDA, unless told otherwise. Throws Error for a dtype that the device does not compute in.
+  DType dtype_on(Device& device) const;
+};
+
+/// "f32" or "bf16". Throws Error naming both.
+DType dtype_from_name(const std::string& name);
+
+/// Options of drawing: --temperature, --top-p, --top-k, --min-p, --seed, --max-new, --thought, --force-format,
+/// --thought-budget. Defaults are INTERFACES'.
+struct DrawOptions {
+  SampleStage stage;
+  std::string thought = "none";
+  bool force_format = false;
+
+  void add_to(CLI::App& command);
+  /// The stage with its style opened. Throws on ranges that make no sense.
+  SampleStage resolve() const;
+};
+
+/// Reads JSON lines from FILE, or standard input for "-" or "", in chunks; calls handle with each chunk, in order.
+void for_each_chunk(const std::string& path, int64_t chunk, const std::function<void(std::vector<JsonLine>&)>& handle);
+
+/// Prints one JSON line on stdout.
+void print_line(const Json& line);
+
+/// A progress display on stderr: one live line on a terminal; a plain line every few seconds otherwise.
+Progress make_progress();
+
+/// Copies an input's "id" first into an output line.
+Json with_id(const JsonLine& line);
+
+}  // namespace thinker

@@ -1,0 +1,22 @@
+// thinker convert: any MODEL to a Hugging Face folder that transformers and llama.cpp's converter load.
+#include "tools/common.h"
+
+namespace thinker {
+
+void add_convert(CLI::App& app) {
+  struct Options {
+    std::string model, out, dtype = "f32";
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("convert", "a model to a Hugging Face folder");
+  command->add_option("MODEL", options->model, "folder or .gguf file")->required();
+  command->add_option("OUT", options->out, "folder to write")->required();
+  command->add_option("--dtype", options->dtype, "f32 or bf16");
+  command->callback([options] {
+    const StoredAs stored_as = dtype_from_name(options->dtype) == DType::F32 ? StoredAs::f32 : StoredAs::bf16;
+    const auto device = open_device("cpu");
+    open_model(*device, options->model, DType::F32).save(options->out, stored_as);
+  });
+}
+
+}  // namespace thinker

@@ -1,0 +1,67 @@
+// thinker dpo: one stage of preference training on a file of pairs.
+#include <filesystem>
+
+#include "tools/common.h"
+#include "tools/train_options.h"
+#include "tpo/stages/pair.h"
+#include "tpo/step_log.h"
+
+namespace thinker {
+
+namespace {
+
+struct Options {
+  std::string model, pairs, out, reference, log;
+  DpoOptions dpo;
+  TrainFlags train;
+  DeviceOptions device;
+};
+
+void run(const Options& options) {
+  check_options(options.dpo);
+  const TrainOptions train = options.train.resolve();
+  const auto device = options.device.open();
+  const DType t = options.device.dtype_on(*device);
+  Model model = open_model(*device, options.model, t);
+  const std::vector<IdPair> pairs = read_id_pairs(options.pairs, model.text);
+  if (pairs.empty()) fail(options.pairs, ": holds no pairs");
+  const bool own_reference = options.reference.empty();
+  const std::vector<ReferenceLogps> reference =
+      own_reference ? reference_logps(model.net, pairs, train)
+                    : reference_logps(open_model(*device, options.reference, t).net, pairs, train);
+  StepLogFile log(options.log);
+  const Progress progress = make_progress();
+  const int64_t steps = steps_per_epoch(static_cast<int64_t>(pairs.size()), train) * train.epochs;
+  TrainHooks hooks;
+  hooks.on_step = [&](const StepLog& step) {
+    log.write(dpo_step_to_json(step));
+    progress("dpo, loss " + std::to_string(step.loss).substr(0, 6), step.step, steps);
+  };
+  AdamW optimizer(model.net, train.adamw);
+  train_dpo(model.net, optimizer, pairs, reference,
+            own_reference ? ReferenceIs::start : ReferenceIs::other, options.dpo, train, hooks);
+  model.save(options.out);
+}
+
+}  // namespace
+
+void add_dpo(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("dpo", "preference training on pairs");
+  command->add_option("MODEL", options->model, "folder or .gguf file")->required();
+  command->add_option("--pairs", options->pairs, "JSONL of {\"messages\",\"chosen\",\"rejected\"} or of their ids")->required();
+  command->add_option("--out", options->out, "folder for the trained model")->required();
+  command->add_option("--beta", options->dpo.beta, "strength of the pull to the reference")->check(CLI::PositiveNumber);
+  const std::map<std::string, DpoLoss> losses{
+      {"sigmoid", DpoLoss::sigmoid}, {"ipo", DpoLoss::ipo}, {"cdpo", DpoLoss::cdpo}, {"robust", DpoLoss::robust}};
+  command->add_option("--loss", options->dpo.loss, "sigmoid, ipo, cdpo or robust")->transform(CLI::CheckedTransformer(losses));
+  command->add_option("--label-smoothing", options->dpo.label_smoothing, "share of flipped labels, for cdpo and robust");
+  command->add_option("--nll", options->dpo.nll, "weight of the chosen's mean NLL (IRPO)")->check(CLI::NonNegativeNumber);
+  command->add_option("--reference", options->reference, "reference MODEL (default: MODEL as it is at the start)");
+  command->add_option("--log", options->log, "JSONL file with one line a step");
+  options->train.add_to(*command);
+  options->device.add_to(*command);
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace thinker

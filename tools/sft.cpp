@@ -1,0 +1,53 @@
+// thinker sft: supervised training on a file of conversations.
+#include "tools/common.h"
+#include "tools/train_options.h"
+#include "tpo/step_log.h"
+#include "tpo/supervised.h"
+
+namespace thinker {
+
+namespace {
+
+struct Options {
+  std::string model, data, out, log;
+  bool all_turns = false;
+  TrainFlags train;
+  DeviceOptions device;
+};
+
+void run(const Options& options) {
+  const TrainOptions train = options.train.resolve();
+  const auto device = options.device.open();
+  Model model = open_model(*device, options.model, options.device.dtype_on(*device));
+  const std::vector<SftExample> examples =
+      read_supervised(options.data, model.text, options.all_turns ? TrainedTurns::all : TrainedTurns::last);
+  if (examples.empty()) fail(options.data, ": holds no examples");
+  StepLogFile log(options.log);
+  const Progress progress = make_progress();
+  const int64_t steps = steps_per_epoch(static_cast<int64_t>(examples.size()), train) * train.epochs;
+  TrainHooks hooks;
+  hooks.on_step = [&](const StepLog& step) {
+    log.write(sft_step_to_json(step));
+    progress("sft, loss " + std::to_string(step.loss).substr(0, 6), step.step, steps);
+  };
+  train_sft(model.net, examples, train, hooks);
+  model.save(options.out);
+}
+
+}  // namespace
+
+void add_sft(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  options->train.options.lr = 1e-5;
+  CLI::App* command = app.add_subcommand("sft", "supervised training on conversations");
+  command->add_option("MODEL", options->model, "folder or .gguf file")->required();
+  command->add_option("--data", options->data, "JSONL of {\"messages\"} or {\"prompt\",\"completion\"}")->required();
+  command->add_option("--out", options->out, "folder for the trained model")->required();
+  command->add_flag("--train-all-turns", options->all_turns, "train every assistant message, not only the last");
+  command->add_option("--log", options->log, "JSONL file with one line a step");
+  options->train.add_to(*command);
+  options->device.add_to(*command);
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace thinker

@@ -1,0 +1,67 @@
+#include "tools/stream_printer.h"
+
+#include <ostream>
+
+namespace thinker {
+
+namespace {
+
+constexpr const char* kThinking = "thinking…";
+
+std::string reason(Parse parse, const ThoughtStyle& style) {
+  switch (parse) {
+    case Parse::ok: return "";
+    case Parse::no_open: return "the model did not begin its thought with \"" + style.open + "\"";
+    case Parse::no_marker: return "the model never wrote \"" + style.split + "\", so it gave no response";
+    case Parse::empty_response: return "the model's response is empty";
+    case Parse::repeated_marker: return "the model repeated a marker, so where its response begins is unclear";
+    case Parse::no_end: return "the response was cut at the token limit (--max-new)";
+  }
+  return "";
+}
+
+}  // namespace
+
+StreamPrinter::StreamPrinter(const ChatTokenizer& text, const ThoughtStyle& style, ShowThought show, std::ostream& out,
+                             std::ostream& notes, bool notes_on_terminal)
+    : text_(text), decoder_(text.tokenizer, SpecialTokens::Skip), splitter_(style), style_(style), show_(show), out_(out),
+      notes_(notes), terminal_(notes_on_terminal) {
+  if (!style.thinks()) return;
+  thinking_shown_ = true;
+  notes_ << kThinking << std::flush;
+}
+
+void StreamPrinter::clear_thinking() {
+  if (!thinking_shown_) return;
+  thinking_shown_ = false;
+  notes_ << (terminal_ ? "\r\033[K" : "\n") << std::flush;
+}
+
+void StreamPrinter::show(const StreamSplitter::Piece& piece) {
+  if (!piece.thought.empty() && show_ == ShowThought::yes) {
+    clear_thinking();
+    notes_ << (terminal_ ? "\033[2m" : "") << piece.thought << (terminal_ ? "\033[0m" : "") << std::flush;
+  }
+  if (piece.response.empty()) return;
+  clear_thinking();
+  if (!answered_ && show_ == ShowThought::yes && style_.thinks()) notes_ << "\n" << std::flush;
+  answered_ = true;
+  out_ << piece.response << std::flush;
+}
+
+void StreamPrinter::on_token(const GeneratedSample& sample) {
+  show(splitter_.feed(decoder_.push(sample.ids.back())));
+}
+
+SplitOutput StreamPrinter::finish(Stop stop) {
+  show(splitter_.feed(decoder_.flush()));
+  StreamSplitter::Piece rest;
+  const SplitOutput output = splitter_.finish(stop, &rest);
+  show(rest);
+  clear_thinking();
+  if (answered_) out_ << "\n" << std::flush;
+  if (output.parse != Parse::ok) notes_ << "[" << reason(output.parse, style_) << "]\n" << std::flush;
+  return output;
+}
+
+}  // namespace thinker

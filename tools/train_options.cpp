@@ -1,0 +1,37 @@
+#include "tools/train_options.h"
+
+namespace thinker {
+
+void TrainFlags::add_to(CLI::App& command) {
+  command.add_option("--lr", options.lr, "peak learning rate")->check(CLI::NonNegativeNumber);
+  command.add_option("--schedule", schedule, "constant, linear or cosine");
+  command.add_option("--warmup", options.warmup, "steps of linear rise")->check(CLI::NonNegativeNumber);
+  command.add_option("--batch", options.batch, "examples an optimizer step")->check(CLI::PositiveNumber);
+  command.add_option("--micro-tokens", options.micro_tokens, "tokens of one forward; bounds memory, changes no result")->check(CLI::PositiveNumber);
+  command.add_option("--epochs", options.epochs, "passes over the data")->check(CLI::PositiveNumber);
+  command.add_option("--clip", options.adamw.clip, "greatest norm of the gradient; 0: no clipping")->check(CLI::NonNegativeNumber);
+  command.add_option("--weight-decay", options.adamw.weight_decay, "on matrices only")->check(CLI::NonNegativeNumber);
+  command.add_flag("--no-shuffle", no_shuffle, "take the data in the file's order");
+  command.add_option("--seed", options.seed, "of the shuffle");
+}
+
+TrainOptions TrainFlags::resolve() const {
+  TrainOptions resolved = options;
+  resolved.schedule = schedule_from_name(schedule);
+  resolved.order = no_shuffle ? Order::as_given : Order::shuffled;
+  return resolved;
+}
+
+StepLogFile::StepLogFile(const std::string& path) : path_(path) {
+  if (path.empty()) return;
+  file_.open(path, std::ios::binary);
+  if (!file_) fail(path, ": cannot be opened for writing");
+}
+
+void StepLogFile::write(const Json& line) {
+  if (path_.empty()) return;
+  file_ << dump_json(line) << "\n" << std::flush;
+  if (!file_) fail(path_, ": cannot be written (is the disk full?)");
+}
+
+}  // namespace thinker

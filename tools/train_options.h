@@ -1,0 +1,34 @@
+// Options that `thinker sft` and `thinker dpo` share, and their log file.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <fstream>
+#include <string>
+
+#include "tpo/jsonl.h"
+#include "tpo/training.h"
+
+namespace thinker {
+
+/// --lr, --schedule, --warmup, --batch, --micro-tokens, --epochs, --clip, --weight-decay, --no-shuffle, --seed.
+struct TrainFlags {
+  TrainOptions options;
+  std::string schedule = "linear";
+  bool no_shuffle = false;
+
+  void add_to(CLI::App& command);
+  TrainOptions resolve() const;
+};
+
+/// Writes lines to FILE, each at once, or does nothing when the name is empty. Throws Error when a line cannot be written.
+class StepLogFile {
+ public:
+  explicit StepLogFile(const std::string& path);
+  void write(const Json& line);
+
+ private:
+  std::string path_;
+  std::ofstream file_;
+};
+
+}  // namespace thinker

@@ -1,0 +1,55 @@
+#include "tpo/supervised.h"
+
+namespace thinker {
+
+namespace {
+
+/// All assistant turns of a chat: the template says which ids the assistant has to write.
+SftExample all_turns(const Messages& messages, const ChatTokenizer& text) {
+  SftExample example;
+  for (const ChatPiece& piece : render_pieces(text.tokenizer, text.chat, messages, GenerationPrompt::None)) {
+    example.ids.insert(example.ids.end(), piece.ids.begin(), piece.ids.end());
+    example.trained.insert(example.trained.end(), piece.ids.size(), piece.trained ? 1 : 0);
+  }
+  example.trained.front() = 0;
+  return example;
+}
+
+}  // namespace
+
+SftExample to_example(const std::vector<int32_t>& prompt, const std::vector<int32_t>& completion) {
+  SftExample example{prompt, std::vector<uint8_t>(prompt.size(), 0)};
+  example.ids.insert(example.ids.end(), completion.begin(), completion.end());
+  example.trained.insert(example.trained.end(), completion.size(), 1);
+  return example;
+}
+
+SftExample to_example(const JsonLine& line, const ChatTokenizer& text, TrainedTurns turns) {
+  if (line.has("completion")) {
+    const Json& completion = line.at("completion");
+    if (completion.is_string()) {
+      return to_example(text.prompt_ids({{"user", line.string("prompt")}}), text.completion_ids(completion.get<std::string>()));
+    }
+    const Messages prompt = parse_messages(line.at("prompt"), line.place(), "prompt");
+    const Messages answer = parse_messages(completion, line.place(), "completion");
+    if (answer.size() != 1 || answer[0].role != "assistant") line.error("\"completion\" is not one assistant message");
+    return to_example(text.prompt_ids(prompt), text.completion_ids(answer[0].content));
+  }
+  Messages messages = line.messages();
+  if (messages.back().role != "assistant" || messages.size() < 2) {
+    line.error("\"messages\" must end with an assistant's message, after at least one other");
+  }
+  if (turns == TrainedTurns::all) return all_turns(messages, text);
+  const std::string answer = std::move(messages.back().content);
+  messages.pop_back();
+  return to_example(text.prompt_ids(messages), text.completion_ids(answer));
+}
+
+std::vector<SftExample> read_supervised(const std::string& path, const ChatTokenizer& text, TrainedTurns turns) {
+  std::vector<SftExample> examples;
+  JsonlReader reader(path);
+  while (auto line = reader.next()) examples.push_back(to_example(*line, text, turns));
+  return examples;
+}
+
+}  // namespace thinker
