@@ -19,6 +19,7 @@ namespace {
 
 struct Task {
   int64_t segment, kv_head, query_begin, query_end;  // queries counted from the segment's first
+  int64_t cost;                                      // queries times keys
 };
 
 template <class T>
@@ -195,15 +196,15 @@ void run(const Forward<T>& f, const Segment& segment, const Task& task, T* memor
 /// The longest tasks first: the threads then end together. Which thread takes a task changes no bit.
 std::vector<Task> plan(const Segment* segments, const AttentionShape& s) {
   std::vector<Task> tasks;
-  for (int64_t i = 0; i < s.segments; ++i)
-    for (int64_t begin = 0; begin < segments[i].query_len; begin += kAttentionTile)
-      for (int64_t head = 0; head < s.kv_heads; ++head)
-        tasks.push_back({i, head, begin, std::min<int64_t>(segments[i].query_len, begin + kAttentionTile)});
-  const auto cost = [&](const Task& t) {
-    const Segment& g = segments[t.segment];
-    return (t.query_end - t.query_begin) * (g.prefix_len + g.own_len - g.query_len + t.query_end);
-  };
-  std::stable_sort(tasks.begin(), tasks.end(), [&](const Task& a, const Task& b) { return cost(a) > cost(b); });
+  for (int64_t i = 0; i < s.segments; ++i) {
+    const Segment& g = segments[i];
+    for (int64_t begin = 0; begin < g.query_len; begin += kAttentionTile) {
+      const int64_t end = std::min<int64_t>(g.query_len, begin + kAttentionTile);
+      const int64_t keys = g.prefix_len + g.own_len - g.query_len + end;
+      for (int64_t head = 0; head < s.kv_heads; ++head) tasks.push_back({i, head, begin, end, (end - begin) * keys});
+    }
+  }
+  std::stable_sort(tasks.begin(), tasks.end(), [](const Task& a, const Task& b) { return a.cost > b.cost; });
   return tasks;
 }
 
@@ -222,7 +223,7 @@ void CpuBackend::attention_forward(void* out, void* lse, const void* q, const vo
     const int64_t size = Working<T>::size(s);
     T* memory = scratch_.take<T>(omp_get_max_threads() * size);
     const int64_t count = static_cast<int64_t>(tasks.size());
-#pragma omp parallel for schedule(dynamic, 1) if (count > 1)
+#pragma omp parallel for schedule(dynamic, 1) if (worth_threads(tasks, s))
     for (int64_t i = 0; i < count; ++i)
       run(f, segments[tasks[i].segment], tasks[i], memory + omp_get_thread_num() * size);
   });

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "tensor/backend.h"
+#include "tensor/cpu/parallel.h"
 #include "tensor/cpu/product.h"
 
 namespace thinker {
@@ -35,6 +36,15 @@ void for_key_blocks(const Segment& s, int64_t query_end, const Body& body) {
 template <class T>
 int64_t padded(int64_t keys) {
   return (keys + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
+}
+
+/// Whether tasks, with their cost in pairs of query and key, are more than one thread does in the time that another
+/// needs to wake up.
+template <class Tasks>
+bool worth_threads(const Tasks& tasks, const AttentionShape& s) {
+  int64_t pairs = 0;
+  for (const auto& task : tasks) pairs += task.cost;
+  return tasks.size() > 1 && pairs * s.head_dim * (s.heads / s.kv_heads) > kGrain;
 }
 
 }  // namespace thinker

@@ -147,7 +147,8 @@ void run(const Backward<T>& b, const Segment* segments, const std::vector<int64_
 }
 
 struct Task {
-  int64_t family, kv_head, cost;
+  int64_t family, kv_head;
+  int64_t cost;  // queries times keys
 };
 
 /// The longest tasks first: the threads then end together. Which thread takes a task changes no bit.
@@ -204,7 +205,7 @@ void CpuBackend::attention_backward(void* dq, void* dk, void* dv, const void* do
     const auto families = families_of(segments, s.segments);
     const std::vector<Task> tasks = plan(families, segments, s.kv_heads);
     const int64_t count = static_cast<int64_t>(tasks.size());
-#pragma omp parallel for schedule(dynamic, 1) if (count > 1)
+#pragma omp parallel for schedule(dynamic, 1) if (worth_threads(tasks, s))
     for (int64_t i = 0; i < count; ++i)
       run(b, segments, families[tasks[i].family], tasks[i].kv_head, memory + omp_get_thread_num() * size);
   });

@@ -1,0 +1,141 @@
+// Linear layers, the products behind them and the bias.
+#include "gradcheck.h"
+
+namespace thinker::test {
+
+namespace {
+
+const Op kLinear = [](Tape& tape, const std::vector<Tensor>& x) { return linear(tape, x[0], x[1]); };
+const Op kLinearWithBias = [](Tape& tape, const std::vector<Tensor>& x) { return linear(tape, x[0], x[1], x[2]); };
+
+std::vector<double> plain_linear(const std::vector<Input>& x) {
+  const int64_t n = x[0].shape[0], in = x[0].shape[1], out = x[1].shape[0];
+  std::vector<double> y(n * out, 0.0);
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t o = 0; o < out; ++o) {
+      for (int64_t j = 0; j < in; ++j) y[i * out + o] += x[0].values[i * in + j] * x[1].values[o * in + j];
+      if (x.size() > 2) y[i * out + o] += x[2].values[o];
+    }
+  return y;
+}
+
+template <class T>
+std::vector<T> as(const std::vector<double>& x) {
+  return {x.begin(), x.end()};
+}
+
+/// op(a) op(b), added to `start` or not.
+template <class T>
+void check_product(Backend& backend, int64_t m, int64_t n, int64_t k, Transpose ta, Transpose tb, Write write) {
+  Rng rng = test_rng(m + 100 * n + 10000 * k);
+  const auto a = as<T>(normal_values(m * k, rng)), b = as<T>(normal_values(k * n, rng));
+  auto c = as<T>(normal_values(m * n, rng));
+  std::vector<double> expected(m * n);
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t j = 0; j < n; ++j) {
+      double sum = write == Write::add ? c[i * n + j] : 0.0;
+      for (int64_t l = 0; l < k; ++l)
+        sum += static_cast<double>(ta == Transpose::yes ? a[l * m + i] : a[i * k + l]) *
+               static_cast<double>(tb == Transpose::yes ? b[j * k + l] : b[l * n + j]);
+      expected[i * n + j] = sum;
+    }
+  const DType t = DTypeOf<T>::value;
+  backend.matmul(c.data(), a.data(), b.data(), m, n, k, ta, tb, t, t, write);
+  INFO(m, " x ", n, " x ", k, ", transposed ", ta == Transpose::yes, tb == Transpose::yes, ", add ",
+       write == Write::add);
+  const double tolerance = t == DType::F64 ? 1e-13 : 1e-5;
+  CHECK(relative_error(doubles(c), expected) <= tolerance);
+}
+
+}  // namespace
+
+TEST_CASE("linear: gradients, odd sizes") {
+  const auto device = open_device("cpu");
+  Rng rng = test_rng(1);
+  for (const auto& [n, in, out] : {std::array{1, 1, 1}, {1, 3, 7}, {3, 7, 1}, {7, 1, 3}, {7, 3, 7}}) {
+    INFO(n, " rows, ", in, " -> ", out);
+    check_op(*device, kLinear, {activation({n, in}, rng), parameter({out, in}, rng)});
+    check_op(*device, kLinearWithBias, {activation({n, in}, rng), parameter({out, in}, rng), parameter({out}, rng)});
+  }
+}
+
+TEST_CASE("linear equals a plain loop") {
+  const auto device = open_device("cpu");
+  Rng rng = test_rng(2);
+  for (const auto& [n, in, out] : {std::array{5, 33, 17}, {1, 576, 130}, {2, 100, 70}, {65, 40, 129}}) {
+    const std::vector<Input> x = {activation({n, in}, rng), parameter({out, in}, rng), parameter({out}, rng)};
+    check_forward(*device, kLinearWithBias, x, plain_linear(x));
+    check_f32(*device, kLinearWithBias, x);
+  }
+}
+
+TEST_CASE("products: every transposition, set and add, few and many rows, no rows") {
+  const auto device = open_device("cpu");
+  for (const auto& [m, n, k] : {std::array{1, 1, 1},
+                                {1, 200, 70},
+                                {2, 65, 33},
+                                {3, 300, 576},
+                                {4, 7, 1},
+                                {5, 64, 64},
+                                {9, 130, 3},
+                                {66, 67, 68},
+                                {0, 3, 4},
+                                {3, 0, 4}})
+    for (const Transpose ta : {Transpose::no, Transpose::yes})
+      for (const Transpose tb : {Transpose::no, Transpose::yes})
+        for (const Write write : {Write::set, Write::add}) {
+          check_product<float>(device->backend(), m, n, k, ta, tb, write);
+          check_product<double>(device->backend(), m, n, k, ta, tb, write);
+        }
+}
+
+TEST_CASE("products over an empty depth are zero") {
+  const auto device = open_device("cpu");
+  std::vector<float> c(6, 5.0f);
+  const auto product = [&](Write write) {
+    device->backend().matmul(c.data(), nullptr, nullptr, 2, 3, 0, Transpose::no, Transpose::no, DType::F32, DType::F32,
+                             write);
+  };
+  product(Write::add);
+  CHECK(c == std::vector<float>(6, 5.0f));
+  product(Write::set);
+  CHECK(c == std::vector<float>(6, 0.0f));
+}
+
+TEST_CASE("products of many shapes: what is compiled for a shape is bounded, and right after it was dropped") {
+  const auto device = open_device("cpu");
+  for (int64_t k = 1; k <= 600; ++k)
+    check_product<float>(device->backend(), 8, 3, k, Transpose::no, Transpose::yes, Write::set);
+  check_product<float>(device->backend(), 8, 3, 1, Transpose::no, Transpose::yes, Write::set);
+}
+
+TEST_CASE("linear repeats its bits") {
+  const auto device = open_device("cpu");
+  Rng rng = test_rng(3);
+  check_repeats(*device, kLinearWithBias,
+                {activation({70, 96}, rng), parameter({130, 96}, rng), parameter({130}, rng)});
+}
+
+TEST_CASE("NaN goes through a product, even against a zero") {
+  const auto device = open_device("cpu");
+  for (const int64_t rows : {1, 9}) {
+    Input x{{rows, 3}, std::vector<double>(rows * 3, 0.0), false};
+    x.values[1] = NAN;
+    const Input w{{2, 3}, std::vector<double>(6, 0.0), true};
+    const std::vector<double> y = run<float>(*device, kLinear, {x, w}).y;
+    CHECK(std::isnan(y[0]));
+    CHECK(std::isnan(y[1]));
+  }
+}
+
+TEST_CASE("linear: wrong shapes and dtypes throw and are named") {
+  const auto device = open_device("cpu");
+  Rng rng = test_rng(4);
+  CHECK_THROWS_WITH_AS(run<float>(*device, kLinear, {activation({2, 3}, rng), parameter({2, 4}, rng)}),
+                       doctest::Contains("[linear]"), Error);
+  Tape tape(*device, Tape::Mode::no_grad);
+  const Tensor half = tape.make({2, 2}, DType::BF16);
+  CHECK_THROWS_WITH_AS(linear(tape, half, half), doctest::Contains("matmul"), Error);
+}
+
+}  // namespace thinker::test
