@@ -24,6 +24,16 @@ void Config::validate(const std::string& where) const {
   if (head_dim % 2 != 0) fail(where, ": head size ", head_dim, " is odd; rotary embeddings need an even one");
   if (!(rope_theta > 1.0 && std::isfinite(rope_theta))) fail(where, ": rope_theta ", rope_theta, " is not usable");
   if (!(norm_eps >= 0.0 && norm_eps < 1.0)) fail(where, ": RMS-norm epsilon ", norm_eps, " is not usable");
+  if (rope_scaling) {
+    const RopeScaling& s = *rope_scaling;
+    const bool usable = s.factor >= 1.0 && s.low_frequency_factor > 0.0 && std::isfinite(s.factor) &&
+                        s.high_frequency_factor > s.low_frequency_factor && std::isfinite(s.high_frequency_factor) &&
+                        s.original_context > 0;
+    if (!usable) {
+      fail(where, ": rope scaling by ", s.factor, " with frequency factors ", s.low_frequency_factor, " and ",
+           s.high_frequency_factor, " from a context of ", s.original_context, " is not usable");
+    }
+  }
 }
 
 std::vector<double> inverse_frequencies(const Config& config) {

@@ -12,6 +12,12 @@ namespace thinker {
 
 namespace {
 
+/// The sampler indexes its rows with ids that no forward has seen.
+void check_id(const Transformer& model, int32_t id) {
+  ENSURE(id >= 0 && id < model.config().vocab, "token id ", id, " is outside the model's vocabulary of ",
+         model.config().vocab);
+}
+
 /// A prompt in the cache, shared by its samples; its rows are freed with the last of them.
 struct CachedPrompt {
   KvCache& cache;
@@ -44,6 +50,7 @@ class Decoder {
     while (admit() || !rows_.empty()) {
       if (!rows_.empty()) step();
     }
+    ENSURE(request_ == requests_.size(), "generate: the cache is too small for one sample");
     std::sort(done_.begin(), done_.end(), [](const auto& a, const auto& b) {
       return std::pair(a.request, a.sample) < std::pair(b.request, b.sample);
     });
@@ -162,6 +169,7 @@ class Decoder {
     }
     if (row.to_force.empty()) return {row.rng.at(static_cast<uint32_t>(row.out.ids.size())), -1, end_is_forbidden};
     const int32_t id = row.to_force.front();
+    check_id(model_, id);
     row.to_force.pop_front();
     return {0.0, id, false};
   }
@@ -210,6 +218,8 @@ class Decoder {
 std::vector<GeneratedSample> generate(const Transformer& model, const std::vector<GenerateRequest>& requests,
                                       const GenerateOptions& options) {
   ENSURE(options.max_new > 0 && options.max_rows > 0, "generate: nothing to draw");
+  ENSURE(accumulator_of(model.dtype()) == DType::F32, "generate: the sampler reads fp32 logits");
+  for (int32_t id : options.end_ids) check_id(model, id);
   if (requests.empty()) return {};
   return Decoder(model, requests, options).run();
 }

@@ -30,21 +30,21 @@ struct GeneratedSample {
 /// What the next token of a sample is to be: one of `force` (taken one after the other), or drawn freely, or drawn among
 /// all but the end tokens.
 struct NextToken {
-  std::vector<int32_t> force;
+  std::vector<int32_t> force = {};
   bool end_is_forbidden = false;
 };
 
 struct GenerateOptions {
   int64_t max_new = 256;  // tokens a sample, forced ones included
   int64_t max_rows = 64;  // samples decoded at the same time
-  SamplingOptions sampling;
+  SamplingOptions sampling = {};
   uint64_t seed = 0;
   uint32_t iteration = 0;
-  std::vector<int32_t> end_ids;
+  std::vector<int32_t> end_ids = {};
   /// Called before each token of a sample that has nothing left to force; empty means: draw freely.
-  std::function<NextToken(const GeneratedSample&)> control;
+  std::function<NextToken(const GeneratedSample&)> control = {};
   /// Called after each token.
-  std::function<void(const GeneratedSample&)> on_token;
+  std::function<void(const GeneratedSample&)> on_token = {};
 };
 
 /// Draws all samples; the result is ordered by request, then sample. Throws Error on an empty prompt or an id outside the

@@ -58,7 +58,7 @@ void train_sft(Transformer& model, const std::vector<SftExample>& examples, cons
 struct IdPair {
   std::vector<int32_t> prompt, chosen, rejected;
   // Runs [begin, end) of tokens that were written for the model, not sampled from it: they count in no sum.
-  std::vector<std::pair<int64_t, int64_t>> chosen_forced, rejected_forced;
+  std::vector<std::pair<int64_t, int64_t>> chosen_forced = {}, rejected_forced = {};
 };
 
 /// The reference's sums of log-probs for one pair.
