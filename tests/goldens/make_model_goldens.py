@@ -151,13 +151,15 @@ def train(model, batch_loss, steps, lr, weight_decay, kind, warmup):
         loss, numbers = batch_loss()
         loss.backward()
         rate = common.schedule(kind, lr, step, steps, warmup)
-        log.append({"step": step, "loss": loss.item(), **numbers, "grad_norm": common.update(model, optimizer, rate, 1.0), "lr": rate})
+        norm = common.update(model, optimizer, rate, 1.0)
+        log.append({"step": step, "loss": loss.item(), **numbers, "grad_norm": norm, "lr": rate})
     return log
 
 
 def sft_steps(model, sequences, scored):
     log = train(model, lambda: (sft_loss(model, sequences), {}), 10, 1e-2, 0.1, "linear", 3)
-    tensors = {n: {"sum": float(p.double().sum()), "abs_sum": float(p.double().abs().sum())} for n, p in model.named_parameters()}
+    after = {n: p.detach().double() for n, p in model.named_parameters()}
+    tensors = {n: {"sum": w.sum().item(), "abs_sum": w.abs().sum().item()} for n, w in after.items()}
     return {"lr": 1e-2, "weight_decay": 0.1, "clip": 1.0, "schedule": "linear", "warmup": 3, "log": log,
             "tensors_after": tensors, "score_after": score(model, scored)}
 
