@@ -12,22 +12,22 @@ constexpr const char* kSteps = "thinker.steps";
 
 }  // namespace
 
-AdamW::AdamW(const Transformer& model, const AdamWOptions& options) : device_(model.device()), options_(options) {
+AdamW::AdamW(const Transformer& model, const AdamWOptions& options) : device_(&model.device()), options_(options) {
   model.visit([&](const std::string& name, const Tensor& weight) {
     const DType t = weight.dtype(), acc = accumulator_of(t);
-    Slot slot{name, weight, weight, Tensor::zeros(device_, weight.shape(), acc),
-              Tensor::zeros(device_, weight.shape(), acc), weight.shape().rank() >= 2};
+    Slot slot{name, weight, weight, Tensor::zeros(*device_, weight.shape(), acc),
+              Tensor::zeros(*device_, weight.shape(), acc), weight.shape().rank() >= 2};
     if (acc != t) {
       // Weights in bf16 would swallow small steps: the optimizer moves an fp32 copy.
-      slot.master = Tensor::zeros(device_, weight.shape(), acc);
-      device_.backend().convert(slot.master.raw(), weight.raw(), weight.numel(), acc, t);
+      slot.master = Tensor::zeros(*device_, weight.shape(), acc);
+      device_->backend().convert(slot.master.raw(), weight.raw(), weight.numel(), acc, t);
     }
     slots_.push_back(std::move(slot));
   });
 }
 
 double AdamW::step(double lr) {
-  Backend& backend = device_.backend();
+  Backend& backend = device_->backend();
   double squares = 0.0;
   for (const Slot& s : slots_) {
     if (s.weight.grad_written()) squares += backend.sum_of_squares(s.weight.grad(), s.weight.numel(), s.weight.grad_dtype());
@@ -67,7 +67,7 @@ void AdamW::save(const std::string& path) const {
     for (size_t i = 0; i < headers.size(); ++i) {
       if (headers[i].name != h.name) continue;
       host.resize(sources[i].bytes());
-      device_.backend().copy_to_host(host.data(), sources[i].raw(), sources[i].bytes());
+      device_->backend().copy_to_host(host.data(), sources[i].raw(), sources[i].bytes());
     }
     return std::span<const std::byte>(host);
   };
@@ -82,7 +82,7 @@ void AdamW::load(const std::string& path) {
         static_cast<int64_t>(it->second.data.size()) != x.bytes()) {
       fail(path, ": the optimizer state of \"", name, "\" is missing or does not fit this model; start the iteration again");
     }
-    device_.backend().copy_from_host(x.raw(), it->second.data.data(), x.bytes());
+    device_->backend().copy_from_host(x.raw(), it->second.data.data(), x.bytes());
   };
   for (const Slot& s : slots_) {
     read("m." + s.name, s.m);

@@ -38,7 +38,7 @@ class AdamW {
     Tensor m, v;     // acc
     bool decays;
   };
-  Device& device_;
+  Device* device_;
   AdamWOptions options_;
   std::vector<Slot> slots_;
   int64_t steps_ = 0;
