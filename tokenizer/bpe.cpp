@@ -49,7 +49,8 @@ void Tokenizer::index_tokens(StringMap& by_form, const std::string& where) {
     bytes_.push_back(type == TokenType::Normal ? bytes_of_form(token) : token);
     if (type == TokenType::Unused) continue;
     const auto [same, is_new] = (is_added(type) ? added : by_form).try_emplace(token, id);
-    if (!is_new) tokenizer_fail(where, ": tokens ", same->second, " and ", id, " are the same text: ", token);
+    if (!is_new)
+      tokenizer_fail(where, ": tokens ", same->second, " and ", id, " are the same text: ", utf8_excerpt(token, 80));
     if (is_added(type)) added_by_first_[static_cast<unsigned char>(token[0])].push_back(id);
     if (type != TokenType::Normal) continue;
     if (bytes_[id].size() == 1) byte_ids_[static_cast<unsigned char>(bytes_[id][0])] = id;
@@ -67,11 +68,12 @@ void Tokenizer::index_merges(const StringMap& by_form, const std::string& where)
     const std::string_view merge = spec_.merges[rank];
     const size_t space = merge.find(' ');
     if (space == std::string_view::npos || space == 0 || space + 1 == merge.size() || space != merge.rfind(' ')) {
-      tokenizer_fail(where, ": merge ", rank, " is not two tokens: ", merge);
+      tokenizer_fail(where, ": merge ", rank, " is not two tokens: ", utf8_excerpt(merge, 80));
     }
     const auto find = [&](const std::string& token) {
       const auto found = by_form.find(token);
-      if (found == by_form.end()) tokenizer_fail(where, ": merge ", rank, " names an unknown token: ", token);
+      if (found == by_form.end())
+        tokenizer_fail(where, ": merge ", rank, " names an unknown token: ", utf8_excerpt(token, 80));
       return found->second;
     };
     const std::string left(merge.substr(0, space)), right(merge.substr(space + 1));

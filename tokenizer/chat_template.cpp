@@ -12,15 +12,6 @@ bool contains(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
 }
 
-// The first `limit` characters on one line, for an error message.
-std::string beginning(std::string_view text, size_t limit) {
-  std::string line = utf8_replace_invalid(text.substr(0, limit));
-  for (char& c : line) {
-    if (static_cast<unsigned char>(c) < ' ') c = ' ';
-  }
-  return text.size() <= limit ? line : line + "…";
-}
-
 // The literal text between "<|im_start|>system" + newline and "<|im_end|>", if the template has one. In the template's
 // source the newline is a real one or "\n" written as two characters; an expression in place of literal text begins
 // with a quote or brace.
@@ -30,9 +21,9 @@ std::optional<std::string> literal_system_message(std::string_view source) {
     const std::string_view rest = source.substr(at + kStart.size());
     const size_t newline = rest.starts_with("\n") ? 1 : rest.starts_with("\\n") ? 2 : 0;
     const std::string_view message = rest.substr(newline, rest.find(kEnd) - newline);
-    if (newline == 0 || message.empty() || contains("'\"{", message.substr(0, 1))) continue;
+    if (newline == 0 || message.empty() || message.find_first_of("'\"{") == 0) continue;
     if (message.find_first_of("'\"{}\\") != std::string_view::npos) {
-      tokenizer_fail("the chat template's default system message is not plain text: ", beginning(message, 80));
+      tokenizer_fail("the chat template's default system message is not plain text: ", utf8_excerpt(message, 80));
     }
     return std::string(message);
   }
@@ -94,6 +85,16 @@ class Renderer {
     ids_.clear();
   }
 
+  // A message's content and what ends its turn.
+  void message(const Message& message, int32_t end) {
+    if (message.role == "assistant") {
+      answer(content(message), end);
+    } else {
+      text(content(message));
+      id(end);
+    }
+  }
+
   std::string_view content(const Message& message) const {
     return chat_.trims ? strip(message.content) : std::string_view(message.content);
   }
@@ -131,22 +132,13 @@ void chatml_turn(Renderer& out, const std::string& role) {
 void render_chatml(Renderer& out, const Tokenizer& tokenizer, const ChatTemplate& chat,
                    std::span<const Message> messages, GenerationPrompt generation) {
   const int32_t end = end_of_turn_id(tokenizer, chat);
-  if (chat.default_system && messages[0].role != "system") {
-    chatml_turn(out, "system");
-    out.text(*chat.default_system);
-    out.id(end);
-    out.text("\n");
-  }
-  for (const Message& message : messages) {
+  const auto turn = [&](const Message& message) {
     chatml_turn(out, message.role);
-    if (message.role == "assistant") {
-      out.answer(out.content(message), end);
-    } else {
-      out.text(out.content(message));
-      out.id(end);
-    }
+    out.message(message, end);
     out.text("\n");
-  }
+  };
+  if (chat.default_system && messages[0].role != "system") turn({"system", *chat.default_system});
+  for (const Message& message : messages) turn(message);
   if (generation == GenerationPrompt::Add) chatml_turn(out, "assistant");
 }
 
@@ -172,12 +164,7 @@ void render_llama3(Renderer& out, const Tokenizer& tokenizer, const ChatTemplate
   }
   for (const Message& message : messages) {
     llama3_turn(out, message.role);
-    if (message.role == "assistant") {
-      out.answer(out.content(message), end);
-    } else {
-      out.text(out.content(message));
-      out.id(end);
-    }
+    out.message(message, end);
   }
   if (generation == GenerationPrompt::Add) llama3_turn(out, "assistant");
 }
@@ -238,7 +225,7 @@ ChatTemplate recognise_chat_template(const TokenizerSpec& spec) {
     for (const char* rewrite : {"reasoning_content", "split(", "strip(", "replace(", "trim", "set system_message"}) {
       if (contains(source, rewrite)) {
         tokenizer_fail("the chat template looks like ChatML but changes messages (it has \"", rewrite,
-                       "\"), which is not supported: ", beginning(source, 80));
+                       "\"), which is not supported: ", utf8_excerpt(source, 80));
       }
     }
   } else if (contains(source, "<|start_header_id|>") && contains(source, "<|eot_id|>")) {
@@ -249,7 +236,7 @@ ChatTemplate recognise_chat_template(const TokenizerSpec& spec) {
   } else if (contains(source, "[INST]") && contains(source, "<<SYS>>")) {
     chat.family = ChatFamily::Llama2;
   } else {
-    tokenizer_fail("this chat template is not supported (ChatML, Llama-2 and Llama-3 are): ", beginning(source, 80));
+    tokenizer_fail("this chat template is not supported (ChatML, Llama-2 and Llama-3 are): ", utf8_excerpt(source, 80));
   }
   return chat;
 }
@@ -259,7 +246,7 @@ std::vector<ChatPiece> render_pieces(const Tokenizer& tokenizer, const ChatTempl
   if (messages.empty()) tokenizer_fail("a chat needs at least one message");
   for (const Message& message : messages) {
     if (message.role != "system" && message.role != "user" && message.role != "assistant") {
-      tokenizer_fail("unknown role \"", beginning(message.role, 40), "\" (system, user and assistant are known)");
+      tokenizer_fail("unknown role \"", utf8_excerpt(message.role, 40), "\" (system, user and assistant are known)");
     }
   }
   Renderer out(tokenizer, chat);

@@ -41,7 +41,7 @@ json read_json_if_present(const std::string& path) {
   return std::filesystem::exists(path) ? read_json(path) : json::object();
 }
 
-// The key's value, which must be present and of that type.
+// The key's value, which must be present and of that type (number_unsigned stands for any integer).
 const json& need(const json& object, const char* key, json::value_t type, const std::string& where) {
   const auto found = object.is_object() ? object.find(key) : object.end();
   if (!object.is_object() || found == object.end()) tokenizer_fail(where, ": \"", key, "\" is missing");
@@ -74,7 +74,7 @@ std::vector<json> steps_of(const json& component, const char* list_key, const st
 }
 
 int32_t need_id(const json& id, size_t size, const std::string& token, const std::string& where) {
-  if (!id.is_number_integer()) tokenizer_fail(where, ": the id of token ", json(token).dump(), " is not an integer");
+  if (!id.is_number_integer()) tokenizer_fail(where, ": the id of token ", brief(token), " is not an integer");
   // Read as signed: a number above its range wraps to a negative one and is refused as well.
   const auto value = id.get<int64_t>();
   if (value < 0 || value >= static_cast<int64_t>(size)) {

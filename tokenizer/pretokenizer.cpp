@@ -98,7 +98,8 @@ Pattern pattern_from_gguf(std::string_view pre) {
   if (pre == "smollm") return Pattern::Smollm;
   if (pre == "llama-bpe" || pre == "llama3" || pre == "llama-v3") return Pattern::Llama3;
   if (pre == "qwen2") return Pattern::Qwen2;
-  tokenizer_fail("pre-tokenizer \"", pre, "\" is not supported (gpt-2, smollm, llama-bpe and qwen2 are)");
+  tokenizer_fail("pre-tokenizer \"", utf8_excerpt(pre, 40),
+                 "\" is not supported (gpt-2, smollm, llama-bpe and qwen2 are)");
 }
 
 const char* hugging_face_regex(Pattern pattern) {

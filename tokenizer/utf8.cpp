@@ -37,6 +37,14 @@ std::string utf8_replace_invalid(std::string_view text) {
   return out;
 }
 
+std::string utf8_excerpt(std::string_view text, size_t limit) {
+  std::string line = utf8_replace_invalid(text.substr(0, limit));
+  for (char& c : line) {
+    if (static_cast<unsigned char>(c) < ' ') c = ' ';
+  }
+  return text.size() <= limit ? line : line + "…";
+}
+
 std::string utf8_encode(uint32_t c) {
   const auto tail = [&](int shift) { return static_cast<char>(0x80 | ((c >> shift) & 0x3F)); };
   if (c < 0x80) return {static_cast<char>(c)};

@@ -26,6 +26,9 @@ Utf8Step utf8_step(std::string_view text, size_t at);
 /// The text with every ill-formed part (in the sense of utf8_step) replaced by U+FFFD.
 std::string utf8_replace_invalid(std::string_view text);
 
+/// The beginning of any bytes as one line of valid UTF-8, at most about `limit` bytes long: for error messages.
+std::string utf8_excerpt(std::string_view text, size_t limit);
+
 /// UTF-8 of a code point up to U+10FFFF.
 std::string utf8_encode(uint32_t code_point);
 

@@ -171,6 +171,7 @@ TEST_CASE("lying and foreign files") {
       {"merge 0 is not two tokens", [](json& f) { f["model"]["merges"][0] = ""; }},
       {"merge 0 is not two strings", [](json& f) { f["model"]["merges"][0] = json::array({"a"}); }},
       {"merge 0 is not two strings", [](json& f) { f["model"]["merges"][0] = 7; }},
+      {"merge 0 is not two tokens: b c", [](json& f) { f["model"]["merges"][0] = "b\nc"; }},
       {"merge 1 names an unknown token: zzzz", [](json& f) { f["model"]["merges"][1] = "zzzz a"; }},
       {"merge 1 names an unknown token: zq", [](json& f) { f["model"]["merges"][1] = "z q"; }},
       {"is given twice", [](json& f) { f["model"]["vocab"]["a"] = f["model"]["vocab"]["b"]; }},
