@@ -108,6 +108,24 @@ std::vector<IdPair> read_id_pairs(const std::string& path, const ChatTokenizer& 
   return pairs;
 }
 
+Json counts_to_json(const PairResult& result) {
+  const PairCounts& c = result.counts;
+  return {{"prompts", c.prompts},
+          {"pairs", c.pairs},
+          {"failure_pairs", c.failure_pairs},
+          {"too_few_valid", c.too_few_valid},
+          {"equal_scores", c.equal_scores},
+          {"equal_texts", c.equal_texts},
+          {"not_better", c.not_better},
+          {"samples", c.samples},
+          {"unparsed", c.unparsed},
+          {"truncated", c.truncated},
+          {"unjudged", c.unjudged},
+          {"rho", result.rho},
+          {"mean_chosen_length", result.mean_chosen_length},
+          {"mean_rejected_length", result.mean_rejected_length}};
+}
+
 PairResult pair_samples(const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples,
                         const std::vector<JudgmentRecord>& judgments, const PairStage& stage,
                         const ChatTokenizer* tokenizer) {

@@ -46,6 +46,9 @@ struct PairResult {
   double mean_chosen_length = 0.0, mean_rejected_length = 0.0;
 };
 
+/// The counts as a log line: pairs, every reason for no pair, rho and both mean lengths.
+Json counts_to_json(const PairResult& result);
+
 /// Builds the pairs of all prompts. Throws Error when a sample's prompt is not in the list. `tokenizer` is only needed for
 /// LengthUnit::tokens.
 PairResult pair_samples(const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples,

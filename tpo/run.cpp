@@ -1,0 +1,294 @@
+#include "tpo/run.h"
+
+#include <filesystem>
+
+#include "tensor/file.h"
+#include "tpo/run_log.h"
+#include "tpo/stages/judge.h"
+#include "tpo/stages/pair.h"
+#include "tpo/stages/preference.h"
+#include "tpo/step_log.h"
+#include "tpo/supervised.h"
+
+namespace thinker {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Below this share of parsed outputs an iteration has too little to learn from.
+constexpr double kLeastParsed = 0.1;
+
+class Run {
+ public:
+  Run(const Recipe& recipe, Model& model, const PromptSets& prompts, const RunOptions& options)
+      : recipe_(recipe), model_(model), prompts_(prompts), options_(options), style_(thought_style(recipe.thought)),
+        judge_(make_judge(recipe.judge)), log_(options.folder + "/log.jsonl", options.on_log) {}
+
+  RunResult run() {
+    open_folder();
+    start_ = options_.folder + "/iter-0";
+    fs::create_directories(start_);
+    if (style_.thinks()) evaluate_as(0, "seed, direct", start_ + "/eval_direct.jsonl", thought_style("none"), Format::free);
+    evaluate_as(0, style_.thinks() ? "seed, thinking" : "seed", start_ + "/eval.jsonl", style_, recipe_.format);
+    if (style_.thinks() && recipe_.warmup.samples > 0) warm_up();
+    for (int64_t t = 1; t <= recipe_.iterations; ++t) iterate(t);
+    return std::move(result_);
+  }
+
+ private:
+  std::string folder_of(int64_t t) const { return options_.folder + "/iter-" + std::to_string(t); }
+
+  void open_folder() {
+    const std::string path = options_.folder + "/recipe.json";
+    const std::string text = recipe_to_json(recipe_).dump(2) + "\n";
+    if (fs::exists(path)) {
+      if (options_.resume == Resume::no) {
+        fail(options_.folder, ": holds a run already; continue it with --resume, or give the recipe another name");
+      }
+      if (read_text_file(path) != text) fail(path, ": is another recipe; a run is resumed with the one it began with");
+      return;
+    }
+    fs::create_directories(options_.folder);
+    write_file_atomically(path, text);
+  }
+
+  SampleStage sample_stage(const ThoughtStyle& style, Format format) const {
+    SampleStage stage;
+    stage.style = style;
+    stage.format = format;
+    stage.thought_budget = recipe_.thought_budget;
+    stage.k = recipe_.sampling.k;
+    stage.max_new = recipe_.sampling.max_new;
+    stage.sampling = {.temperature = recipe_.sampling.temperature, .top_k = 0, .top_p = recipe_.sampling.top_p,
+                      .min_p = 0.0, .greedy = false};
+    stage.seed = recipe_.seed;
+    return stage;
+  }
+
+  SampleStage eval_stage(const ThoughtStyle& style, Format format, int64_t iteration) const {
+    SampleStage stage = sample_stage(style, format);
+    stage.sampling.temperature = recipe_.eval.temperature;
+    stage.sampling.top_p = recipe_.eval.top_p;
+    stage.iteration = static_cast<uint32_t>(iteration);
+    return stage;
+  }
+
+  std::vector<EvalRecord> evaluate_on(const std::vector<Prompt>& prompts, const ThoughtStyle& style, Format format,
+                                      int64_t iteration, const std::string& what) {
+    const Progress progress = [&](const std::string&, int64_t done, int64_t total) {
+      if (options_.progress) options_.progress(what, done, total);
+    };
+    return evaluate(model_, *judge_, prompts, eval_stage(style, format, iteration), recipe_.eval.resample, progress);
+  }
+
+  /// Evaluates the current model on the test prompts, or reads what an earlier run left; adds a row to the table.
+  void evaluate_as(int64_t iteration, const std::string& label, const std::string& path, const ThoughtStyle& style,
+                   Format format) {
+    if (prompts_.test.empty()) return;
+    if (!fs::exists(path)) {
+      log_.begin(iteration, fs::path(path).parent_path().filename().string() + "/" + fs::path(path).stem().string());
+      const std::vector<EvalRecord> records = evaluate_on(prompts_.test, style, format, iteration, "evaluate: " + label);
+      std::vector<Json> lines;
+      for (const EvalRecord& r : records) lines.push_back(eval_to_json(r));
+      Json fields{{"label", label}};
+      fields.update(summary_to_json(summarise(records, recipe_.seed)));
+      log_.write(fields);
+      write_jsonl(path, lines);
+    }
+    result_.rows.push_back({iteration, label, summarise(read_evals(path), recipe_.seed)});
+  }
+
+  void load(const std::string& checkpoint) {
+    model_.net = load_huggingface(model_.net.device(), checkpoint, model_.net.dtype());
+    result_.checkpoint = checkpoint;
+  }
+
+  // ---- warm-up of the format: supervised training on forced samples of the model's own ----
+
+  void warm_up() {
+    const std::string folder = options_.folder + "/warmup";
+    fs::create_directories(folder);
+    if (!fs::exists(folder + "/checkpoint/model.safetensors")) {
+      SampleStage stage = sample_stage(style_, Format::forced);
+      stage.k = 1;
+      log_.begin(0, "warmup");
+      const std::vector<Prompt> prompts = prompts_.train(0, recipe_.warmup.samples);
+      const std::vector<SampleRecord> samples =
+          sample_to_file(model_, sample_prompts_of(prompts), stage, folder + "/samples.jsonl", named("warm-up: sample"));
+      std::vector<SftExample> examples;
+      for (const SampleRecord& s : samples) {
+        if (s.valid()) examples.push_back(to_example(s.prompt_ids, s.ids));
+      }
+      log_.write({{"samples", samples.size()}, {"kept", examples.size()}});
+      if (examples.size() < 8) {
+        fail("warm-up: only ", examples.size(), " of ", samples.size(), " forced samples have a complete response; raise ",
+             "sampling.max_new or lower thought_budget");
+      }
+      train_warm_up(examples);
+      model_.save(folder + "/checkpoint");
+    }
+    load(folder + "/checkpoint");
+    evaluate_as(0, "after the warm-up", folder + "/eval.jsonl", style_, recipe_.format);
+  }
+
+  void train_warm_up(const std::vector<SftExample>& examples) {
+    TrainOptions train;
+    train.lr = recipe_.warmup.lr;
+    train.schedule = ScheduleKind::linear;
+    train.batch = 8;
+    train.epochs = recipe_.warmup.epochs;
+    train.seed = recipe_.seed;
+    const int64_t steps = steps_per_epoch(static_cast<int64_t>(examples.size()), train) * train.epochs;
+    TrainHooks hooks;
+    hooks.on_step = [&](const StepLog& step) {
+      log_.write(sft_step_to_json(step));
+      if (options_.progress) options_.progress("warm-up: train", step.step, steps);
+    };
+    train_sft(model_.net, examples, train, hooks);
+  }
+
+  // ---- one iteration ----
+
+  void iterate(int64_t t) {
+    const std::string folder = folder_of(t);
+    fs::create_directories(folder);
+    if (!fs::exists(folder + "/checkpoint/model.safetensors")) {
+      const std::vector<Prompt> prompts = fresh_prompts(t, folder + "/prompts.jsonl");
+      const std::vector<SampleRecord> samples = sample(t, prompts, folder + "/samples.jsonl");
+      const std::vector<JudgmentRecord> judgments = judge(t, prompts, samples, folder + "/judgments.jsonl");
+      pair(t, prompts, samples, judgments, folder + "/pairs.jsonl");
+      train(t, folder);
+    }
+    load(folder + "/checkpoint");
+    evaluate_as(t, "iteration " + std::to_string(t), folder + "/eval.jsonl", style_, recipe_.format);
+  }
+
+  std::vector<Prompt> fresh_prompts(int64_t t, const std::string& path) {
+    const std::vector<Prompt> prompts =
+        prompts_.train((t - 1) * recipe_.prompts_per_iteration, recipe_.prompts_per_iteration);
+    std::vector<Json> lines;
+    for (const Prompt& p : prompts) lines.push_back(prompt_to_json(p));
+    write_jsonl(path, lines);
+    return prompts;
+  }
+
+  std::vector<SampleRecord> sample(int64_t t, const std::vector<Prompt>& prompts, const std::string& path) {
+    if (fs::exists(path)) return read_samples(path);
+    SampleStage stage = sample_stage(style_, recipe_.format);
+    stage.iteration = static_cast<uint32_t>(t);
+    log_.begin(t, "sample");
+    const auto samples = sample_to_file(model_, sample_prompts_of(prompts), stage, path, named("sample"));
+    std::map<std::string, int64_t> reasons;
+    for (const SampleRecord& s : samples) ++reasons[name(s.split.parse)];
+    const double parsed = static_cast<double>(reasons["ok"]) / static_cast<double>(samples.size());
+    log_.write({{"samples", samples.size()}, {"parse_rate", parsed}, {"parse", reasons}});
+    if (parsed < kLeastParsed) {
+      fs::remove(path);
+      fail("iteration ", t, ": only ", static_cast<int>(100 * parsed), " % of the outputs parse; raise warmup.samples, ",
+           "warmup.epochs or sampling.max_new, or set \"format\": \"forced\"");
+    }
+    return samples;
+  }
+
+  std::vector<JudgmentRecord> judge(int64_t t, const std::vector<Prompt>& prompts,
+                                    const std::vector<SampleRecord>& samples, const std::string& path) {
+    if (fs::exists(path)) return read_judgments(path);
+    log_.begin(t, "judge");
+    std::vector<JudgmentRecord> judgments = judge_samples(*judge_, prompts, samples);
+    std::vector<Json> lines;
+    std::vector<double> scores;
+    for (const JudgmentRecord& j : judgments) {
+      lines.push_back(judgment_to_json(j));
+      if (j.judged.score) scores.push_back(*j.judged.score);
+    }
+    log_.write({{"judged", judgments.size()}, {"errors", judgments.size() - scores.size()}, {"score", mean(scores)}});
+    write_jsonl(path, lines);
+    return judgments;
+  }
+
+  void pair(int64_t t, const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples,
+            const std::vector<JudgmentRecord>& judgments, const std::string& path) {
+    if (fs::exists(path)) return;
+    log_.begin(t, "pair");
+    const PairStage stage{recipe_.pairs.options, recipe_.pairs.auto_rho, recipe_.pairs.length, style_};
+    const PairResult result = pair_samples(prompts, samples, judgments, stage, &model_.text);
+    log_.write(counts_to_json(result));
+    if (result.pairs.empty()) {
+      fail("iteration ", t, ": no pair could be built (", counts_to_json(result).dump(), "); use more or harder prompts");
+    }
+    std::vector<Json> lines;
+    for (const PairRecord& p : result.pairs) lines.push_back(pair_to_json(p));
+    write_jsonl(path, lines);
+  }
+
+  void train(int64_t t, const std::string& folder) {
+    log_.begin(t, "train");
+    PreferenceStage stage;
+    stage.loss = recipe_.dpo.options;
+    stage.train.lr = recipe_.dpo.lr;
+    stage.train.schedule = recipe_.dpo.schedule;
+    stage.train.warmup = recipe_.dpo.warmup;
+    stage.train.batch = recipe_.dpo.batch;
+    stage.train.epochs = recipe_.dpo.epochs;
+    stage.train.seed = recipe_.seed;
+    stage.train.iteration = static_cast<uint32_t>(t);
+    stage.train.adamw.clip = recipe_.dpo.clip;
+    stage.train.adamw.weight_decay = recipe_.dpo.weight_decay;
+    stage.recompute = recipe_.checkpoint_blocks ? Recompute::blocks : Recompute::nothing;
+    stage.reference_folder = recipe_.dpo.reference == Reference::seed && t > 1 ? seed_checkpoint() : "";
+    stage.on_step = [&](const StepLog& step, int64_t steps) {
+      log_.write(dpo_step_to_json(step));
+      if (options_.progress) options_.progress("train", step.step, steps);
+    };
+    if (recipe_.select == Select::judge && !prompts_.select.empty()) {
+      stage.select = [&](int64_t epoch) {
+        const auto records = evaluate_on(prompts_.select, style_, recipe_.format, t, "select");
+        const EvalSummary summary = summarise(records, recipe_.seed);
+        log_.write({{"select_epoch", epoch}, {"score", summary.score}, {"low", summary.interval.low},
+                    {"high", summary.interval.high}, {"parse_rate", summary.parse_rate}});
+        return summary.score;
+      };
+    }
+    train_on_pairs(model_, read_id_pairs(folder + "/pairs.jsonl", model_.text), stage, folder);
+  }
+
+  /// The policy's own beginning: after the warm-up, or the recipe's model, saved when it is first needed.
+  std::string seed_checkpoint() const {
+    const std::string warm = options_.folder + "/warmup/checkpoint";
+    return fs::exists(warm) ? warm : recipe_.model;
+  }
+
+  Progress named(const std::string& what) const {
+    return [this, what](const std::string&, int64_t done, int64_t total) {
+      if (options_.progress) options_.progress(what, done, total);
+    };
+  }
+
+  const Recipe& recipe_;
+  Model& model_;
+  const PromptSets& prompts_;
+  const RunOptions& options_;
+  ThoughtStyle style_;
+  std::unique_ptr<Judge> judge_;
+  RunLog log_;
+  std::string start_;
+  RunResult result_;
+};
+
+}  // namespace
+
+RunResult run_loop(const Recipe& recipe, Model& model, const PromptSets& prompts, const RunOptions& options) {
+  return Run(recipe, model, prompts, options).run();
+}
+
+const char* device_name(DeviceChoice device) {
+  switch (device) {
+    case DeviceChoice::automatic: return "auto";
+    case DeviceChoice::cpu: return "cpu";
+    case DeviceChoice::cuda: return "cuda";
+  }
+  return "auto";
+}
+
+}  // namespace thinker

@@ -1,0 +1,61 @@
+// The loop of Thought Preference Optimization (the paper's Figure 1): sample from the current model, judge the responses, pair
+// the best with the worst, train, evaluate, and again with fresh prompts. Each stage leaves one file; a stage whose file
+// exists is not run again, which is all that resuming is.
+//
+//   FOLDER/recipe.json  log.jsonl
+//          iter-0/  eval_direct.jsonl  eval.jsonl                     the model as it comes, without and with thoughts
+//          warmup/  samples.jsonl  checkpoint/  eval.jsonl            where the recipe has a format warm-up
+//          iter-T/  prompts.jsonl  samples.jsonl  judgments.jsonl  pairs.jsonl  checkpoint/  eval.jsonl
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "tpo/model.h"
+#include "tpo/progress.h"
+#include "tpo/recipe.h"
+#include "tpo/stages/evaluate.h"
+
+namespace thinker {
+
+/// Where a run's prompts come from.
+struct PromptSets {
+  /// `count` training prompts from the first-th on. Throws Error when there are not that many.
+  std::function<std::vector<Prompt>(int64_t first, int64_t count)> train;
+  std::vector<Prompt> select, test;
+};
+
+/// Opens what the recipe names. Throws Error when a prompt occurs in two of the sets.
+PromptSets open_prompts(const Recipe& recipe);
+
+enum class Resume { no, yes };
+
+struct RunOptions {
+  std::string folder;
+  Resume resume = Resume::no;
+  Progress progress;
+  /// Gets each line as it goes to log.jsonl.
+  std::function<void(const Json&)> on_log;
+};
+
+/// One row of the closing table.
+struct RunRow {
+  int64_t iteration = 0;
+  std::string label;
+  EvalSummary eval;
+};
+
+struct RunResult {
+  std::vector<RunRow> rows;
+  std::string checkpoint;  // the last one
+};
+
+/// Runs all of the recipe on an opened model, which is trained in place. Throws Error when the folder holds a run and resume
+/// was not asked for, when it holds a run of another recipe, or with advice when too few outputs parse to go on.
+RunResult run_loop(const Recipe& recipe, Model& model, const PromptSets& prompts, const RunOptions& options);
+
+/// A recipe's device and dtype as tools name them.
+const char* device_name(DeviceChoice device);
+
+}  // namespace thinker

@@ -1,0 +1,150 @@
+#include "tpo/stages/preference.h"
+
+#include <charconv>
+#include <filesystem>
+#include <limits>
+
+#include "tensor/file.h"
+#include "tpo/jsonl.h"
+
+namespace thinker {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// What stands between two epochs. The folder is replaced as a whole: written beside, then renamed.
+struct TrainState {
+  int64_t epoch = 0;  // finished epochs
+  int64_t best_epoch = 0;
+  double best_score = -std::numeric_limits<double>::infinity();
+  std::vector<ReferenceLogps> reference;
+};
+
+/// Exact: hexadecimal, so that a resumed run continues with the same bits.
+std::string exact(double x) {
+  char text[64];
+  const auto end = std::to_chars(text, text + sizeof text, x, std::chars_format::hex).ptr;
+  return {text, end};
+}
+
+double from_exact(const std::string& text, const std::string& path) {
+  double x = 0.0;
+  const auto result = std::from_chars(text.data(), text.data() + text.size(), x, std::chars_format::hex);
+  if (result.ec != std::errc() || result.ptr != text.data() + text.size()) fail(path, ": \"", text, "\" is not a number");
+  return x;
+}
+
+void write_state(const std::string& path, const TrainState& state) {
+  Json reference = Json::array();
+  for (const ReferenceLogps& r : state.reference) reference.push_back({exact(r.chosen), exact(r.rejected)});
+  const Json json{{"epoch", state.epoch}, {"best_epoch", state.best_epoch}, {"best_score", exact(state.best_score)},
+                  {"reference", reference}};
+  write_file_atomically(path, json.dump() + "\n");
+}
+
+TrainState read_state(const std::string& path, size_t pairs) {
+  const JsonLine line(parse_json(read_text_file(path), path), path);
+  TrainState state;
+  state.epoch = line.integer("epoch");
+  state.best_epoch = line.integer("best_epoch");
+  state.best_score = from_exact(line.string("best_score"), path);
+  for (const Json& r : line.at("reference")) {
+    if (!r.is_array() || r.size() != 2 || !r[0].is_string() || !r[1].is_string()) line.error("\"reference\" is damaged");
+    state.reference.push_back({from_exact(r[0].get<std::string>(), path), from_exact(r[1].get<std::string>(), path)});
+  }
+  if (state.reference.size() != pairs) line.error("belongs to other pairs; remove the folder to train this iteration again");
+  return state;
+}
+
+class Training {
+ public:
+  Training(Model& model, const std::vector<IdPair>& pairs, const PreferenceStage& stage, const std::string& folder)
+      : model_(model), pairs_(pairs), stage_(stage), folder_(folder), optimizer_(model.net, stage.train.adamw) {}
+
+  void run() {
+    if (fs::exists(current() + "/state.json")) resume();
+    else begin();
+    model_.net.set_recompute(stage_.recompute);
+    const auto steps = steps_per_epoch(static_cast<int64_t>(pairs_.size()), stage_.train) * stage_.train.epochs;
+    TrainHooks hooks;
+    hooks.on_step = [&](const StepLog& step) {
+      if (stage_.on_step) stage_.on_step(step, steps);
+    };
+    hooks.on_epoch = [&](int64_t epoch) { finish_epoch(epoch); };
+    const ReferenceIs is = stage_.reference_folder.empty() ? ReferenceIs::start : ReferenceIs::other;
+    train_dpo(model_.net, optimizer_, pairs_, state_.reference, is, stage_.loss, stage_.train, hooks);
+    model_.net.set_recompute(Recompute::nothing);
+    keep_best();
+    fs::remove_all(current());
+    fs::remove_all(best());
+  }
+
+ private:
+  std::string current() const { return folder_ + "/train_state"; }
+  std::string best() const { return folder_ + "/best"; }
+
+  void begin() {
+    fs::remove_all(best());
+    const Transformer* reference = &model_.net;
+    std::optional<Model> other;
+    if (!stage_.reference_folder.empty()) {
+      other = open_model(model_.net.device(), stage_.reference_folder, model_.net.dtype());
+      reference = &other->net;
+    }
+    state_.reference = reference_logps(*reference, pairs_, stage_.train);
+  }
+
+  void resume() {
+    state_ = read_state(current() + "/state.json", pairs_.size());
+    model_.net = load_huggingface(model_.net.device(), current(), model_.net.dtype());
+    optimizer_ = AdamW(model_.net, stage_.train.adamw);
+    optimizer_.load(current() + "/optimizer.safetensors");
+  }
+
+  void finish_epoch(int64_t epoch) {
+    state_.epoch = epoch;
+    if (stage_.select) {
+      const double score = stage_.select(epoch);
+      if (score > state_.best_score) {
+        state_.best_score = score;
+        state_.best_epoch = epoch;
+        model_.save(best());
+      }
+    }
+    if (epoch == stage_.train.epochs) return;
+    const std::string fresh = current() + ".new";
+    fs::remove_all(fresh);
+    save_checkpoint(fresh, model_.net, {}, StoredAs::f32);
+    optimizer_.save(fresh + "/optimizer.safetensors");
+    write_state(fresh + "/state.json", state_);
+    fs::remove_all(current());
+    fs::rename(fresh, current());
+  }
+
+  /// The checkpoint appears under its name only when it is complete.
+  void keep_best() {
+    const std::string fresh = folder_ + "/checkpoint.new";
+    fs::remove_all(fresh);
+    const bool last_is_best = !stage_.select || state_.best_epoch == stage_.train.epochs;
+    if (!last_is_best) model_.net = load_huggingface(model_.net.device(), best(), model_.net.dtype());
+    model_.save(fresh);
+    fs::remove_all(folder_ + "/checkpoint");
+    fs::rename(fresh, folder_ + "/checkpoint");
+  }
+
+  Model& model_;
+  const std::vector<IdPair>& pairs_;
+  const PreferenceStage& stage_;
+  std::string folder_;
+  AdamW optimizer_;
+  TrainState state_;
+};
+
+}  // namespace
+
+void train_on_pairs(Model& model, const std::vector<IdPair>& pairs, const PreferenceStage& stage, const std::string& folder) {
+  Training(model, pairs, stage, folder).run();
+}
+
+}  // namespace thinker
