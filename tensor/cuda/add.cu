@@ -36,9 +36,8 @@ __global__ void bias_backward_kernel(Acc<T>* dbias, const T* dy, int64_t n, int6
 }  // namespace
 
 void CudaBackend::add(void* y, const void* a, const void* b, int64_t n, DType t) {
-  for_dtype("add", t, [&]<class T>(Type<T>) {
-    CUDA_CHECK(launch(stream(), blocks_for(n), add_kernel<T>, y, a, b, n));
-  });
+  for_dtype("add", t,
+            [&]<class T>(Type<T>) { CUDA_CHECK(launch(stream(), blocks_for(n), add_kernel<T>, y, a, b, n)); });
 }
 
 void CudaBackend::accumulate(void* dst, const void* src, int64_t n, DType t, Write write) {

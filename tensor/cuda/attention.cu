@@ -1,8 +1,9 @@
 // Causal attention over segments (tensor/backend.h), one block a query row and head, or a key row and key/value head.
 // A block works on kThreads keys (or queries) at a time: first each thread computes the score of one of them, then each
 // thread sums one of the D columns over all of them.
-// Forward is an online softmax: the largest score so far, the sum of exp(score - largest) and the weighted sum of values
-// are rescaled when a larger score turns up. It saves lse = largest + log(sum). Backward computes the scores again:
+// Forward is an online softmax: the largest score so far, the sum of exp(score - largest) and the weighted sum of
+// values are rescaled when a larger score turns up. It saves lse = largest + log(sum). Backward computes the scores
+// again:
 //   p = exp(scale q.k - lse),  dv = sum p dout,  ds = p (dout.v - dout.out),  dq = scale sum ds k,  dk = scale sum ds q
 // with the sums of dk and dv over segments, queries and heads in ascending order.
 // (Milakov & Gimelshein, arXiv 1805.02867; Dao et al., arXiv 2205.14135)
@@ -15,9 +16,7 @@ namespace {
 /// The keys that one query sees: the whole prefix, then own rows up to its own.
 struct VisibleKeys {
   int64_t count = 0, prefix_len = 0, prefix_begin = 0, own_begin = 0;
-  __device__ int64_t row(int64_t j) const {
-    return j < prefix_len ? prefix_begin + j : own_begin + (j - prefix_len);
-  }
+  __device__ int64_t row(int64_t j) const { return j < prefix_len ? prefix_begin + j : own_begin + (j - prefix_len); }
 };
 
 __device__ VisibleKeys visible_keys(const Segment* segments, int64_t count, int64_t query) {
@@ -72,11 +71,10 @@ __global__ void attention_forward_kernel(T* out, Acc<T>* lse, const T* q, const 
   for (int64_t begin = 0; begin < keys.count; begin += kThreads) {
     const int64_t j = begin + thread;
     A score = -INFINITY;
-    if (j < keys.count)
-      score = static_cast<A>(s.scale) * dot(query, k + (keys.row(j) * s.kv_heads + kv_head) * d, d);
+    if (j < keys.count) score = static_cast<A>(s.scale) * dot(query, k + (keys.row(j) * s.kv_heads + kv_head) * d, d);
     const A larger = fmax(largest, block_max(score));
-    const A shrink = exp(largest - larger);  // 0 for the first keys
-    weight[thread] = exp(score - larger);    // 0 beyond the last key
+    const A shrink = exp(largest - larger);          // 0 for the first keys
+    weight[thread] = exp(score - larger);            // 0 beyond the last key
     sum = sum * shrink + block_sum(weight[thread]);  // its barriers also publish `weight`
     largest = larger;
     if (thread < d) {
@@ -181,7 +179,8 @@ __global__ void attention_backward_kv_kernel(T* dk, T* dv, const T* dout, const 
 }
 
 void check_head_size(const AttentionShape& s) {
-  ENSURE(s.head_dim <= kThreads, "[attention] heads of size ", s.head_dim, "; the CUDA kernels take at most ", kThreads);
+  ENSURE(s.head_dim <= kThreads, "[attention] heads of size ", s.head_dim, "; the CUDA kernels take at most ",
+         kThreads);
 }
 
 }  // namespace

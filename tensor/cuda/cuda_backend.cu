@@ -1,8 +1,7 @@
 // The backend itself: finding the GPU, memory, copies and changes of dtype.
-#include "tensor/cuda/cuda_backend.h"
-
 #include <algorithm>
 
+#include "tensor/cuda/cuda_backend.h"
 #include "tensor/cuda/kernel.cuh"
 #include "tensor/cuda/matmul.h"
 
@@ -46,13 +45,19 @@ __global__ void convert_kernel(To* dst, const From* src, int64_t n) {
 
 }  // namespace
 
-CudaStream::CudaStream() { CUDA_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
+CudaStream::CudaStream() {
+  CUDA_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+}
 
-CudaStream::~CudaStream() { cudaStreamDestroy(stream_); }
+CudaStream::~CudaStream() {
+  cudaStreamDestroy(stream_);
+}
 
 CudaBuffer::CudaBuffer(int64_t bytes) : memory_(device_malloc(bytes)) {}
 
-CudaBuffer::~CudaBuffer() { cudaFree(memory_); }
+CudaBuffer::~CudaBuffer() {
+  cudaFree(memory_);
+}
 
 CudaBackend::CudaBackend(int gpu)
     : description_(open_gpu(gpu)),
@@ -61,9 +66,13 @@ CudaBackend::CudaBackend(int gpu)
 
 CudaBackend::~CudaBackend() = default;
 
-void* CudaBackend::allocate(int64_t bytes) { return device_malloc(bytes); }
+void* CudaBackend::allocate(int64_t bytes) {
+  return device_malloc(bytes);
+}
 
-void CudaBackend::free(void* p) noexcept { cudaFree(p); }
+void CudaBackend::free(void* p) noexcept {
+  cudaFree(p);
+}
 
 void CudaBackend::copy_to_host(void* host_dst, const void* src, int64_t bytes) {
   if (bytes > 0) CUDA_CHECK(cudaMemcpyAsync(host_dst, src, bytes, cudaMemcpyDeviceToHost, stream()));
@@ -83,7 +92,9 @@ void CudaBackend::fill_zero(void* dst, int64_t bytes) {
   if (bytes > 0) CUDA_CHECK(cudaMemsetAsync(dst, 0, bytes, stream()));
 }
 
-void CudaBackend::synchronize() { CUDA_CHECK(cudaStreamSynchronize(stream())); }
+void CudaBackend::synchronize() {
+  CUDA_CHECK(cudaStreamSynchronize(stream()));
+}
 
 void CudaBackend::convert(void* dst, const void* src, int64_t n, DType dst_t, DType src_t) {
   for_dtype("convert", dst_t, [&]<class To>(Type<To>) {
@@ -99,7 +110,9 @@ std::unique_ptr<Backend> make_cuda_backend(std::string& why_not) {
   if (status == cudaSuccess && gpus == 0) status = cudaErrorNoDevice;
   if (status != cudaSuccess) {
     cudaGetLastError();
-    why_not = concat("no GPU can be used: ", cudaGetErrorString(status));
+    int driver = 0;  // stays 0 where no driver is installed
+    const bool has_driver = cudaDriverGetVersion(&driver) == cudaSuccess && driver > 0;
+    why_not = has_driver ? concat("no GPU can be used: ", cudaGetErrorString(status)) : "no NVIDIA driver is installed";
     return nullptr;
   }
   // A GPU older than the ones that this program was built for has none of its kernels.

@@ -83,8 +83,8 @@ class CudaBackend final : public Backend {
   void attention_forward(void* out, void* lse, const void* q, const void* k, const void* v, const Segment* segments,
                          const AttentionShape& s, DType t) override;
   void attention_backward(void* dq, void* dk, void* dv, const void* dout, const void* out, const void* lse,
-                          const void* q, const void* k, const void* v, const Segment* segments,
-                          const AttentionShape& s, DType t, Write write_q, Write write_k, Write write_v) override;
+                          const void* q, const void* k, const void* v, const Segment* segments, const AttentionShape& s,
+                          DType t, Write write_q, Write write_k, Write write_v) override;
 
   void logprob_forward(void* logprob, void* lse, const void* logits, const int32_t* targets, int64_t n, int64_t v,
                        DType acc) override;

@@ -20,12 +20,22 @@ using Acc = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
 // ---- element types in device code -----------------------------------------------------------------------------
 
-__device__ inline float load(const float* p) { return *p; }
-__device__ inline double load(const double* p) { return *p; }
-__device__ inline float load(const bf16* p) { return __uint_as_float(static_cast<uint32_t>(p->bits) << 16); }
+__device__ inline float load(const float* p) {
+  return *p;
+}
+__device__ inline double load(const double* p) {
+  return *p;
+}
+__device__ inline float load(const bf16* p) {
+  return __uint_as_float(static_cast<uint32_t>(p->bits) << 16);
+}
 
-__device__ inline void store(float* p, float x) { *p = x; }
-__device__ inline void store(double* p, double x) { *p = x; }
+__device__ inline void store(float* p, float x) {
+  *p = x;
+}
+__device__ inline void store(double* p, double x) {
+  *p = x;
+}
 /// Rounds to nearest, ties to even; NaN stays NaN: to_bf16 of tensor/dtype.h, for devices.
 __device__ inline void store(bf16* p, float x) {
   const uint32_t u = __float_as_uint(x);
@@ -63,7 +73,9 @@ void for_accumulator(const char* op, DType acc, const F& f) {
 }
 
 /// Blocks of kThreads threads that together have one thread for each of n elements.
-inline int64_t blocks_for(int64_t n) { return (n + kThreads - 1) / kThreads; }
+inline int64_t blocks_for(int64_t n) {
+  return (n + kThreads - 1) / kThreads;
+}
 
 /// Starts a kernel and returns the launch's status, for CUDA_CHECK. No blocks, no launch: CUDA would refuse it.
 /// Untyped pointers are passed on as the kernel's own pointer types.
@@ -76,7 +88,9 @@ cudaError_t launch(cudaStream_t stream, int64_t blocks, void (*kernel)(Parameter
 }
 
 /// This thread's number among all threads of the launch.
-__device__ inline int64_t global_thread() { return static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; }
+__device__ inline int64_t global_thread() {
+  return static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+}
 
 // ---- reductions over a block: every thread calls, every thread receives the result ------------------------------
 

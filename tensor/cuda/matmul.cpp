@@ -1,7 +1,7 @@
-// Backend::matmul by cuBLASLt, whose matrices are column-major. A row-major (R, S) array is a column-major (S, R) matrix
-// with leading dimension S, so the row-major product out = op(a) op(b) is asked for as out^T = op(b)^T op(a)^T: b goes
-// left, a goes right, and a transpose flag means the same as in row-major.
-// fp32 products accumulate in plain fp32 (no TF32), bf16 products in fp32, f64 products in f64.
+// Backend::matmul by cuBLASLt, whose matrices are column-major. A row-major (R, S) array is a column-major (S, R)
+// matrix with leading dimension S, so the row-major product out = op(a) op(b) is asked for as out^T = op(b)^T op(a)^T:
+// b goes left, a goes right, and a transpose flag means the same as in row-major. fp32 products accumulate in plain
+// fp32 (no TF32), bf16 products in fp32, f64 products in f64.
 #include "tensor/cuda/matmul.h"
 
 #include "tensor/cuda/cuda_backend.h"
@@ -59,8 +59,8 @@ Matmul::Plan Matmul::make_plan(const MatmulKey& key) {
   const bool f64 = key.t == DType::F64;
   Plan plan;
   cublasLtMatmulDesc_t desc = nullptr;
-  CUDA_CHECK(cublasLtMatmulDescCreate(&desc, f64 ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F,
-                                      f64 ? CUDA_R_64F : CUDA_R_32F));
+  CUDA_CHECK(
+      cublasLtMatmulDescCreate(&desc, f64 ? CUBLAS_COMPUTE_64F : CUBLAS_COMPUTE_32F, f64 ? CUDA_R_64F : CUDA_R_32F));
   plan.desc.reset(desc);
   const cublasOperation_t left = key.tb == Transpose::yes ? CUBLAS_OP_T : CUBLAS_OP_N;
   const cublasOperation_t right = key.ta == Transpose::yes ? CUBLAS_OP_T : CUBLAS_OP_N;

@@ -30,10 +30,18 @@ class Matmul {
            DType t, DType out_t, Write write);
 
  private:
-  struct DestroyHandle { void operator()(cublasLtHandle_t h) const { cublasLtDestroy(h); } };
-  struct DestroyDesc { void operator()(cublasLtMatmulDesc_t d) const { cublasLtMatmulDescDestroy(d); } };
-  struct DestroyLayout { void operator()(cublasLtMatrixLayout_t l) const { cublasLtMatrixLayoutDestroy(l); } };
-  struct DestroyPreference { void operator()(cublasLtMatmulPreference_t p) const { cublasLtMatmulPreferenceDestroy(p); } };
+  struct DestroyHandle {
+    void operator()(cublasLtHandle_t h) const { cublasLtDestroy(h); }
+  };
+  struct DestroyDesc {
+    void operator()(cublasLtMatmulDesc_t d) const { cublasLtMatmulDescDestroy(d); }
+  };
+  struct DestroyLayout {
+    void operator()(cublasLtMatrixLayout_t l) const { cublasLtMatrixLayoutDestroy(l); }
+  };
+  struct DestroyPreference {
+    void operator()(cublasLtMatmulPreference_t p) const { cublasLtMatmulPreferenceDestroy(p); }
+  };
   template <class Handle, class Destroy>
   using Owned = std::unique_ptr<std::remove_pointer_t<Handle>, Destroy>;
   using Layout = Owned<cublasLtMatrixLayout_t, DestroyLayout>;

@@ -32,8 +32,8 @@ __global__ void adamw_kernel(T* weight, Acc<T>* master, Acc<T>* m, Acc<T>* v, co
   const A g = grad[i] * static_cast<A>(s.grad_scale);
   const A mean = static_cast<A>(s.beta1) * m[i] + static_cast<A>(1 - s.beta1) * g;
   const A square = static_cast<A>(s.beta2) * v[i] + static_cast<A>(1 - s.beta2) * g * g;
-  const A step = mean / static_cast<A>(s.correction1) /
-                 (sqrt(square / static_cast<A>(s.correction2)) + static_cast<A>(s.eps));
+  const A step =
+      mean / static_cast<A>(s.correction1) / (sqrt(square / static_cast<A>(s.correction2)) + static_cast<A>(s.eps));
   const A w = master[i] - static_cast<A>(s.lr) * (step + static_cast<A>(s.weight_decay) * master[i]);
   m[i] = mean;
   v[i] = square;

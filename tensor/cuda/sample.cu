@@ -1,7 +1,7 @@
 // Drawing one token a row: softmax(logits / temperature), then top-k, top-p and min-p (tensor/backend.h).
 //
-// Tokens are ranked by (weight descending, id ascending), with weight = exp((logit - largest) / temperature). A weight is
-// at most 1, so the bits of its float and the inverted id make one whole number below 2^62 that is larger the higher
+// Tokens are ranked by (weight descending, id ascending), with weight = exp((logit - largest) / temperature). A weight
+// is at most 1, so the bits of its float and the inverted id make one whole number below 2^62 that is larger the higher
 // a token ranks. Every filter keeps the tokens from some rank up, so it is a least rank, and the strictest filter wins.
 // A least rank is found bit by bit from the highest, by asking how many tokens, or how much mass, a trial would keep.
 // So is the drawn token: the one where the mass of the ids before it does not yet exceed uniform * total.
@@ -50,7 +50,9 @@ struct Weights {
   __device__ static uint64_t rank(float weight, int64_t id) {
     return static_cast<uint64_t>(__float_as_uint(weight)) << 32 | (0xffffffffu - static_cast<uint32_t>(id));
   }
-  __device__ static int32_t id_of(uint64_t rank) { return static_cast<int32_t>(0xffffffffu - static_cast<uint32_t>(rank)); }
+  __device__ static int32_t id_of(uint64_t rank) {
+    return static_cast<int32_t>(0xffffffffu - static_cast<uint32_t>(rank));
+  }
 
   __device__ double count(uint64_t least) const {
     double tokens = 0;
@@ -84,7 +86,8 @@ __device__ int32_t draw(const Weights& w, float greatest, double uniform, const 
     });
     least = max(least, p);
   }
-  if (o.min_p > 0) least = max(least, static_cast<uint64_t>(__float_as_uint(static_cast<float>(o.min_p) * greatest)) << 32);
+  if (o.min_p > 0)
+    least = max(least, static_cast<uint64_t>(__float_as_uint(static_cast<float>(o.min_p) * greatest)) << 32);
   const double wanted = uniform * w.mass(least, w.v);
   return static_cast<int32_t>(largest_number(kIdBits, [&](uint64_t id) { return w.mass(least, id) <= wanted; }));
 }

@@ -36,8 +36,8 @@ void CudaBackend::swiglu_forward(void* y, const void* gate, const void* up, int6
 void CudaBackend::swiglu_backward(void* dgate, void* dup, const void* dy, const void* gate, const void* up, int64_t n,
                                   DType t, Write write_gate, Write write_up) {
   for_dtype("swiglu", t, [&]<class T>(Type<T>) {
-    CUDA_CHECK(launch(stream(), blocks_for(n), swiglu_backward_kernel<T>, dgate, dup, dy, gate, up, n, write_gate,
-                      write_up));
+    CUDA_CHECK(
+        launch(stream(), blocks_for(n), swiglu_backward_kernel<T>, dgate, dup, dy, gate, up, n, write_gate, write_up));
   });
 }
 

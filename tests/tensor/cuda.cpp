@@ -1,0 +1,410 @@
+// The same cases on the GPU and on the CPU: every op of ops.h, forward and backward with a random upstream gradient,
+// and the kernels that no op uses. Odd sizes, and sizes on both sides of a block of 256 threads. Each case runs twice
+// on the GPU: a call with the same arguments must give the same bits. Without a GPU every case is skipped, and says so.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tensor/ops.h"
+#include "tensor/rng.h"
+
+namespace thinker {
+namespace {
+
+using Values = std::vector<double>;
+
+std::vector<char> encode(const Values& values, DType t) {
+  std::vector<char> bytes(values.size() * static_cast<size_t>(size_of(t)));
+  for (size_t i = 0; i < values.size(); ++i) {
+    char* at = bytes.data() + i * static_cast<size_t>(size_of(t));
+    const auto x = static_cast<float>(values[i]);
+    const bf16 b = to_bf16(x);
+    if (t == DType::F64) std::memcpy(at, &values[i], 8);
+    if (t == DType::F32) std::memcpy(at, &x, 4);
+    if (t == DType::BF16) std::memcpy(at, &b, 2);
+  }
+  return bytes;
+}
+
+Values decode(const std::vector<char>& bytes, DType t) {
+  Values values(bytes.size() / static_cast<size_t>(size_of(t)));
+  for (size_t i = 0; i < values.size(); ++i) {
+    const char* at = bytes.data() + i * static_cast<size_t>(size_of(t));
+    float x = 0;
+    bf16 b{};
+    if (t == DType::F64) std::memcpy(&values[i], at, 8);
+    if (t == DType::F32) std::memcpy(&x, at, 4);
+    if (t == DType::BF16) std::memcpy(&b, at, 2);
+    if (t != DType::F64) values[i] = t == DType::BF16 ? to_float(b) : x;
+  }
+  return values;
+}
+
+/// One run of a case on one device. Random numbers are the same in every run, and fit bf16 exactly, so that all dtypes
+/// start from the same inputs.
+class Run {
+ public:
+  Run(Device& device, DType t) : device(device), backend(device.backend()), t(t), acc(accumulator_of(t)) {}
+
+  Values random(int64_t n) {
+    Values values(n);
+    for (double& x : values) x = to_float(to_bf16(static_cast<float>(rng_.normal())));
+    return values;
+  }
+  std::vector<int32_t> indices(int64_t n, int64_t below) {
+    std::vector<int32_t> values(n);
+    for (int32_t& x : values) x = static_cast<int32_t>(rng_.below(below));
+    return values;
+  }
+  Tensor fill(const Tensor& x, const Values& values) {
+    const std::vector<char> bytes = encode(values, x.dtype());
+    if (!bytes.empty()) backend.copy_from_host(x.raw(), bytes.data(), x.bytes());
+    return x;
+  }
+  Tensor input(Tape& tape, const Shape& shape, DType dtype) {
+    return fill(tape.make(shape, dtype), random(shape.numel()));
+  }
+  Tensor input(Tape& tape, const Shape& shape) { return input(tape, shape, t); }
+  Tensor parameter(const Shape& shape) { return fill(Tensor::parameter(device, shape, t), random(shape.numel())); }
+
+  void backward(Tape& tape, const Tensor& y) {
+    const Tensor upstream = input(tape, y.shape(), y.dtype());
+    tape.backward_from(y, upstream.raw());
+  }
+
+  void keep(const std::string& name, const Tensor& x) { keep(name, x.raw(), x.numel(), x.dtype()); }
+  void keep_grad(const std::string& name, const Tensor& x) {
+    ENSURE(x.grad_written(), name, " received no gradient");
+    keep("d" + name, x.grad(), x.numel(), x.grad_dtype());
+  }
+  void keep(const std::string& name, const void* p, int64_t n, DType dtype) {
+    std::vector<char> bytes(static_cast<size_t>(n * size_of(dtype)));
+    if (n > 0) backend.copy_to_host(bytes.data(), p, n * size_of(dtype));
+    keep(name, decode(bytes, dtype), dtype);
+  }
+  void keep(const std::string& name, Values values, DType dtype) {
+    names.push_back(name);
+    results.push_back(std::move(values));
+    dtypes.push_back(dtype);
+  }
+
+  Device& device;
+  Backend& backend;
+  const DType t, acc;
+  std::vector<std::string> names;
+  std::vector<Values> results;
+  std::vector<DType> dtypes;
+
+ private:
+  Rng rng_{7, Purpose::initialise};
+};
+
+// ---- the cases ------------------------------------------------------------------------------------------------------
+
+void embedding_case(Run& run) {
+  for (auto [v, c, n] : {std::array<int64_t, 3>{3, 7, 1}, {5, 300, 700}}) {
+    Tape tape(run.device, Tape::Mode::record);
+    const Tensor table = run.parameter({v, c});
+    const Tensor y = embedding(tape, table, tape.from(run.indices(n, v)));
+    run.keep("y", y);
+    run.backward(tape, y);
+    run.keep_grad("table", table);
+  }
+}
+
+void gather_case(Run& run) {
+  Tape tape(run.device, Tape::Mode::record);
+  const Tensor x = run.input(tape, {9, 5});
+  // One row three times, some never; then a second reader, whose gradient is added.
+  const Tensor y = add(tape, gather(tape, x, tape.from(std::vector<int32_t>{4, 0, 4, 8, 4})),
+                       gather(tape, x, tape.from(std::vector<int32_t>{1, 4, 1, 2, 0})));
+  run.keep("y", y);
+  run.backward(tape, y);
+  run.keep_grad("x", x);
+}
+
+void linear_case(Run& run) {
+  for (auto [n, in, out] : {std::array<int64_t, 3>{1, 3, 7}, {33, 70, 130}, {300, 64, 17}}) {
+    Tape tape(run.device, Tape::Mode::record);
+    const Tensor x = run.input(tape, {n, in}), w = run.parameter({out, in}), bias = run.parameter({out});
+    const Tensor y = linear(tape, x, w, bias);
+    run.keep("y", y);
+    run.backward(tape, y);
+    run.keep_grad("x", x);
+    run.keep_grad("w", w);
+    run.keep_grad("bias", bias);
+  }
+}
+
+/// Every transposition, both ways of writing, and a pointer to a row inside a matrix, which need not be aligned.
+void matmul_case(Run& run) {
+  const int64_t m = 5, n = 7, k = 3;
+  Tape tape(run.device, Tape::Mode::no_grad);
+  for (Transpose ta : {Transpose::no, Transpose::yes}) {
+    for (Transpose tb : {Transpose::no, Transpose::yes}) {
+      for (DType out_t : {run.t, run.acc}) {
+        const Tensor a = run.input(tape, {m * k + 1}), b = run.input(tape, {n * k + 1});
+        const Tensor out = run.input(tape, {m * n + 1}, out_t);
+        const auto second = [](const Tensor& x) { return static_cast<char*>(x.raw()) + size_of(x.dtype()); };
+        run.backend.matmul(second(out), second(a), second(b), m, n, k, ta, tb, run.t, out_t, Write::add);
+        run.keep("added", out);
+        run.backend.matmul(out.raw(), a.raw(), b.raw(), m, n, k, ta, tb, run.t, out_t, Write::set);
+        run.keep("set", out);
+      }
+    }
+  }
+  const Tensor out = run.input(tape, {m, n});
+  run.backend.matmul(out.raw(), nullptr, nullptr, m, n, 0, Transpose::no, Transpose::no, run.t, run.t, Write::add);
+  run.keep("K = 0, added", out);
+  run.backend.matmul(out.raw(), nullptr, nullptr, m, n, 0, Transpose::no, Transpose::no, run.t, run.t, Write::set);
+  run.keep("K = 0, set", out);
+}
+
+void rmsnorm_case(Run& run) {
+  for (auto [n, c] : {std::array<int64_t, 2>{1, 1}, {3, 7}, {5, 576}, {70, 33}}) {
+    Tape tape(run.device, Tape::Mode::record);
+    const Tensor x = run.input(tape, {n, c}), w = run.parameter({c});
+    // x has two readers: the second gradient is added to the first.
+    const Tensor y = add(tape, rmsnorm(tape, x, w, 1e-5), x);
+    run.keep("y", y);
+    run.backward(tape, y);
+    run.keep_grad("x", x);
+    run.keep_grad("w", w);
+  }
+}
+
+void rope_case(Run& run) {
+  for (auto [n, h, d] : {std::array<int64_t, 3>{1, 1, 2}, {7, 3, 10}, {40, 2, 64}}) {
+    Tape tape(run.device, Tape::Mode::record);
+    Values frequency(d / 2);
+    for (int64_t j = 0; j < d / 2; ++j)
+      frequency[j] = std::pow(10000.0, -2.0 * static_cast<double>(j) / static_cast<double>(d));
+    const Tensor inverse_frequency = run.fill(tape.make({d / 2}, run.acc), frequency);
+    const Tensor x = run.input(tape, {n, h * d});
+    const Tensor y = rope(tape, x, tape.from(run.indices(n, 2000)), inverse_frequency);
+    run.keep("y", y);
+    run.backward(tape, y);
+    run.keep_grad("x", x);
+  }
+}
+
+void attention_case(Run& run) {
+  struct Plan {
+    int64_t n, key_rows, heads, kv_heads, head_dim;
+    std::vector<int32_t> segments;
+  };
+  const std::vector<Plan> plans = {
+      {1, 1, 1, 1, 1, {0, 1, 0, 0, 0, 1}},
+      {7, 7, 2, 2, 3, {0, 3, 0, 0, 0, 3, 3, 4, 0, 0, 3, 4}},
+      // a prompt, and three completions that share it; one of them is a single token
+      {14, 14, 6, 2, 7, {0, 5, 0, 0, 0, 5, 5, 3, 0, 5, 5, 3, 8, 1, 0, 5, 8, 1, 9, 5, 0, 5, 9, 5}},
+      // decoding: own rows hold earlier tokens too, and rows 17 to 19 are seen by nobody
+      {3, 20, 4, 1, 8, {0, 1, 0, 4, 4, 6, 1, 2, 0, 4, 10, 7}},
+      // more keys, and more readers of a key, than a block has threads
+      {310, 310, 3, 1, 20, {0, 270, 0, 0, 0, 270, 270, 40, 0, 270, 270, 40}},
+  };
+  for (const Plan& p : plans) {
+    Tape tape(run.device, Tape::Mode::record);
+    const Tensor q = run.input(tape, {p.n, p.heads * p.head_dim});
+    const Tensor k = run.input(tape, {p.key_rows, p.kv_heads * p.head_dim});
+    const Tensor v = run.input(tape, {p.key_rows, p.kv_heads * p.head_dim});
+    const Tensor segments = tape.from<int32_t>({static_cast<int64_t>(p.segments.size()) / 6, 6}, p.segments);
+    // k is also a value: its two gradients are added.
+    const Tensor first = attention(tape, q, k, v, {segments, p.heads, p.kv_heads, p.head_dim});
+    const Tensor y = add(tape, first, attention(tape, q, k, k, {segments, p.heads, p.kv_heads, p.head_dim}));
+    run.keep("out", first);
+    run.backward(tape, y);
+    run.keep_grad("q", q);
+    run.keep_grad("k", k);
+    run.keep_grad("v", v);
+  }
+}
+
+void swiglu_case(Run& run) {
+  for (int64_t n : {1, 37, 300}) {
+    Tape tape(run.device, Tape::Mode::record);
+    const Tensor gate = run.input(tape, {n, 3}), up = run.input(tape, {n, 3});
+    const Tensor y = add(tape, swiglu(tape, gate, up), swiglu(tape, up, gate));
+    run.keep("y", y);
+    run.backward(tape, y);
+    run.keep_grad("gate", gate);
+    run.keep_grad("up", up);
+  }
+}
+
+void add_case(Run& run) {
+  Tape tape(run.device, Tape::Mode::record);
+  const Tensor a = run.input(tape, {3, 111}), b = run.input(tape, {3, 111});
+  const Tensor y = add(tape, add(tape, a, b), a);
+  run.keep("y", y);
+  run.backward(tape, y);
+  run.keep_grad("a", a);
+  run.keep_grad("b", b);
+}
+
+void token_logprob_case(Run& run) {
+  for (auto [m, c, v] : {std::array<int64_t, 3>{1, 3, 7}, {19, 33, 1003}}) {
+    Tape tape(run.device, Tape::Mode::record);
+    const Tensor hidden = run.input(tape, {m, c}), head = run.parameter({v, c});
+    const Tensor y = token_logprob(tape, hidden, head, tape.from(run.indices(m, v)));
+    run.keep("logprob", y);
+    run.backward(tape, y);
+    run.keep_grad("hidden", hidden);
+    run.keep_grad("head", head);
+  }
+}
+
+void masked_sum_case(Run& run) {
+  Tape tape(run.device, Tape::Mode::record);
+  const Tensor x = run.input(tape, {700}, run.acc), weight = run.input(tape, {700}, run.acc);
+  // an empty sequence, a long one, and rows that belong to none
+  const Tensor y = masked_sum(tape, x, weight, tape.from(std::vector<int32_t>{2, 5, 5, 690, 691}));
+  run.keep("y", y);
+  run.backward(tape, y);
+  run.keep_grad("x", x);
+}
+
+void optimizer_case(Run& run) {
+  for (int64_t n : {1, 1000}) {
+    Tape tape(run.device, Tape::Mode::no_grad);
+    const Tensor master = run.input(tape, {n}, run.acc), grad = run.input(tape, {n}, run.acc);
+    const Tensor m = run.input(tape, {n}, run.acc), weight = run.input(tape, {n});
+    Values squares = run.random(n);
+    for (double& x : squares) x *= x;
+    const Tensor v = run.fill(tape.make({n}, run.acc), squares);
+    const AdamWStep step{1e-2, 0.9, 0.95, 1e-8, 0.1, 1 - std::pow(0.9, 3), 1 - std::pow(0.95, 3), 0.5};
+    run.backend.adamw(weight.raw(), master.raw(), m.raw(), v.raw(), grad.raw(), n, step, run.t);
+    for (const Tensor& x : {master, m, v, weight}) run.keep("state", x);
+    run.keep("sum of squares", Values{run.backend.sum_of_squares(grad.raw(), n, run.acc)}, run.acc);
+  }
+}
+
+void rows_case(Run& run) {
+  Tape tape(run.device, Tape::Mode::no_grad);
+  const Tensor cache = run.input(tape, {9, 35}), rows = run.input(tape, {3, 35});
+  const Tensor index = tape.from(std::vector<int32_t>{7, 0, 4});
+  run.backend.scatter_rows(cache.raw(), rows.raw(), index.data<int32_t>(), 3, 35, run.t);
+  run.keep("cache", cache);
+  for (DType to : {DType::F32, DType::F64, DType::BF16}) {
+    const Tensor y = tape.make({3, 35}, to);
+    run.backend.convert(y.raw(), rows.raw(), rows.numel(), to, run.t);
+    run.keep("converted", y);
+  }
+}
+
+/// The drawn ids; the logits are F32 whatever the dtype of the model.
+void sample_case(Run& run) {
+  const int64_t n = 6, v = 1003;
+  Tape tape(run.device, Tape::Mode::no_grad);
+  Values values = run.random(n * v);
+  for (double& x : values) x *= 3;
+  values[2 * v + 5] = values[2 * v + 900] = values[2 * v + 17] = 20;  // the best token is tied
+  const Tensor logits = run.fill(tape.make({n, v}, DType::F32), values);
+  const std::vector<SampleRow> rows = {{0.0, -1, false},    {0.3, -1, true},  {0.7, -1, false},
+                                       {0.9999, -1, false}, {0.5, 11, false}, {0.5, -1, true}};
+  const std::vector<int32_t> ends = {17, 3};
+  SamplingOptions plain, greedy, top_k, top_p, min_p, all;
+  greedy.greedy = true;
+  top_k.top_k = 2;
+  top_p.top_p = 0.6;
+  min_p.min_p = 0.05;
+  all = {0.7, 50, 0.9, 0.02, false};
+  for (const SamplingOptions& options : {plain, greedy, top_k, top_p, min_p, all}) {
+    std::vector<int32_t> ids(n);
+    std::vector<float> logprobs(n);
+    run.backend.sample(ids.data(), logprobs.data(), logits.raw(), rows.data(), ends.data(), 2, options, n, v);
+    run.keep("ids", Values(ids.begin(), ids.end()), DType::F64);
+    run.keep("logprobs", Values(logprobs.begin(), logprobs.end()), DType::F32);
+  }
+}
+
+/// Nothing to do is no error: CUDA refuses launches without blocks.
+void empty_case(Run& run) {
+  Tape tape(run.device, Tape::Mode::record);
+  const Tensor x = run.input(tape, {0, 3}), w = run.parameter({4, 3}), norm = run.parameter({3});
+  const Tensor y = linear(tape, rmsnorm(tape, x, norm, 1e-5), w);
+  run.keep("y", swiglu(tape, y, y));
+  run.keep("sum of squares", Values{run.backend.sum_of_squares(y.raw(), 0, run.acc)}, run.acc);
+}
+
+struct Case {
+  const char* name;
+  void (*run)(Run&);
+};
+constexpr Case kCases[] = {{"embedding", embedding_case},
+                           {"gather", gather_case},
+                           {"linear", linear_case},
+                           {"matmul", matmul_case},
+                           {"rmsnorm", rmsnorm_case},
+                           {"rope", rope_case},
+                           {"attention", attention_case},
+                           {"swiglu", swiglu_case},
+                           {"add", add_case},
+                           {"logprob", token_logprob_case},
+                           {"masked_sum", masked_sum_case},
+                           {"optimizer", optimizer_case},
+                           {"rows", rows_case},
+                           {"sample", sample_case},
+                           {"empty", empty_case}};
+
+/// The largest difference allowed, relative to the largest value of the array.
+double tolerance(DType t) {
+  switch (t) {
+    case DType::F64: return 1e-12;  // some hundred additions in another order, exp and sin within 2 units
+    case DType::F32: return 1e-5;   // the same at 6e-8 a rounding; a TF32 product would miss it
+    default: return 1e-2;           // 2^-9 a stored number, and several such numbers meet in one result
+  }
+}
+
+void compare(const Run& gpu, const Run& cpu) {
+  REQUIRE(gpu.names == cpu.names);
+  for (size_t r = 0; r < cpu.results.size(); ++r) {
+    const Values &a = gpu.results[r], &b = cpu.results[r];
+    // A result may be stored less exactly than the case computes.
+    const double allowed = std::max(tolerance(gpu.t), tolerance(gpu.dtypes[r]));
+    INFO("result ", r, ": ", cpu.names[r]);
+    REQUIRE(a.size() == b.size());
+    double difference = 0, largest = 0;
+    for (size_t i = 0; i < b.size(); ++i) {
+      // A NaN stays, and fails below.
+      difference = std::isnan(difference) ? difference : std::max(std::abs(a[i] - b[i]), difference);
+      largest = std::max(largest, std::abs(b[i]));
+    }
+    CHECK_FALSE(!(difference <= allowed * largest));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("every op gives on the GPU what it gives on the CPU") {
+  std::string why_not;
+  std::unique_ptr<Backend> backend = make_cuda_backend(why_not);
+  if (!backend) {
+    CHECK_FALSE(why_not.empty());
+    for (const Case& c : kCases) std::fprintf(stderr, "SKIP: %s on the GPU: %s\n", c.name, why_not.c_str());
+    return;
+  }
+  Device gpu(std::move(backend));
+  const std::unique_ptr<Device> cpu = open_device("cpu");
+  for (const Case& c : kCases) {
+    for (DType t : {DType::F64, DType::F32, DType::BF16}) {
+      INFO(std::string(c.name), " in ", std::string(name(t)));
+      // The CPU computes in F32 what the GPU computes in BF16: its inputs are the same numbers.
+      Run once(gpu, t), again(gpu, t), expected(*cpu, t == DType::BF16 ? DType::F32 : t);
+      c.run(once);
+      c.run(again);
+      c.run(expected);
+      compare(once, expected);
+      CHECK(once.results == again.results);
+    }
+  }
+}
+
+}  // namespace thinker
