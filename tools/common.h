@@ -51,6 +51,12 @@ void print_line(const Json& line);
 /// A progress display on stderr: one live line on a terminal; a plain line every few seconds otherwise.
 Progress make_progress();
 
+/// A judge from a kind ("rule"), a judge's JSON object in a file, or a recipe that holds one.
+std::unique_ptr<Judge> open_judge(const std::string& recipe_or_kind);
+
+/// The prompts file that was given, or prompts.jsonl beside the samples.
+std::string prompts_beside(const std::string& prompts, const std::string& samples);
+
 /// Copies an input's "id" first into an output line.
 Json with_id(const JsonLine& line);
 

@@ -1,0 +1,83 @@
+// thinker eval: a model's held-out score, alone or against another model or stored outputs.
+#include <filesystem>
+#include <iostream>
+
+#include "tools/common.h"
+#include "tpo/stages/evaluate.h"
+
+namespace thinker {
+
+namespace {
+
+struct Options {
+  std::string model, prompts, against, against_thought = "none", judge, out;
+  int64_t resample = 2;
+  DeviceOptions device;
+  DrawOptions draw;
+};
+
+/// The opponent's scores: of its stored eval lines, or of a MODEL that is evaluated on the same prompts.
+std::vector<EvalRecord> opponent(const Options& options, Device& device, Judge& judge, const std::vector<Prompt>& prompts,
+                                 SampleStage stage) {
+  if (options.against.ends_with(".jsonl")) return read_evals(options.against);
+  stage.style = thought_style(options.against_thought);
+  if (!stage.style.thinks()) stage.format = Format::free;
+  const Model model = open_model(device, options.against, options.device.dtype_on(device));
+  return evaluate(model, judge, prompts, stage, options.resample, make_progress());
+}
+
+Json compare(const std::vector<EvalRecord>& ours, const std::vector<EvalRecord>& theirs, uint64_t seed) {
+  std::map<std::string, double> their_scores;
+  for (const EvalRecord& r : theirs) {
+    if (r.judged.score) their_scores[r.sample.id.dump()] = *r.judged.score;
+  }
+  WinCounts counts;
+  std::vector<double> games;
+  for (const EvalRecord& r : ours) {
+    const auto other = their_scores.find(r.sample.id.dump());
+    if (!r.judged.score || other == their_scores.end()) continue;
+    counts.add(*r.judged.score, other->second);
+    games.push_back(*r.judged.score > other->second ? 1.0 : *r.judged.score < other->second ? 0.0 : 0.5);
+  }
+  if (games.empty()) fail("--against: no prompt has a score on both sides; are the ids the same?");
+  const Interval interval = bootstrap_interval(games, seed);
+  return {{"games", games.size()}, {"wins", counts.wins}, {"ties", counts.ties}, {"losses", counts.losses},
+          {"win_rate", counts.rate()}, {"low", interval.low}, {"high", interval.high}};
+}
+
+void run(const Options& options) {
+  SampleStage stage = options.draw.resolve();
+  const auto judge = open_judge(options.judge);
+  const std::vector<Prompt> prompts = read_prompts(options.prompts);
+  const auto device = options.device.open();
+  std::vector<EvalRecord> records;
+  {
+    const Model model = open_model(*device, options.model, options.device.dtype_on(*device));
+    records = evaluate(model, *judge, prompts, stage, options.resample, make_progress());
+  }
+  std::vector<Json> lines;
+  for (const EvalRecord& r : records) lines.push_back(eval_to_json(r));
+  write_jsonl(options.out, lines);
+  Json summary = summary_to_json(summarise(records, stage.seed));
+  if (!options.against.empty()) summary["against"] = compare(records, opponent(options, *device, *judge, prompts, stage), stage.seed);
+  print_line(summary);
+}
+
+}  // namespace
+
+void add_eval(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("eval", "held-out score of a model, alone or against another");
+  command->add_option("MODEL", options->model, "folder or .gguf file")->required();
+  command->add_option("--prompts", options->prompts, "prompts.jsonl")->required();
+  command->add_option("--against", options->against, "another MODEL, or eval.jsonl lines of an earlier evaluation");
+  command->add_option("--against-thought", options->against_thought, "the opponent's thought prompt");
+  command->add_option("--judge", options->judge, "rule, or a recipe or judge file (JSON)")->required();
+  command->add_option("--resample", options->resample, "attempts more for an output that does not parse")->check(CLI::NonNegativeNumber);
+  command->add_option("--out", options->out, "eval.jsonl to write")->required();
+  options->draw.add_to(*command);
+  options->device.add_to(*command);
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace thinker

@@ -1,0 +1,48 @@
+// thinker pair: best against worst, from samples and judgments.
+#include <iostream>
+
+#include "tools/common.h"
+#include "tpo/stages/pair.h"
+
+namespace thinker {
+
+void add_pair(CLI::App& app) {
+  struct Options {
+    std::string samples, judgments, prompts, out, rho = "0", thought = "generic", model;
+    PairStage stage;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("pair", "build preference pairs from judged samples");
+  command->add_option("--samples", options->samples, "samples.jsonl")->required();
+  command->add_option("--judgments", options->judgments, "judgments.jsonl")->required();
+  command->add_option("--prompts", options->prompts, "prompts.jsonl (default: the one beside the samples)");
+  command->add_option("--out", options->out, "pairs.jsonl to write")->required();
+  command->add_option("--rho", options->rho, "length control: 0 to 0.5, or auto");
+  command->add_option("--thought", options->thought, "the thought prompt that the samples were drawn with");
+  const std::map<std::string, Failures> failures{{"drop", Failures::drop}, {"reject", Failures::reject}};
+  command->add_option("--parse-failures", options->stage.options.parse_failures, "drop or reject")->transform(CLI::CheckedTransformer(failures));
+  command->add_option("--truncated", options->stage.options.truncated, "drop or reject")->transform(CLI::CheckedTransformer(failures));
+  const std::map<std::string, LengthUnit> units{{"chars", LengthUnit::chars}, {"tokens", LengthUnit::tokens}};
+  command->add_option("--length", options->stage.length, "chars or tokens")->transform(CLI::CheckedTransformer(units));
+  command->add_option("--model", options->model, "MODEL whose tokenizer counts, for --length tokens");
+  command->callback([options] {
+    PairStage& stage = options->stage;
+    stage.auto_rho = options->rho == "auto";
+    if (!stage.auto_rho && (!CLI::detail::lexical_cast(options->rho, stage.options.rho) || !(stage.options.rho >= 0.0 && stage.options.rho <= 0.5))) {
+      throw UsageError("--rho " + options->rho + ": is neither a number from 0 to 0.5 nor auto");
+    }
+    if (stage.length == LengthUnit::tokens && options->model.empty()) throw UsageError("--length tokens needs --model");
+    stage.style = thought_style(options->thought);
+    const std::vector<Prompt> prompts = read_prompts(prompts_beside(options->prompts, options->samples));
+    std::unique_ptr<ChatTokenizer> tokenizer;
+    if (!options->model.empty()) tokenizer = std::make_unique<ChatTokenizer>(open_tokenizer(options->model));
+    const PairResult result = pair_samples(prompts, read_samples(options->samples), read_judgments(options->judgments),
+                                           stage, tokenizer.get());
+    std::vector<Json> lines;
+    for (const PairRecord& p : result.pairs) lines.push_back(pair_to_json(p));
+    write_jsonl(options->out, lines);
+    std::cerr << dump_json(counts_to_json(result)) << "\n";
+  });
+}
+
+}  // namespace thinker

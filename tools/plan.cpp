@@ -1,0 +1,54 @@
+#include "tools/plan.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <ostream>
+
+#include "tensor/tensor.h"
+
+namespace thinker {
+
+namespace {
+
+/// Multiply-adds a second of this device's products, times two; best of a few.
+double product_flops(Device& device, DType t) {
+  constexpr int64_t m = 512, n = 1536, k = 576;
+  const Tensor a = Tensor::zeros(device, {m, k}, t), b = Tensor::zeros(device, {n, k}, t), c = Tensor::zeros(device, {m, n}, t);
+  double best = 1e30;
+  for (int i = 0; i < 8; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    device.backend().matmul(c.raw(), a.raw(), b.raw(), m, n, k, Transpose::no, Transpose::yes, t, t, Write::set);
+    device.backend().synchronize();
+    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  return 2.0 * m * n * k / best;
+}
+
+}  // namespace
+
+void print_plan(std::ostream& out, const Recipe& recipe, const Model& model) {
+  const auto p = static_cast<double>(model.net.parameters());
+  const auto k = static_cast<double>(recipe.sampling.k), length = static_cast<double>(recipe.sampling.max_new);
+  const auto prompts = static_cast<double>(recipe.prompts_per_iteration), iterations = static_cast<double>(recipe.iterations);
+  const bool warms_up = recipe.thought != "none" && recipe.warmup.samples > 0;
+  const double warmup = warms_up ? static_cast<double>(recipe.warmup.samples) : 0.0;
+  // Upper bounds: every output as long as allowed, a pair from every prompt, prompts as long as outputs.
+  const double sampled = iterations * prompts * k * length + warmup * length;
+  const double trained = iterations * prompts * 3.0 * length * static_cast<double>(recipe.dpo.epochs) +
+                         warmup * 2.0 * length * static_cast<double>(recipe.warmup.epochs);
+  const double flops = 2.0 * p * sampled + 6.0 * p * trained;
+  const double rate = product_flops(model.net.device(), model.net.dtype());
+  const auto weight_bytes = static_cast<double>(size_of(model.net.dtype()));
+  const double state = p * (weight_bytes + 4.0 + 8.0 + (weight_bytes < 4.0 ? 4.0 : 0.0));
+  char text[400];
+  std::snprintf(text, sizeof text,
+                "parameters          %.1f million\n"
+                "weights, gradients, optimizer  %.2f GB; activations come on top\n"
+                "tokens at most      %.0f sampled, %.0f trained\n"
+                "arithmetic at most  %.0f TFLOP; at half of this device's %.0f GFLOP/s: %.0f s\n",
+                p / 1e6, state / 1e9, sampled, trained, flops / 1e12, rate / 1e9, flops / (0.5 * rate));
+  out << text << "(evaluations are not counted)\n";
+}
+
+}  // namespace thinker

@@ -1,0 +1,30 @@
+// thinker sample: K outputs a prompt into samples.jsonl.
+#include "tools/common.h"
+
+namespace thinker {
+
+void add_sample(CLI::App& app) {
+  struct Options {
+    std::string model, prompts, out;
+    DeviceOptions device;
+    DrawOptions draw;
+  };
+  auto options = std::make_shared<Options>();
+  options->draw.stage.k = 8;
+  CLI::App* command = app.add_subcommand("sample", "sample K outputs for each prompt of a file");
+  command->add_option("MODEL", options->model, "folder or .gguf file")->required();
+  command->add_option("--prompts", options->prompts, "prompts.jsonl")->required();
+  command->add_option("--out", options->out, "samples.jsonl to write; an interrupted one is continued")->required();
+  command->add_option("--k", options->draw.stage.k, "samples a prompt")->check(CLI::PositiveNumber);
+  options->draw.add_to(*command);
+  options->device.add_to(*command);
+  command->callback([options] {
+    const SampleStage stage = options->draw.resolve();
+    const auto device = options->device.open();
+    const Model model = open_model(*device, options->model, options->device.dtype_on(*device));
+    const std::vector<Prompt> prompts = read_prompts(options->prompts);
+    sample_to_file(model, sample_prompts_of(prompts), stage, options->out, make_progress());
+  });
+}
+
+}  // namespace thinker

@@ -1,0 +1,78 @@
+// thinker train: the whole loop of a recipe.
+#include <filesystem>
+#include <iostream>
+
+#include "tools/common.h"
+#include "tools/plan.h"
+#include "tools/table.h"
+#include "tpo/report/report.h"
+#include "tpo/run.h"
+
+namespace thinker {
+
+namespace {
+
+struct Options {
+  std::string recipe, out = "runs", device;
+  std::vector<std::string> set;
+  bool resume = false, plan = false;
+};
+
+/// What a person wants to read of a log line while it runs; empty for the rest.
+std::string headline(const Json& line) {
+  const std::string stage = line.at("stage");
+  const std::string at = "[" + std::to_string(line.at("iteration").get<int64_t>()) + "] ";
+  if (line.contains("label")) {
+    char text[120];
+    std::snprintf(text, sizeof text, ": score %.3f, parsed %.0f %%", line.at("score").get<double>(),
+                  100 * line.at("parse_rate").get<double>());
+    return at + line.at("label").get<std::string>() + text;
+  }
+  if (stage == "train" && line.contains("step")) return "";
+  if (stage == "warmup" && line.contains("step")) return "";
+  Json rest = line;
+  rest.erase("iteration");
+  rest.erase("stage");
+  return at + stage + " " + dump_json(rest);
+}
+
+void run(const Options& options) {
+  const Recipe recipe = load_recipe(options.recipe, options.set);
+  const PromptSets prompts = open_prompts(recipe);
+  const auto device = open_device(options.device.empty() ? device_name(recipe.device) : options.device);
+  const DeviceOptions dtype{"", recipe.dtype == DtypeChoice::automatic ? "auto" : recipe.dtype == DtypeChoice::f32 ? "f32" : "bf16"};
+  Model model = open_model(*device, recipe.model, dtype.dtype_on(*device));
+  if (options.plan) {
+    std::cout << recipe_to_json(recipe).dump(2) << "\n";
+    print_plan(std::cout, recipe, model);
+    return;
+  }
+  RunOptions run_options;
+  run_options.folder = options.out + "/" + recipe.name;
+  run_options.resume = options.resume ? Resume::yes : Resume::no;
+  run_options.progress = make_progress();
+  run_options.on_log = [](const Json& line) {
+    if (const std::string text = headline(line); !text.empty()) std::cerr << text << "\n";
+  };
+  const RunResult result = run_loop(recipe, model, prompts, run_options);
+  print_rows(std::cout, result.rows);
+  const std::string page = run_options.folder + "/report.html";
+  write_report({run_options.folder}, recipe.name, page);
+  std::cout << "checkpoint: " << result.checkpoint << "\nreport: " << page << "\n";
+}
+
+}  // namespace
+
+void add_train(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("train", "Thought Preference Optimization by a recipe");
+  command->add_option("RECIPE", options->recipe, "recipe (JSON)")->required();
+  command->add_option("--set", options->set, "override a key: dpo.beta=0.05 (may be repeated)")->take_all();
+  command->add_option("--out", options->out, "folder of runs");
+  command->add_option("--device", options->device, "auto, cpu or cuda (default: the recipe's)");
+  command->add_flag("--resume", options->resume, "continue an interrupted run");
+  command->add_flag("--plan", options->plan, "print the resolved recipe and what it will take, and stop");
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace thinker
