@@ -84,8 +84,8 @@ std::vector<Kind> make_kinds() {
       {{"question", "End your answer with a question.", Json{{"ends_with", "?"}}, kEnd}},
       for_words("keyword", keywords, "Use the word \"#\".", kKeyword, "keyword"),
       for_words("forbidden", {"the", "very", "and", "you", "is", "can"}, "Do not use the word \"#\".", kForbidden, "forbidden"),
-      for_numbers("highlights", {1, 2, 3}, "Highlight at least # words by writing them like *this*.", kMarks, minimum("highlights")),
-      for_numbers("placeholders", {1, 2}, "Use at least # placeholders in square brackets, such as [name].", kBrackets, minimum("placeholders")),
+      for_numbers("highlights", {2, 3}, "Highlight at least # words by writing them like *this*.", kMarks, minimum("highlights")),
+      for_numbers("placeholders", {2, 3}, "Use at least # placeholders in square brackets, such as [name].", kBrackets, minimum("placeholders")),
   };
   Kind twice;
   for (const std::string& word : keywords)

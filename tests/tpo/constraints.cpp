@@ -56,7 +56,7 @@ TEST_CASE("constraints: each can be met, and is not met by chance") {
       {"lowercase", "all small."}, {"uppercase", "ALL BIG."}, {"capital_words", "AA BB CC DD"}, {"no_comma", "Plain."},
       {"no_digits", "Plain."}, {"no_exclamation", "Plain."}, {"quoted", "\"Plain.\""}, {"title", "<<T>>\nPlain."},
       {"postscript", "Plain.\n\nP.S. More."}, {"json", "{\"a\": 1}"}, {"question", "Really?"}, {"highlights", "*a* *b* *c*"},
-      {"placeholders", "[a] [b]"}};
+      {"placeholders", "[a] [b] [c]"}};
   const std::string neither = "1. Then the very, simple thing is that you can and will!, small, because";
   for (const auto& kind : constraint_kinds())
     for (const Constraint& c : kind) {
