@@ -18,8 +18,10 @@ namespace thinker {
 namespace {
 
 struct Task {
-  int64_t segment, kv_head, query_begin, query_end;  // queries counted from the segment's first
-  int64_t cost;                                      // queries times keys
+  int64_t segment;
+  int64_t kv_begin, kv_end;        // key/value heads: one, or several where there is a single query
+  int64_t query_begin, query_end;  // counted from the segment's first
+  int64_t cost;                    // queries times keys times key/value heads
 };
 
 template <class T>
@@ -39,20 +41,21 @@ template <class T>
 struct Working {
   T *scores, *keys, *o, *m, *l;
 
+  static int64_t rows(const AttentionShape& s) { return std::max(s.heads, s.heads / s.kv_heads * kAttentionTile); }
+  static int64_t score_rows(const AttentionShape& s) { return std::max(kAttentionTile, s.heads / s.kv_heads); }
   static int64_t size(const AttentionShape& s) {
-    const int64_t rows = s.heads / s.kv_heads * kAttentionTile;
-    return rows * (s.head_dim + 2) + kAttentionTile * (kAttentionTile + s.head_dim) + 4 * kLanes<T>;
+    return rows(s) * (s.head_dim + 2) + kAttentionTile * (score_rows(s) + s.head_dim) + 4 * kLanes<T>;
   }
-  Working(T* memory, const AttentionShape& s) {
-    const int64_t rows = s.heads / s.kv_heads * kAttentionTile;
+  /// Clears the first `used` rows.
+  Working(T* memory, const AttentionShape& s, int64_t used) {
     scores = memory;
-    keys = scores + kAttentionTile * kAttentionTile;
+    keys = scores + score_rows(s) * kAttentionTile;
     o = keys + kAttentionTile * s.head_dim;
-    m = o + rows * s.head_dim;
-    l = m + rows;
-    std::fill(o, m, T(0));
-    std::fill(m, m + rows, -std::numeric_limits<T>::infinity());
-    std::fill(l, l + rows, T(0));
+    m = o + rows(s) * s.head_dim;
+    l = m + rows(s);
+    std::fill(o, o + used * s.head_dim, T(0));
+    std::fill(m, m + used, -std::numeric_limits<T>::infinity());
+    std::fill(l, l + used, T(0));
   }
 };
 
@@ -86,66 +89,26 @@ void scale_row(T* x, T factor, int64_t n) {
   for (int64_t d = 0; d < n; ++d) x[d] *= factor;
 }
 
-/// Sums of the elements of kLanes vectors: lane i of the result is the sum of x[i]. Each round adds halves of two
-/// vectors into one.
+/// One query against the keys as they lie. Rows are the task's heads. Blocks of keys are the outer loop: the heads of a
+/// row of k and v lie side by side in memory.
 template <class T>
-Vector<T> sums_of(Vector<T>* x) {
-  using Index = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
-#pragma GCC unroll 5
-  for (int step = kLanes<T> / 2; step >= 1; step /= 2) {
-    Vector<Index> same, other;
-#pragma GCC unroll 16
-    for (int lane = 0; lane < kLanes<T>; ++lane) {
-      const int second = (lane & step) ? static_cast<int>(kLanes<T>) : 0;
-      same[lane] = lane + second;
-      other[lane] = (lane ^ step) + second;
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < step; ++i)
-      x[i] = __builtin_shuffle(x[i], x[i + step], same) + __builtin_shuffle(x[i], x[i + step], other);
-  }
-  return x[0];
-}
-
-/// scores (kLanes) = q . k of up to kLanes rows of k; rows beyond `count` repeat the last.
-template <class T>
-void few_scores(T* scores, const T* q, const T* k, int64_t stride, int64_t count, int64_t head_dim) {
-  Vector<T> sum[kLanes<T>] = {};
-  const T* row[kLanes<T>];
-#pragma GCC unroll 16
-  for (int64_t j = 0; j < kLanes<T>; ++j) row[j] = k + std::min(j, count - 1) * stride;
-  int64_t d = 0;
-  for (; d + kLanes<T> <= head_dim; d += kLanes<T>) {
-    const Vector<T> left = load(q + d);
-#pragma GCC unroll 16
-    for (int64_t j = 0; j < kLanes<T>; ++j) sum[j] += left * load(row[j] + d);
-  }
-  Vector<T> total = sums_of<T>(sum);
-  for (; d < head_dim; ++d)
-    for (int64_t j = 0; j < kLanes<T>; ++j) total[j] += q[d] * row[j][d];
-  store(scores, total);
-}
-
-/// One query: scores rows are the heads of the group, and so are the products with v.
-template <class T>
-void walk_single(const Forward<T>& f, const Working<T>& w, const Segment& segment, int64_t kv_head) {
+void walk_single(const Forward<T>& f, const Working<T>& w, const Segment& segment, const Task& task) {
   const int64_t D = f.s.head_dim, stride = f.s.kv_heads * D;
   for_key_blocks(segment, 1, [&](const KeyBlock& block) {
-    const T* keys = f.key(block.begin, kv_head);
-    for (int64_t g0 = 0; g0 < f.group(); g0 += kAttentionTile) {
-      const int64_t heads = std::min(kAttentionTile, f.group() - g0);
-      for (int64_t g = 0; g < heads; ++g) {
-        const T* q = f.query(segment.query_begin, kv_head * f.group() + g0 + g);
+    for (int64_t kv_head = task.kv_begin; kv_head < task.kv_end; ++kv_head) {
+      const T* keys = f.key(block.begin, kv_head);
+      for (int64_t g = 0; g < f.group(); ++g) {
+        const int64_t row = (kv_head - task.kv_begin) * f.group() + g;
         T* scores = w.scores + g * kAttentionTile;
+        const T* q = f.query(segment.query_begin, kv_head * f.group() + g);
         for (int64_t j = 0; j < block.length; j += kLanes<T>)
-          few_scores(scores + j, q, keys + j * stride, stride, block.length - j, D);
-        const int64_t row = g0 + g;
+          store(scores + j, dots<T, 1>(q, 0, 1, keys + j * stride, stride, block.length - j, D));
         const T fade =
             softmax_step(scores, block.length, padded<T>(block.length), static_cast<T>(f.s.scale), w.m[row], w.l[row]);
         scale_row(w.o + row * D, fade, D);
       }
-      multiply(w.o + g0 * D, D, Strided<T>{w.scores, kAttentionTile, 1}, f.value(block.begin, kv_head), stride, heads,
-               D, block.length, Write::add);
+      multiply(w.o + (kv_head - task.kv_begin) * f.group() * D, D, Strided<T>{w.scores, kAttentionTile, 1},
+               f.value(block.begin, kv_head), stride, f.group(), D, block.length, Write::add);
     }
   });
 }
@@ -156,9 +119,9 @@ void walk_block(const Forward<T>& f, const Working<T>& w, const Segment& segment
   const int64_t D = f.s.head_dim, stride = f.s.kv_heads * D, queries = task.query_end - task.query_begin;
   for_key_blocks(segment, task.query_end, [&](const KeyBlock& block) {
     const int64_t width = padded<T>(block.length);
-    transpose(w.keys, kAttentionTile, f.key(block.begin, task.kv_head), stride, block.length, D, width);
+    transpose(w.keys, kAttentionTile, f.key(block.begin, task.kv_begin), stride, block.length, D, width);
     for (int64_t g = 0; g < f.group(); ++g) {
-      const T* q = f.query(segment.query_begin + task.query_begin, task.kv_head * f.group() + g);
+      const T* q = f.query(segment.query_begin + task.query_begin, task.kv_begin * f.group() + g);
       multiply(w.scores, kAttentionTile, Strided<T>{q, f.s.heads * D, 1}, w.keys, kAttentionTile, queries, width, D,
                Write::set);
       T* o = w.o + g * queries * D;
@@ -168,7 +131,7 @@ void walk_block(const Forward<T>& f, const Working<T>& w, const Segment& segment
                                     static_cast<T>(f.s.scale), w.m[row], w.l[row]);
         scale_row(o + i * D, fade, D);
       }
-      multiply(o, D, Strided<T>{w.scores, kAttentionTile, 1}, f.value(block.begin, task.kv_head), stride, queries, D,
+      multiply(o, D, Strided<T>{w.scores, kAttentionTile, 1}, f.value(block.begin, task.kv_begin), stride, queries, D,
                block.length, Write::add);
     }
   });
@@ -176,16 +139,17 @@ void walk_block(const Forward<T>& f, const Working<T>& w, const Segment& segment
 
 template <class T>
 void run(const Forward<T>& f, const Segment& segment, const Task& task, T* memory) {
-  const Working<T> w(memory, f.s);
   const int64_t D = f.s.head_dim, queries = task.query_end - task.query_begin;
+  const int64_t heads = (task.kv_end - task.kv_begin) * f.group();
+  const Working<T> w(memory, f.s, heads * queries);
   if (segment.query_len == 1)
-    walk_single(f, w, segment, task.kv_head);
+    walk_single(f, w, segment, task);
   else
     walk_block(f, w, segment, task);
-  for (int64_t g = 0; g < f.group(); ++g)
+  for (int64_t g = 0; g < heads; ++g)
     for (int64_t i = 0; i < queries; ++i) {
       const int64_t row = g * queries + i;
-      const int64_t at = (segment.query_begin + task.query_begin + i) * f.s.heads + task.kv_head * f.group() + g;
+      const int64_t at = (segment.query_begin + task.query_begin + i) * f.s.heads + task.kv_begin * f.group() + g;
       const T inverse = T(1) / w.l[row];
 #pragma omp simd
       for (int64_t d = 0; d < D; ++d) f.out[at * D + d] = w.o[row * D + d] * inverse;
@@ -201,7 +165,10 @@ std::vector<Task> plan(const Segment* segments, const AttentionShape& s) {
     for (int64_t begin = 0; begin < g.query_len; begin += kAttentionTile) {
       const int64_t end = std::min<int64_t>(g.query_len, begin + kAttentionTile);
       const int64_t keys = g.prefix_len + g.own_len - g.query_len + end;
-      for (int64_t head = 0; head < s.kv_heads; ++head) tasks.push_back({i, head, begin, end, (end - begin) * keys});
+      // In decoding many segments, a task takes all heads: it reads memory in order.
+      const int64_t together = g.query_len == 1 && s.segments >= 4 * omp_get_max_threads() ? s.kv_heads : 1;
+      for (int64_t head = 0; head < s.kv_heads; head += together)
+        tasks.push_back({i, head, head + together, begin, end, (end - begin) * keys * together});
     }
   }
   std::stable_sort(tasks.begin(), tasks.end(), [](const Task& a, const Task& b) { return a.cost > b.cost; });

@@ -91,6 +91,31 @@ CpuBackend::~CpuBackend() = default;
 
 namespace {
 
+/// Up to this many rows of a, dot products beat oneDNN: the time is that of reading b.
+constexpr int64_t kFewRows = 4;
+
+/// out (m, n) = a (m, k) . b (n, k)^T by dot products: b is read once, row after row.
+template <int A>
+void multiply_few(float* out, const float* a, const float* b, int64_t m, int64_t n, int64_t k, Write write) {
+  constexpr int64_t B = kLanes<float> / A;
+  parallel_ranges((n + B - 1) / B, B * k, [&](int64_t begin, int64_t end) {
+    for (int64_t j = begin * B; j < std::min(n, end * B); j += B)
+      for (int64_t i = 0; i < m; i += A) {
+        float tile[kLanes<float>];
+        store(tile, dots<float, A>(a + i * k, k, m - i, b + j * k, k, n - j, k));
+        const int64_t columns = std::min(n - j, B);
+        for (int64_t row = i; row < std::min(m, i + A); ++row) {
+          float* to = out + row * n + j;
+          const float* from = tile + (row - i) * B;
+          if (write == Write::add)
+            for (int64_t c = 0; c < columns; ++c) to[c] += from[c];
+          else
+            std::copy(from, from + columns, to);
+        }
+      }
+  });
+}
+
 /// out (m, n) for F64. A transposed b is turned back, one column of tiles at a time.
 template <class T>
 void multiply_plain(T* out, const T* a, const T* b, int64_t m, int64_t n, int64_t k, Transpose ta, Transpose tb,
@@ -127,6 +152,13 @@ void CpuBackend::matmul(void* out, const void* a, const void* b, int64_t m, int6
     const T *left = static_cast<const T*>(a), *right = static_cast<const T*>(b);
     if constexpr (std::is_same_v<T, double>) {
       multiply_plain(to, left, right, m, n, k, ta, tb, write, scratch_);
+    } else if (m <= kFewRows && ta == Transpose::no && tb == Transpose::yes) {
+      if (m == 1)
+        multiply_few<1>(to, left, right, m, n, k, write);
+      else if (m == 2)
+        multiply_few<2>(to, left, right, m, n, k, write);
+      else
+        multiply_few<4>(to, left, right, m, n, k, write);
     } else {
       try {
         products_->multiply(to, left, right, {m, n, k, ta, tb, write, omp_get_max_threads()});

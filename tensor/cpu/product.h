@@ -4,8 +4,11 @@
 // registers over the whole depth; every element is summed in the order of depth.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
+#include <utility>
 
 #include "tensor/backend.h"
 
@@ -121,6 +124,69 @@ void multiply(T* c, int64_t ldc, Strided<T> a, const T* b, int64_t ldb, int64_t 
       for (int64_t k = 0; k < depth; ++k) sum += a.data[i * a.row + k * a.column] * b[k * ldb + column];
       c[i * ldc + column] = sum;
     }
+}
+
+/// One round of sums_of: x[i] and x[i + step] become one vector, where lanes whose number has the bit `step` belong to
+/// the second. Each lane adds its partner's number, `step` lanes away, to its own.
+template <class T, int step, size_t... lane>
+inline void fold(Vector<T>* x, std::index_sequence<lane...>) {
+  using Index = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+  constexpr int kSecond = static_cast<int>(kLanes<T>);
+  constexpr Vector<Index> own = {static_cast<Index>((lane & step) ? lane + kSecond : lane)...};
+  constexpr Vector<Index> partner = {static_cast<Index>((lane & step) ? (lane ^ step) + kSecond : lane ^ step)...};
+#pragma GCC unroll 8
+  for (int i = 0; i < step; ++i)
+    x[i] = __builtin_shuffle(x[i], x[i + step], own) + __builtin_shuffle(x[i], x[i + step], partner);
+  if constexpr (step > 1) fold<T, step / 2>(x, std::index_sequence<lane...>{});
+}
+
+/// Sums of the elements of kLanes vectors: lane i of the result is the sum of x[i].
+template <class T>
+inline Vector<T> sums_of(Vector<T>* x) {
+  fold<T, static_cast<int>(kLanes<T>) / 2>(x, std::make_index_sequence<kLanes<T>>{});
+  return x[0];
+}
+
+/// Dot products of A rows of a with kLanes / A rows of b, each `depth` long: lane i * (kLanes / A) + j is that of row i
+/// of a and row j of b. All are summed in the same order.
+template <class T, int A>
+inline Vector<T> full_dots(const T* a, int64_t stride_a, const T* b, int64_t stride_b, int64_t depth) {
+  constexpr int B = static_cast<int>(kLanes<T>) / A;
+  Vector<T> sum[A * B] = {};
+  int64_t k = 0;
+  for (; k + kLanes<T> <= depth; k += kLanes<T>) {
+    Vector<T> x[A];
+#pragma GCC unroll 16
+    for (int i = 0; i < A; ++i) x[i] = load(a + i * stride_a + k);
+#pragma GCC unroll 16
+    for (int j = 0; j < B; ++j) {
+      const Vector<T> y = load(b + j * stride_b + k);
+#pragma GCC unroll 16
+      for (int i = 0; i < A; ++i) sum[i * B + j] += x[i] * y;
+    }
+  }
+  Vector<T> total = sums_of<T>(sum);
+  if (k == depth) return total;
+  T tail[kLanes<T>];
+  store(tail, total);
+  for (; k < depth; ++k)
+    for (int i = 0; i < A; ++i)
+      for (int j = 0; j < B; ++j) tail[i * B + j] += a[i * stride_a + k] * b[j * stride_b + k];
+  return load(tail);
+}
+
+/// The same where there may be fewer rows: only count_a of a's and count_b of b's are read, the other lanes mean
+/// nothing.
+template <class T, int A>
+Vector<T> dots(const T* a, int64_t stride_a, int64_t count_a, const T* b, int64_t stride_b, int64_t count_b,
+               int64_t depth) {
+  constexpr int B = static_cast<int>(kLanes<T>) / A;
+  if (count_a >= A && count_b >= B) return full_dots<T, A>(a, stride_a, b, stride_b, depth);
+  T tile[kLanes<T>] = {};
+  for (int64_t i = 0; i < std::min<int64_t>(A, count_a); ++i)
+    for (int64_t j = 0; j < std::min<int64_t>(B, count_b); ++j)
+      tile[i * B + j] = full_dots<T, 1>(a + i * stride_a, 0, b + j * stride_b, 0, depth)[0];
+  return load(tile);
 }
 
 /// to (cols, padded rows) = transposed from (rows, cols); the columns of `to` beyond `rows` become zero.
