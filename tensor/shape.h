@@ -45,7 +45,10 @@ class Shape {
   /// "(3, 5)"
   std::string str() const {
     std::string s = "(";
-    for (int i = 0; i < rank_; ++i) s += (i ? ", " : "") + std::to_string(dims_[i]);
+    for (int i = 0; i < rank_; ++i) {
+      if (i > 0) s += ", ";
+      s += std::to_string(dims_[i]);
+    }
     return s + ")";
   }
 
