@@ -80,10 +80,14 @@ RopeScaling read_rope_scaling(const json& object, const std::string& path) {
           keys.integer("original_max_position_embeddings")};
 }
 
+bool is_token_id(const json& value) {
+  return value.is_number_integer() && value >= 0 && value <= INT32_MAX;
+}
+
 std::vector<int32_t> read_ids(const json& value, const std::string& path, const char* key) {
   std::vector<int32_t> ids;
   for (const json& id : value.is_array() ? value : json::array({value})) {
-    if (!id.is_number_integer()) fail(path, ": \"", key, "\" is not a token id or a list of them");
+    if (!is_token_id(id)) fail(path, ": \"", key, "\" is not a token id or a list of them");
     ids.push_back(id.get<int32_t>());
   }
   return ids;
@@ -155,8 +159,14 @@ GenerationDefaults read_generation_defaults(const std::string& folder) {
     if (d.end_ids.empty() && keys.find("eos_token_id")) {
       d.end_ids = read_ids(*keys.find("eos_token_id"), path, "eos_token_id");
     }
-    if (d.bos < 0) d.bos = static_cast<int32_t>(keys.integer_or("bos_token_id", -1));
-    if (d.pad < 0) d.pad = static_cast<int32_t>(keys.integer_or("pad_token_id", -1));
+    auto one_id = [&](const char* key, int32_t otherwise) {
+      const json* value = keys.find(key);
+      if (!value || otherwise >= 0) return otherwise;
+      if (!is_token_id(*value)) fail(path, ": \"", key, "\" is not a token id");
+      return value->get<int32_t>();
+    };
+    d.bos = one_id("bos_token_id", d.bos);
+    d.pad = one_id("pad_token_id", d.pad);
   }
   return d;
 }

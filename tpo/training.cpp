@@ -67,8 +67,11 @@ std::vector<float> drawn_tokens(const Batch& batch, const std::vector<IdPair>& p
   for (size_t j = 0; j < micro.size(); ++j) {
     const IdPair& pair = pairs[micro[j]];
     for (const auto& [side, runs] : {std::pair(0, &pair.chosen_forced), std::pair(1, &pair.rejected_forced)}) {
-      const auto first = weights.begin() + batch.offsets[2 * j + side];
-      for (const auto& [begin, end] : *runs) std::fill(first + begin, first + end, 0.0f);
+      const int64_t first = batch.offsets[2 * j + side], length = batch.offsets[2 * j + side + 1] - first;
+      for (const auto& [begin, end] : *runs) {
+        ENSURE(0 <= begin && begin <= end && end <= length, "forced tokens ", begin, " to ", end, " of ", length);
+        std::fill(weights.begin() + first + begin, weights.begin() + first + end, 0.0f);
+      }
     }
   }
   return weights;

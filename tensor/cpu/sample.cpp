@@ -65,8 +65,11 @@ Cut top_p_cut(std::span<const float> w, const Cut& kept, double top_p) {
   return ids.empty() ? kept : Cut{w[ids.back()], ids.back()};  // rounding: the whole bucket is needed
 }
 
-int32_t greedy_pick(std::span<const float> w) {
-  return static_cast<int32_t>(std::max_element(w.begin(), w.end()) - w.begin());
+float greatest(std::span<const float> x) {
+  float most = -std::numeric_limits<float>::infinity();
+#pragma omp simd reduction(max : most)
+  for (size_t i = 0; i < x.size(); ++i) most = std::max(most, x[i]);
+  return most;
 }
 
 int32_t pick(std::span<const float> w, const Cut& cut, double uniform) {
@@ -103,32 +106,31 @@ double log_sum_exp(std::span<const float> logits, float max) {
 DrawnToken sample_row(float* weights, std::span<const float> logits, const SampleRow& row,
                       std::span<const int32_t> end_ids, const SamplingOptions& options) {
   const size_t v = logits.size();
-  float max = -std::numeric_limits<float>::infinity();
-#pragma omp simd reduction(max : max)
-  for (size_t i = 0; i < v; ++i) max = std::max(max, logits[i]);
-  const double lse = log_sum_exp(logits, max);
+  const double lse = log_sum_exp(logits, greatest(logits));
   if (!std::isfinite(lse)) fail("the model's logits are not finite: its weights are damaged or training diverged");
   auto token = [&](int32_t id) { return DrawnToken{id, static_cast<float>(logits[id] - lse)}; };
   if (row.forced >= 0) return token(row.forced);
 
-  const float inverse_temperature = options.greedy ? 1.0f : static_cast<float>(1.0 / options.temperature);
-#pragma omp simd
-  for (size_t i = 0; i < v; ++i) weights[i] = exp((logits[i] - max) * inverse_temperature);
+  // Weights are relative to the best token that may be drawn: relative to a forbidden one all might underflow.
+  const std::span<float> w(weights, v);
+  std::copy(logits.begin(), logits.end(), w.begin());
   if (row.end_is_forbidden) {
-    for (int32_t id : end_ids) weights[id] = 0.0f;
+    for (int32_t id : end_ids) w[id] = -std::numeric_limits<float>::infinity();
   }
-  const std::span<const float> w(weights, v);
-  const int32_t best = greedy_pick(w);
-  ENSURE(w[best] > 0.0f, "every token is forbidden");
-  if (options.greedy) return token(best);
+  const float best = greatest(w);
+  ENSURE(std::isfinite(best), "every token is forbidden");
+  // Compared as logits: the exponentials of neighbours may be equal.
+  if (options.greedy) return token(static_cast<int32_t>(std::find(w.begin(), w.end(), best) - w.begin()));
+
+  const auto inverse_temperature = static_cast<float>(1.0 / options.temperature);
+#pragma omp simd
+  for (size_t i = 0; i < v; ++i) w[i] = exp((w[i] - best) * inverse_temperature);
 
   Cut cut{0.0f, static_cast<int32_t>(v)};
   if (options.top_k > 0 && options.top_k < static_cast<int64_t>(v)) cut = top_k_cut(w, options.top_k);
   if (options.top_p < 1.0) cut = stricter(cut, top_p_cut(w, cut, options.top_p));
-  if (options.min_p > 0.0) {
-    const auto floor = static_cast<float>(options.min_p * w[best]);
-    cut = stricter(cut, {floor, static_cast<int32_t>(v)});
-  }
+  // The best weight is 1.
+  if (options.min_p > 0.0) cut = stricter(cut, {static_cast<float>(options.min_p), static_cast<int32_t>(v)});
   return token(pick(w, cut, row.uniform));
 }
 

@@ -1,0 +1,207 @@
+// GGUF models put together from the tiny Hugging Face ones as llama.cpp's converter does it: other names, and in "llama"
+// files the rows of every query and key head reordered for interleaved rotary embeddings.
+#include "nn/load.h"
+#include "tensor/safetensors.h"
+#include "tests/nn/models.h"
+#include "tests/tensor/temp_folder.h"
+
+using namespace thinker;
+
+namespace {
+
+/// Writes metadata and fp32 tensors; shapes are given outermost first, the file wants them innermost first.
+class GgufWriter {
+ public:
+  void text(std::string_view key, std::string_view value) {
+    string(meta_, key);
+    put<uint32_t>(meta_, 8);
+    string(meta_, value);
+    ++keys_;
+  }
+  void integer(std::string_view key, int64_t value) {
+    string(meta_, key);
+    put<uint32_t>(meta_, 4);
+    put<uint32_t>(meta_, static_cast<uint32_t>(value));
+    ++keys_;
+  }
+  void number(std::string_view key, double value) {
+    string(meta_, key);
+    put<uint32_t>(meta_, 6);
+    put<float>(meta_, static_cast<float>(value));
+    ++keys_;
+  }
+  void tensor(std::string_view name, const Shape& shape, const std::vector<float>& values) {
+    string(infos_, name);
+    put<uint32_t>(infos_, static_cast<uint32_t>(shape.rank()));
+    for (int i = shape.rank() - 1; i >= 0; --i) put<uint64_t>(infos_, static_cast<uint64_t>(shape[i]));
+    put<uint32_t>(infos_, 0);
+    put<uint64_t>(infos_, data_.size());
+    data_.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
+    data_.resize((data_.size() + 31) / 32 * 32);
+    ++tensors_;
+  }
+  std::string bytes() const {
+    std::string out = "GGUF";
+    put<uint32_t>(out, 3);
+    put<uint64_t>(out, tensors_);
+    put<uint64_t>(out, keys_);
+    out += meta_ + infos_;
+    out.resize((out.size() + 31) / 32 * 32);
+    return out + data_;
+  }
+
+ private:
+  template <class T>
+  static void put(std::string& to, T value) {
+    to.append(reinterpret_cast<const char*>(&value), sizeof value);
+  }
+  static void string(std::string& to, std::string_view s) {
+    put<uint64_t>(to, s.size());
+    to += s;
+  }
+  std::string meta_, infos_, data_;
+  uint64_t keys_ = 0, tensors_ = 0;
+};
+
+/// The converter's `weights.reshape(heads, 2, D/2, in).swapaxes(1, 2).reshape(shape)`.
+std::vector<float> interleaved(const std::vector<float>& rows, int64_t heads) {
+  const int64_t width = 24, d = static_cast<int64_t>(rows.size()) / width / heads;
+  std::vector<float> out;
+  for (int64_t h = 0; h < heads; ++h) {
+    for (int64_t j = 0; j < d / 2; ++j) {
+      for (int64_t half = 0; half < 2; ++half) {
+        const auto row = rows.begin() + ((h * 2 + half) * (d / 2) + j) * width;
+        out.insert(out.end(), row, row + width);
+      }
+    }
+  }
+  return out;
+}
+
+std::string gguf_name(const std::string& name) {
+  static const std::vector<std::pair<std::string, std::string>> kNames{
+      {"model.embed_tokens", "token_embd"}, {"model.norm", "output_norm"}, {"lm_head", "output"}, {"model.layers", "blk"},
+      {"input_layernorm", "attn_norm"}, {"post_attention_layernorm", "ffn_norm"}, {"self_attn.q_proj", "attn_q"},
+      {"self_attn.k_proj", "attn_k"}, {"self_attn.v_proj", "attn_v"}, {"self_attn.o_proj", "attn_output"},
+      {"mlp.gate_proj", "ffn_gate"}, {"mlp.up_proj", "ffn_up"}, {"mlp.down_proj", "ffn_down"}};
+  std::string out = name;
+  for (const auto& [from, to] : kNames) {
+    if (const size_t at = out.find(from); at != std::string::npos) out.replace(at, from.size(), to);
+  }
+  return out;
+}
+
+/// The tiny model of a folder as a GGUF file.
+GgufWriter converted(const std::string& folder, const Config& c) {
+  const std::string a = c.model_type;
+  GgufWriter out;
+  out.text("general.architecture", a);
+  out.integer(a + ".embedding_length", c.width);
+  out.integer(a + ".block_count", c.layers);
+  out.integer(a + ".attention.head_count", c.heads);
+  out.integer(a + ".attention.head_count_kv", c.kv_heads);
+  if (c.head_dim * c.heads != c.width) out.integer(a + ".attention.key_length", c.head_dim);
+  out.integer(a + ".feed_forward_length", c.ffn);
+  out.integer(a + ".context_length", c.context);
+  out.number(a + ".attention.layer_norm_rms_epsilon", c.norm_eps);
+  out.number(a + ".rope.freq_base", c.rope_theta);
+  const SafetensorsFile weights(folder + "/model.safetensors");
+  for (const auto& [name, tensor] : weights.tensors()) {
+    std::vector<float> values(tensor.shape.numel());
+    to_f32(values.data(), tensor);
+    const bool reordered = a == "llama" && name.ends_with(".weight");
+    if (reordered && name.find("q_proj") != std::string::npos) values = interleaved(values, c.heads);
+    if (reordered && name.find("k_proj") != std::string::npos) values = interleaved(values, c.kv_heads);
+    out.tensor(gguf_name(name), tensor.shape, values);
+  }
+  return out;
+}
+
+/// Llama-3.1's divisors of the rotary frequencies, as the converter writes them.
+std::vector<float> rope_divisors(const Config& c, double factor) {
+  Config stretched = c;
+  stretched.rope_scaling = RopeScaling{.factor = factor};
+  const std::vector<double> plain = inverse_frequencies(c), slow = inverse_frequencies(stretched);
+  std::vector<float> out;
+  for (size_t j = 0; j < plain.size(); ++j) out.push_back(static_cast<float>(plain[j] / slow[j]));
+  return out;
+}
+
+const Ids kPrompt{5, 17, 40, 2, 2, 90, 33}, kCompletion{8, 9, 10, 70, 1};
+
+}  // namespace
+
+TEST_CASE("gguf: a converted model has the weights and log-probs of its Hugging Face folder, bit by bit") {
+  const auto device = open_device("cpu");
+  for (const std::string folder : {"tests/goldens/tiny-llama", "tests/goldens/tiny-qwen2"}) {
+    CAPTURE(folder);
+    const Transformer expected = load_huggingface(*device, folder, DType::F32);
+    const TempFolder temp;
+    const GgufFile file(temp.write("m.gguf", converted(folder, expected.config()).bytes()));
+    const Transformer found = load_gguf(*device, file, DType::F32);
+    CHECK(found.config().model_type == expected.config().model_type);
+    CHECK(found.config().tied_head == expected.config().tied_head);
+    CHECK(found.config().context == expected.config().context);
+    CHECK(found.config().rope_theta == expected.config().rope_theta);
+    CHECK(found.config().norm_eps == doctest::Approx(expected.config().norm_eps));  // fp32 in the file
+    CHECK(weights_of(found) == weights_of(expected));
+    CHECK(difference(completion_logprobs(found, kPrompt, kCompletion), completion_logprobs(expected, kPrompt, kCompletion)) <= 1e-6);
+  }
+}
+
+TEST_CASE("gguf: rope_freqs.weight gives Llama-3.1's scaling back, of any factor") {
+  const auto device = open_device("cpu");
+  const std::string folder = "tests/goldens/tiny-llama";
+  Config config = read_config(folder);
+  config.rope_theta = 500000.0;  // wavelengths of head size 8: 6, 167 (kept), 4443 (blended), 118141 (divided)
+  for (double factor : {8.0, 32.0}) {
+    const TempFolder temp;
+    GgufWriter writer = converted(folder, config);
+    const std::vector<float> divisors = rope_divisors(config, factor);
+    CHECK(divisors[0] == 1.0f);
+    CHECK(divisors[2] > 1.1f);
+    CHECK(divisors[2] < static_cast<float>(factor) - 1);
+    writer.tensor("rope_freqs.weight", {4}, divisors);
+    const GgufFile file(temp.write("m.gguf", writer.bytes()));
+    const Config found = read_config(file);
+    REQUIRE(found.rope_scaling);
+    CHECK(found.rope_scaling->factor == doctest::Approx(factor));
+    CHECK(found.rope_scaling->original_context == 8192);
+    load_gguf(*device, file, DType::F32);
+  }
+  const TempFolder temp;
+  GgufWriter writer = converted(folder, config);
+  writer.tensor("rope_freqs.weight", {4}, {1.0f, 2.0f, 3.0f, 4.0f});
+  const GgufFile file(temp.write("m.gguf", writer.bytes()));
+  const std::string error = error_of([&] { read_config(file); });
+  CHECK(holds(error, "m.gguf"));
+  CHECK(holds(error, "rope_freqs.weight"));
+}
+
+TEST_CASE("gguf: what is missing, misshapen or not supported is named") {
+  const auto device = open_device("cpu");
+  const TempFolder temp;
+  const std::string folder = "tests/goldens/tiny-llama";
+  auto error_of_file = [&](const GgufWriter& writer) {
+    const std::string path = temp.write("m.gguf", writer.bytes());
+    const std::string error = error_of([&] {
+      const GgufFile file(path);
+      load_gguf(*device, file, DType::F32);
+    });
+    CHECK(holds(error, path));
+    return error;
+  };
+  GgufWriter other;
+  other.text("general.architecture", "mamba");
+  CHECK(holds(error_of_file(other), "mamba"));
+
+  Config deeper = read_config(folder);
+  deeper.layers = 3;
+  CHECK(holds(error_of_file(converted(folder, deeper)), "blk.2.attn_norm.weight"));
+  Config wider = read_config(folder);
+  wider.ffn = 41;
+  const std::string error = error_of_file(converted(folder, wider));
+  CHECK(holds(error, "blk.0.ffn_gate.weight"));
+  CHECK(holds(error, "(40, 24)"));
+  CHECK(holds(error, "(41, 24)"));
+}

@@ -1,0 +1,165 @@
+#include "nn/load.h"
+
+#include <filesystem>
+
+#include "tensor/safetensors.h"
+#include "tests/nn/models.h"
+#include "tests/tensor/temp_folder.h"
+
+using namespace thinker;
+using nlohmann::json;
+
+namespace {
+
+const std::string kLlama = "tests/goldens/tiny-llama", kQwen = "tests/goldens/tiny-qwen2";
+
+Config llama3_config() {
+  Config c = tiny_config();
+  c.rope_theta = 500000.0;
+  c.rope_scaling = RopeScaling{.factor = 32.0, .low_frequency_factor = 1.5, .high_frequency_factor = 5.0, .original_context = 4096};
+  return c;
+}
+
+/// A folder with the tiny model's weights and its configuration after `change`.
+std::string error_with_config(const std::function<void(json&)>& change) {
+  const TempFolder folder;
+  std::filesystem::copy_file(kLlama + "/model.safetensors", folder / "model.safetensors");
+  json config = read_json(kLlama + "/config.json");
+  change(config);
+  folder.write("config.json", config.dump());
+  const auto device = open_device("cpu");
+  const std::string error = error_of([&] { load_huggingface(*device, folder.path(), DType::F32); });
+  CHECK(holds(error, folder.path()));
+  CHECK(!holds(error, "\n"));
+  return error;
+}
+
+}  // namespace
+
+TEST_CASE("checkpoint: what is saved in fp32 loads with the same bits, configuration included") {
+  const auto device = open_device("cpu");
+  for (const Config& config : {tiny_config(), tiny_qwen_config(), llama3_config()}) {
+    const TempFolder folder;
+    const Transformer model = random_model(*device, config, DType::F32);
+    const GenerationDefaults defaults{.end_ids = {96, 3}, .bos = 95, .pad = 0};
+    save_checkpoint(folder / "deep/checkpoint", model, defaults, StoredAs::f32);
+    const Transformer again = load_huggingface(*device, folder / "deep/checkpoint", DType::F32);
+    CHECK(weights_of(again) == weights_of(model));
+    const Config& c = again.config();
+    CHECK(c.model_type == config.model_type);
+    CHECK(c.context == config.context);
+    CHECK(c.head_dim == config.head_dim);
+    CHECK(c.norm_eps == config.norm_eps);
+    CHECK(c.tied_head == config.tied_head);
+    CHECK(inverse_frequencies(c) == inverse_frequencies(config));
+    const Ids prompt{1, 2, 3, 4, 5, 6, 7}, completion{8, 9, 10};
+    CHECK(completion_logprobs(again, prompt, completion) == completion_logprobs(model, prompt, completion));
+    const GenerationDefaults read = read_generation_defaults(folder / "deep/checkpoint");
+    CHECK(read.end_ids == Ids{96, 3});
+    CHECK(read.bos == 95);
+    CHECK(read.pad == 0);
+  }
+}
+
+TEST_CASE("checkpoint: bf16 halves the file and rounds to the nearest") {
+  const auto device = open_device("cpu");
+  const TempFolder folder;
+  const Transformer model = random_model(*device, tiny_config(), DType::F32);
+  save_checkpoint(folder.path(), model, {}, StoredAs::bf16);
+  const SafetensorsFile file(folder / "model.safetensors");
+  for (const auto& [name, tensor] : file.tensors()) CHECK(tensor.dtype_name == "BF16");
+  const Values found = weights_of(load_huggingface(*device, folder.path(), DType::F32));
+  for (const auto& [name, wanted] : weights_of(model)) {
+    bool near = true;
+    for (size_t i = 0; i < wanted.size(); ++i) near = near && std::fabs(found.at(name)[i] - wanted[i]) <= std::fabs(wanted[i]) * 0x1p-8;
+    CHECK_MESSAGE(near, name);
+  }
+  CHECK(read_json(folder / "config.json")["torch_dtype"] == "bfloat16");
+  CHECK(read_generation_defaults(folder.path()).end_ids.empty());
+  // Stored again from bf16 values nothing more is lost.
+  const TempFolder second;
+  save_checkpoint(second.path(), load_huggingface(*device, folder.path(), DType::F32), {}, StoredAs::bf16);
+  CHECK(weights_of(load_huggingface(*device, second.path(), DType::F32)) == found);
+}
+
+TEST_CASE("checkpoint: an f64 model is stored in fp32") {
+  const auto device = open_device("cpu");
+  const TempFolder folder;
+  const Transformer model = random_model(*device, tiny_config(), DType::F64);  // its values are fp32 values
+  save_checkpoint(folder.path(), model, {}, StoredAs::f32);
+  CHECK(weights_of(load_huggingface(*device, folder.path(), DType::F64)) == weights_of(model));
+}
+
+TEST_CASE("config: the published forms of both families are read") {
+  const Config llama = read_config(kLlama);
+  CHECK(llama.model_type == "llama");
+  CHECK(llama.head_dim == 8);
+  CHECK(llama.kv_heads == 2);
+  CHECK(llama.tied_head);
+  CHECK(llama.norm_eps == 1e-5);
+  CHECK(!llama.rope_scaling);
+  const Config qwen = read_config(kQwen);
+  CHECK(qwen.model_type == "qwen2");
+  CHECK(qwen.head_dim == 6);  // derived
+  CHECK(qwen.attention_bias);
+  CHECK(!qwen.tied_head);
+  CHECK(qwen.norm_eps == 1e-6);
+  CHECK(qwen.rope_theta == 10000.0);  // from rope_parameters
+  const GenerationDefaults defaults = read_generation_defaults(kLlama);
+  CHECK(defaults.end_ids == Ids{96});
+  CHECK(defaults.bos == 95);
+}
+
+TEST_CASE("config: transformers 5 keeps llama3 scaling in rope_parameters") {
+  const TempFolder folder;
+  json config = read_json(kLlama + "/config-llama3.json");
+  json rope = config["rope_scaling"];
+  rope["rope_theta"] = 12345.0;
+  config.erase("rope_scaling");
+  config.erase("rope_theta");
+  config["rope_parameters"] = rope;
+  folder.write("config.json", config.dump());
+  const Config c = read_config(folder.path());
+  REQUIRE(c.rope_scaling);
+  CHECK(c.rope_theta == 12345.0);
+  CHECK(c.rope_scaling->factor == 8.0);
+  CHECK(c.rope_scaling->original_context == 128);
+}
+
+TEST_CASE("config: what is broken or not supported is named, with file and key") {
+  CHECK(holds(error_with_config([](json& c) { c.erase("hidden_size"); }), "hidden_size"));
+  CHECK(holds(error_with_config([](json& c) { c["num_hidden_layers"] = "two"; }), "num_hidden_layers"));
+  CHECK(holds(error_with_config([](json& c) { c["model_type"] = "gpt2"; }), "gpt2"));
+  CHECK(holds(error_with_config([](json& c) { c["hidden_act"] = "gelu"; }), "gelu"));
+  CHECK(holds(error_with_config([](json& c) { c["mlp_bias"] = true; }), "mlp_bias"));
+  CHECK(holds(error_with_config([](json& c) { c["attention_bias"] = true; }), "attention_bias"));
+  CHECK(holds(error_with_config([](json& c) { c["num_attention_heads"] = 0; }), "heads"));
+  CHECK(holds(error_with_config([](json& c) { c["num_key_value_heads"] = 3; }), "key/value heads"));
+  CHECK(holds(error_with_config([](json& c) { c["vocab_size"] = int64_t{1} << 40; }), "vocabulary"));
+  CHECK(holds(error_with_config([](json& c) { c["rms_norm_eps"] = "tiny"; }), "rms_norm_eps"));
+  CHECK(holds(error_with_config([](json& c) { c["rope_scaling"] = {{"rope_type", "yarn"}}; }), "yarn"));
+  CHECK(holds(error_with_config([](json& c) { c["rope_scaling"] = 8; }), "rope_scaling"));
+  CHECK(holds(error_with_config([](json& c) {
+    c["rope_scaling"] = {{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 4.0}, {"high_freq_factor", 4.0},
+                         {"original_max_position_embeddings", 128}};
+  }), "rope scaling"));
+  // The configuration and the weights disagree.
+  CHECK(holds(error_with_config([](json& c) { c["vocab_size"] = 98; }), "model.embed_tokens.weight"));
+  CHECK(holds(error_with_config([](json& c) { c["num_hidden_layers"] = 3; }), "model.layers.2.input_layernorm.weight"));
+  CHECK(holds(error_with_config([](json& c) { c["tie_word_embeddings"] = false; }), "lm_head.weight"));
+
+  const TempFolder folder;
+  CHECK(holds(error_of([&] { read_config(folder.path()); }), "config.json"));
+  folder.write("config.json", "{\"model_type\": ");
+  CHECK(holds(error_of([&] { read_config(folder.path()); }), "is not JSON"));
+  CHECK(!holds(error_of([&] { read_config(folder.path()); }), "\n"));
+  folder.write("config.json", "[1, 2]");
+  CHECK(holds(error_of([&] { read_config(folder.path()); }), "config.json"));
+  folder.write("config.json", std::string(5000, '[') + std::string(5000, ']'));
+  CHECK(holds(error_of([&] { read_config(folder.path()); }), "config.json"));
+  folder.write("generation_config.json", "{\"eos_token_id\": [2, \"x\"]}");
+  folder.write("config.json", "{}");
+  CHECK(holds(error_of([&] { read_generation_defaults(folder.path()); }), "eos_token_id"));
+  folder.write("generation_config.json", "{\"eos_token_id\": 99999999999}");
+  CHECK(holds(error_of([&] { read_generation_defaults(folder.path()); }), "eos_token_id"));
+}
