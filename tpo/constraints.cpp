@@ -11,17 +11,17 @@ namespace thinker {
 namespace {
 
 enum Aspect : uint32_t {
-  kLength = 1,      // how much
-  kShape = 2,       // sentences, lines, paragraphs, lists
-  kBegin = 4,       // what it begins with
-  kEnd = 8,         // what it ends with
-  kLetters = 16,    // capitals or small letters
+  kLength = 1,    // how much
+  kShape = 2,     // sentences, lines, paragraphs, lists
+  kBegin = 4,     // what it begins with
+  kEnd = 8,       // what it ends with
+  kLetters = 16,  // capitals or small letters
   kCommas = 32,
   kDigits = 64,
   kExclaim = 128,
   kKeyword = 256,
   kForbidden = 512,
-  kMarks = 1024,    // *…*
+  kMarks = 1024,  // *…*
   kBrackets = 2048,
 };
 
@@ -29,7 +29,8 @@ using Kind = std::vector<Constraint>;
 
 /// One constraint for each number: '#' in the text becomes the number, and check is made of it.
 template <class MakeCheck>
-Kind for_numbers(const std::string& kind, const std::vector<int>& numbers, const std::string& text, uint32_t aspects, MakeCheck check) {
+Kind for_numbers(const std::string& kind, const std::vector<int>& numbers, const std::string& text, uint32_t aspects,
+                 MakeCheck check) {
   Kind out;
   for (int n : numbers) {
     std::string words = text;
@@ -39,7 +40,8 @@ Kind for_numbers(const std::string& kind, const std::vector<int>& numbers, const
   return out;
 }
 
-Kind for_words(const std::string& kind, const std::vector<std::string>& list, const std::string& text, uint32_t aspects, const char* check) {
+Kind for_words(const std::string& kind, const std::vector<std::string>& list, const std::string& text, uint32_t aspects,
+               const char* check) {
   Kind out;
   for (const std::string& word : list) {
     std::string words = text;
@@ -49,7 +51,9 @@ Kind for_words(const std::string& kind, const std::vector<std::string>& list, co
   return out;
 }
 
-Kind one(const std::string& kind, const std::string& text, uint32_t aspects) { return {{kind, text, Json{{kind, true}}, aspects}}; }
+Kind one(const std::string& kind, const std::string& text, uint32_t aspects) {
+  return {{kind, text, Json{{kind, true}}, aspects}};
+}
 
 auto exactly(const char* check) {
   return [check](int n) { return Json{{check, n}}; };
@@ -59,37 +63,49 @@ auto minimum(const char* check) {
 }
 
 std::vector<Kind> make_kinds() {
-  const std::vector<std::string> keywords = {"because", "today", "friend", "small", "light", "water", "together", "morning", "simple", "world"};
+  const std::vector<std::string> keywords = {"because", "today",    "friend",  "small",  "light",
+                                             "water",   "together", "morning", "simple", "world"};
   std::vector<Kind> kinds = {
       for_numbers("max_words", {25, 30, 40, 50, 60}, "Use at most # words.", kLength, exactly("max_words")),
       for_numbers("min_words", {30, 40, 50, 60}, "Use at least # words.", kLength, exactly("min_words")),
       for_numbers("sentences", {2, 3, 4}, "Answer in exactly # sentences.", kLength | kShape, exactly("sentences")),
-      for_numbers("sentences_at_least", {3, 4, 5}, "Write at least # sentences.", kLength | kShape, minimum("sentences")),
-      for_numbers("paragraphs", {2, 3}, "Write exactly # paragraphs with a blank line between them.", kShape, exactly("paragraphs")),
+      for_numbers("sentences_at_least", {3, 4, 5}, "Write at least # sentences.", kLength | kShape,
+                  minimum("sentences")),
+      for_numbers("paragraphs", {2, 3}, "Write exactly # paragraphs with a blank line between them.", kShape,
+                  exactly("paragraphs")),
       for_numbers("lines", {2, 3, 4}, "Write exactly # lines.", kShape, exactly("lines")),
-      for_numbers("bullets", {2, 3, 4, 5}, "Use exactly # bullet points that begin with \"- \".", kShape | kBegin, exactly("bullets")),
-      for_numbers("numbered", {3, 4, 5}, "Answer with a numbered list of exactly # items.", kShape | kBegin | kDigits, exactly("numbered")),
+      for_numbers("bullets", {2, 3, 4, 5}, "Use exactly # bullet points that begin with \"- \".", kShape | kBegin,
+                  exactly("bullets")),
+      for_numbers("numbered", {3, 4, 5}, "Answer with a numbered list of exactly # items.", kShape | kBegin | kDigits,
+                  exactly("numbered")),
       one("json", "Give the whole answer as a JSON object.", kShape | kBegin | kEnd | kCommas | kMarks | kBrackets),
       one("lowercase", "Write everything in small letters, with no capital letters.", kLetters),
       one("uppercase", "WRITE EVERYTHING IN CAPITAL LETTERS.", kLetters),
-      for_numbers("capital_words", {2, 3, 4}, "Write at least # words in capital letters.", kLetters, minimum("capital_words")),
+      for_numbers("capital_words", {2, 3, 4}, "Write at least # words in capital letters.", kLetters,
+                  minimum("capital_words")),
       one("no_comma", "Do not use any commas.", kCommas),
       one("no_digits", "Do not use any digits.", kDigits),
       one("no_exclamation", "Do not use exclamation marks.", kExclaim),
       one("quoted", "Put the whole answer in double quotation marks.", kBegin | kEnd),
       one("title", "Begin with a title in double angle brackets, such as <<My Title>>.", kBegin | kShape),
       one("postscript", "At the end, add a postscript that begins with \"P.S.\"", kEnd | kShape | kLetters),
-      for_words("starts_with", {"Sure", "Of course", "Well", "Here we go", "I think"}, "Begin your answer with \"#\".", kBegin | kLetters, "starts_with"),
-      for_words("ends_with", {"Thanks for reading.", "I hope this helps.", "More tomorrow.", "Good luck."}, "End your answer with \"#\"", kEnd | kLetters, "ends_with"),
+      for_words("starts_with", {"Sure", "Of course", "Well", "Here we go", "I think"}, "Begin your answer with \"#\".",
+                kBegin | kLetters, "starts_with"),
+      for_words("ends_with", {"Thanks for reading.", "I hope this helps.", "More tomorrow.", "Good luck."},
+                "End your answer with \"#\"", kEnd | kLetters, "ends_with"),
       {{"question", "End your answer with a question.", Json{{"ends_with", "?"}}, kEnd}},
       for_words("keyword", keywords, "Use the word \"#\".", kKeyword, "keyword"),
-      for_words("forbidden", {"the", "very", "and", "you", "is", "can"}, "Do not use the word \"#\".", kForbidden, "forbidden"),
-      for_numbers("highlights", {2, 3}, "Highlight at least # words by writing them like *this*.", kMarks, minimum("highlights")),
-      for_numbers("placeholders", {2, 3}, "Use at least # placeholders in square brackets, such as [name].", kBrackets, minimum("placeholders")),
+      for_words("forbidden", {"the", "very", "and", "you", "is", "can"}, "Do not use the word \"#\".", kForbidden,
+                "forbidden"),
+      for_numbers("highlights", {2, 3}, "Highlight at least # words by writing them like *this*.", kMarks,
+                  minimum("highlights")),
+      for_numbers("placeholders", {2, 3}, "Use at least # placeholders in square brackets, such as [name].", kBrackets,
+                  minimum("placeholders")),
   };
   Kind twice;
   for (const std::string& word : keywords)
-    twice.push_back({"keyword_twice", "Use the word \"" + word + "\" at least twice.", Json{{"keyword", {{"word", word}, {"min", 2}}}}, kKeyword});
+    twice.push_back({"keyword_twice", "Use the word \"" + word + "\" at least twice.",
+                     Json{{"keyword", {{"word", word}, {"min", 2}}}}, kKeyword});
   kinds.push_back(twice);
   return kinds;
 }
@@ -150,14 +166,16 @@ std::vector<Prompt> constraint_prompts(uint64_t seed, DataSplit split, int64_t o
   const std::vector<BaseRequest> requests = requests_of(seed, split);
   std::vector<Prompt> prompts;
   std::unordered_set<std::string> texts;
-  // Every prompt before the offset is made, too: "different from all before it" must not depend on where a caller begins.
+  // Every prompt before the offset is made, too: "different from all before it" must not depend on where a caller
+  // begins.
   for (int64_t i = 0; i < offset + count; ++i) {
     Rng rng(seed, Purpose::generate_data, 2, static_cast<uint32_t>(split), static_cast<uint32_t>(i));
     const BaseRequest& request = requests[i % static_cast<int64_t>(requests.size())];
     Prompt prompt;
     int attempts = 0;
     do {
-      if (++attempts > 1000) fail("the generator \"constraints\" has only ", i, " different prompts of split ", name(split));
+      if (++attempts > 1000)
+        fail("the generator \"constraints\" has only ", i, " different prompts of split ", name(split));
       prompt = join(request, draw_constraints(rng));
     } while (!texts.insert(prompt.messages[0].content).second);
     if (i < offset) continue;

@@ -1,9 +1,10 @@
-// The generator "constraints": instructions whose following a program can check. A base request ("Explain how rain forms.")
-// gets one to three constraints that go together ("Use at most 40 words. Do not use any commas."), and the rule judge's check
-// for them. Requests are short and everyday, so that a very small model can answer them within 160 tokens.
+// The generator "constraints": instructions whose following a program can check. A base request ("Explain how rain
+// forms.") gets one to three constraints that go together ("Use at most 40 words. Do not use any commas."), and the
+// rule judge's check for them. Requests are short and everyday, so that a very small model can answer them within 160
+// tokens.
 //
-// The base requests themselves are divided between the splits (8 : 1 : 1 by a shuffle that depends on the seed only), so no
-// request of a held-out prompt is ever trained on, whatever its constraints.
+// The base requests themselves are divided between the splits (8 : 1 : 1 by a shuffle that depends on the seed only),
+// so no request of a held-out prompt is ever trained on, whatever its constraints.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +17,8 @@ namespace thinker {
 
 enum class DataSplit { train, select, test };
 
-/// Prompts offset … offset + count - 1 of a split: all different, deterministic for (seed, split), so that iteration t takes fresh
-/// ones by its offset. Ids are "train-0", "train-1", …; check is set; category is the base request's kind.
+/// Prompts offset … offset + count - 1 of a split: all different, deterministic for (seed, split), so that iteration t
+/// takes fresh ones by its offset. Ids are "train-0", "train-1", …; check is set; category is the base request's kind.
 /// Throws Error when the split has not that many different prompts (tens of thousands).
 std::vector<Prompt> constraint_prompts(uint64_t seed, DataSplit split, int64_t offset, int64_t count);
 

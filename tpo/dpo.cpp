@@ -7,7 +7,9 @@
 
 namespace thinker {
 
-double softplus(double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); }
+double softplus(double x) {
+  return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x)));
+}
 
 namespace {
 
@@ -53,14 +55,16 @@ void check_options(const DpoOptions& o) {
     fail("dpo.label_smoothing is ", o.label_smoothing, "; it must be at least 0 and below 0.5");
   if (!(std::isfinite(o.nll) && o.nll >= 0)) fail("dpo.nll is ", o.nll, "; it must be at least 0");
   if (o.label_smoothing > 0 && o.loss != DpoLoss::cdpo && o.loss != DpoLoss::robust)
-    fail("dpo.label_smoothing is ", o.label_smoothing, ", but the loss does not use it; choose cdpo or robust, or set it to 0");
+    fail("dpo.label_smoothing is ", o.label_smoothing,
+         ", but the loss does not use it; choose cdpo or robust, or set it to 0");
 }
 
 PairLoss dpo_pair(const PairLogps& pair, const DpoOptions& options, int64_t batch_pairs) {
   ENSURE(batch_pairs > 0, "an optimizer batch of ", batch_pairs, " pairs");
   ENSURE(pair.tokens_chosen > 0 && pair.tokens_rejected > 0, "a completion without tokens");
   for (double logp : {pair.policy_chosen, pair.policy_rejected, pair.reference_chosen, pair.reference_rejected})
-    if (!std::isfinite(logp)) fail("a log-prob in a preference pair is not finite; lower the learning rate or check the model");
+    if (!std::isfinite(logp))
+      fail("a log-prob in a preference pair is not finite; lower the learning rate or check the model");
 
   const double r_chosen = pair.policy_chosen - pair.reference_chosen;
   const double r_rejected = pair.policy_rejected - pair.reference_rejected;
@@ -76,7 +80,9 @@ PairLoss dpo_pair(const PairLogps& pair, const DpoOptions& options, int64_t batc
           .d_policy_rejected = p.d_rejected / batch,
           .reward_chosen = options.beta * r_chosen,
           .reward_rejected = options.beta * r_rejected,
-          .accuracy = r_chosen > r_rejected ? 1.0 : r_chosen < r_rejected ? 0.0 : 0.5};
+          .accuracy = r_chosen > r_rejected   ? 1.0
+                      : r_chosen < r_rejected ? 0.0
+                                              : 0.5};
 }
 
 double loss_at_zero_margin(const DpoOptions& options) {

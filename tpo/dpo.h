@@ -5,13 +5,14 @@
 //     m = r_chosen - r_rejected            with reward = beta * r and margin = beta * m
 //
 //     sigmoid   softplus(-beta m)                                                   Rafailov et al. 2023, equation 7
-//     cdpo      (1-e) softplus(-beta m) + e softplus(beta m)                        Mitchell 2023: labels flipped with e
-//     robust    ((1-e) softplus(-beta m) - e softplus(beta m)) / (1-2e)             Chowdhury et al. 2024: unbiased under flips
-//     ipo       (r_chosen/T_chosen - r_rejected/T_rejected - 1/(2 beta))^2          Azar et al. 2023, on means per token
+//     cdpo      (1-e) softplus(-beta m) + e softplus(beta m)                        Mitchell 2023: labels flipped with
+//     e robust    ((1-e) softplus(-beta m) - e softplus(beta m)) / (1-2e)             Chowdhury et al. 2024: unbiased
+//     under flips ipo       (r_chosen/T_chosen - r_rejected/T_rejected - 1/(2 beta))^2          Azar et al. 2023, on
+//     means per token
 //     + nll * (-log pi(y_chosen|x) / T_chosen)                                      Pang et al. 2024 (IRPO)
 //
-// Sums for DPO and means for IPO are different losses, and both are what their authors use. log(sigmoid(x)) is written as
-// -softplus(-x), which neither overflows nor loses digits.
+// Sums for DPO and means for IPO are different losses, and both are what their authors use. log(sigmoid(x)) is written
+// as -softplus(-x), which neither overflows nor loses digits.
 #pragma once
 
 #include <cstdint>
@@ -38,9 +39,9 @@ struct PairLogps {
 };
 
 struct PairLoss {
-  double loss;                            // this pair's own loss, not divided by the batch
-  double d_policy_chosen;                 // d (batch loss) / d policy_chosen: already divided by the batch's pairs, so that
-  double d_policy_rejected;               // micro-batches of any size add up to the same gradient
+  double loss;               // this pair's own loss, not divided by the batch
+  double d_policy_chosen;    // d (batch loss) / d policy_chosen: already divided by the batch's pairs, so that
+  double d_policy_rejected;  // micro-batches of any size add up to the same gradient
   double reward_chosen, reward_rejected;  // beta * r
   double accuracy;                        // 1, 0, or one half when both rewards are equal
 };
@@ -49,8 +50,8 @@ struct PairLoss {
 /// Throws Error when a log-prob is not finite or a completion has no tokens.
 PairLoss dpo_pair(const PairLogps& pair, const DpoOptions& options, int64_t batch_pairs);
 
-/// The loss where policy and reference agree, so that m = 0 and the NLL term is left out: ln 2 for sigmoid, cdpo and robust,
-/// 1/(4 beta^2) for ipo. A run checks itself against it before the first step of each iteration.
+/// The loss where policy and reference agree, so that m = 0 and the NLL term is left out: ln 2 for sigmoid, cdpo and
+/// robust, 1/(4 beta^2) for ipo. A run checks itself against it before the first step of each iteration.
 double loss_at_zero_margin(const DpoOptions& options);
 
 /// log(1 + exp(x)) without overflow, and accurate where exp(x) is tiny.
@@ -70,8 +71,8 @@ class DpoMeter {
   double logp_rejected() const { return logp_rejected_ / count(); }
   double accuracy() const { return accuracy_ / count(); }
 
-  /// (reference - policy) summed over all completions, per token: an estimate of KL(reference || policy), unbiased when the
-  /// completions are samples of the reference, as with reference "previous". It may come out negative.
+  /// (reference - policy) summed over all completions, per token: an estimate of KL(reference || policy), unbiased when
+  /// the completions are samples of the reference, as with reference "previous". It may come out negative.
   double kl() const { return log_ratio_ / static_cast<double>(tokens_); }
 
  private:

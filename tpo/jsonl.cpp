@@ -131,7 +131,9 @@ double JsonLine::number(const std::string& key) const {
   return value.get<double>();
 }
 
-int64_t JsonLine::integer(const std::string& key) const { return integer_of(at(key), place_, "\"" + key + "\""); }
+int64_t JsonLine::integer(const std::string& key) const {
+  return integer_of(at(key), place_, "\"" + key + "\"");
+}
 
 std::vector<int32_t> JsonLine::ids(const std::string& key) const {
   const Json& list = at(key);
@@ -140,7 +142,8 @@ std::vector<int32_t> JsonLine::ids(const std::string& key) const {
   ids.reserve(list.size());
   for (const Json& item : list) {
     const int64_t id = integer_of(item, place_, "an entry of \"" + key + "\"");
-    if (id < 0 || id > std::numeric_limits<int32_t>::max()) error(concat("\"", key, "\" holds ", id, ", not a token id"));
+    if (id < 0 || id > std::numeric_limits<int32_t>::max())
+      error(concat("\"", key, "\" holds ", id, ", not a token id"));
     ids.push_back(static_cast<int32_t>(id));
   }
   return ids;
@@ -172,7 +175,9 @@ std::optional<Json> JsonLine::id() const {
   return *found;
 }
 
-void JsonLine::error(const std::string& reason) const { fail(place_, ": ", reason); }
+void JsonLine::error(const std::string& reason) const {
+  fail(place_, ": ", reason);
+}
 
 JsonlReader::JsonlReader(const std::string& path) : file_(path), stream_(&file_), name_(path) {
   if (!file_) fail(path, ": cannot be opened: ", std::strerror(errno));

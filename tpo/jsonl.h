@@ -1,5 +1,6 @@
-// JSON lines: one object a line, UTF-8. Reading reports every problem as "FILE:LINE: reason"; writing keeps the order of
-// keys and prints floats with 9 significant digits, enough to give a float32 back exactly and the same on every machine.
+// JSON lines: one object a line, UTF-8. Reading reports every problem as "FILE:LINE: reason"; writing keeps the order
+// of keys and prints floats with 9 significant digits, enough to give a float32 back exactly and the same on every
+// machine.
 #pragma once
 
 #include <cstdint>
@@ -18,12 +19,13 @@ namespace thinker {
 
 using Json = nlohmann::ordered_json;
 
-/// Parses one JSON text. Throws Error "PLACE: reason" on ill-formed UTF-8, broken JSON, a number beyond double's range, or
-/// nesting deeper than 64 (the library's destructor and printer recurse: a hostile line must not exhaust the stack).
+/// Parses one JSON text. Throws Error "PLACE: reason" on ill-formed UTF-8, broken JSON, a number beyond double's range,
+/// or nesting deeper than 64 (the library's destructor and printer recurse: a hostile line must not exhaust the stack).
 Json parse_json(std::string_view text, const std::string& place);
 
-/// One line, without the newline. Floats are rounded through "%.9g" (except a top-level "id", which is not ours); a byte that is not UTF-8 (a model may sample half a
-/// character) becomes U+FFFD. Throws Error when a number is not finite: JSON has no NaN, and null would hide it.
+/// One line, without the newline. Floats are rounded through "%.9g" (except a top-level "id", which is not ours); a
+/// byte that is not UTF-8 (a model may sample half a character) becomes U+FFFD. Throws Error when a number is not
+/// finite: JSON has no NaN, and null would hide it.
 std::string dump_json(Json value);
 
 /// Checks a {"role","content"} list: not empty, known roles, string contents, system only first.
@@ -47,7 +49,7 @@ class JsonLine {
   std::string string(const std::string& key) const;
   double number(const std::string& key) const;
   int64_t integer(const std::string& key) const;
-  std::vector<int32_t> ids(const std::string& key) const;     // a list of token ids, each in [0, 2^31)
+  std::vector<int32_t> ids(const std::string& key) const;  // a list of token ids, each in [0, 2^31)
   std::vector<double> numbers(const std::string& key) const;
 
   /// "messages", or the short form {"prompt": TEXT} for one user message. Throws when both or neither are there.
@@ -67,8 +69,8 @@ class JsonLine {
 /// Reads a file or a stream line by line. Blank lines are skipped (a file may end in one) but counted.
 class JsonlReader {
  public:
-  explicit JsonlReader(const std::string& path);          // throws Error when it cannot be opened
-  JsonlReader(std::istream& stream, std::string name);    // name: what errors call it, such as "<stdin>"
+  explicit JsonlReader(const std::string& path);        // throws Error when it cannot be opened
+  JsonlReader(std::istream& stream, std::string name);  // name: what errors call it, such as "<stdin>"
 
   /// The next object, or nothing at the end. Throws Error "FILE:LINE: reason".
   std::optional<JsonLine> next();

@@ -34,7 +34,8 @@ Json prompt_to_json(const Prompt& prompt) {
 }
 
 JudgeView make_judge_view(const Prompt& prompt, const SplitOutput& output) {
-  ENSURE(output.parse == Parse::ok && output.response, "an output that did not parse (", name(output.parse), ") has nothing to judge");
+  ENSURE(output.parse == Parse::ok && output.response, "an output that did not parse (", name(output.parse),
+         ") has nothing to judge");
   JudgeView view;
   view.prompt_ = prompt.messages;
   view.response_ = std::string(trim(*output.response));
@@ -53,7 +54,8 @@ void known_keys_only(const Json& recipe, const std::vector<std::string>& keys) {
 
 std::unique_ptr<Judge> make_command_judge(const Json& recipe) {
   known_keys_only(recipe, {"kind", "command", "timeout_s"});
-  if (!recipe.contains("command") || !recipe["command"].is_string() || trim(recipe["command"].get<std::string>()).empty())
+  if (!recipe.contains("command") || !recipe["command"].is_string() ||
+      trim(recipe["command"].get<std::string>()).empty())
     fail("judge.command: the command judge needs a command line, as a string");
   double timeout_s = 60;
   if (recipe.contains("timeout_s")) {

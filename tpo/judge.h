@@ -1,8 +1,9 @@
 // What a judge is, and the one thing that it may see.
 //
-// Thought Preference Optimization rewards responses only: a judge that sees thoughts teaches the model to write thoughts that
-// please a judge. So a judge takes JudgeView and nothing else, and a JudgeView can only be made from a user's prompt and a
-// split output, by the one function below. The prompt in it is the user's own: no thought prompt, the same for every arm.
+// Thought Preference Optimization rewards responses only: a judge that sees thoughts teaches the model to write
+// thoughts that please a judge. So a judge takes JudgeView and nothing else, and a JudgeView can only be made from a
+// user's prompt and a split output, by the one function below. The prompt in it is the user's own: no thought prompt,
+// the same for every arm.
 #pragma once
 
 #include <memory>
@@ -11,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "tpo/jsonl.h"
 #include "tokenizer/message.h"
+#include "tpo/jsonl.h"
 #include "tpo/thought.h"
 
 namespace thinker {
@@ -65,13 +66,13 @@ class Judge {
  public:
   virtual ~Judge() = default;
 
-  /// One result per view, in the views' order. A failure that concerns one view is that view's error; one that makes further
-  /// judging pointless (bad set-up) throws Error.
+  /// One result per view, in the views' order. A failure that concerns one view is that view's error; one that makes
+  /// further judging pointless (bad set-up) throws Error.
   virtual std::vector<Judged> judge(std::span<const JudgeView> views) = 0;
 };
 
-/// Makes a pointwise judge from a recipe's object: {"kind": "rule"} or {"kind": "command", "command": "…", "timeout_s": 60}.
-/// Throws Error that names an unknown kind or key and the nearest known one.
+/// Makes a pointwise judge from a recipe's object: {"kind": "rule"} or {"kind": "command", "command": "…", "timeout_s":
+/// 60}. Throws Error that names an unknown kind or key and the nearest known one.
 std::unique_ptr<Judge> make_judge(const Json& recipe);
 
 }  // namespace thinker

@@ -2,7 +2,8 @@
 //
 //     s_i = z(score_i) - rho * z(length_i),   z(x_i) = (x_i - mean) / sd   over one prompt's valid samples
 //
-// Source: the paper's section on length control; the length is the *response's*, the thought is free. rho is in [0, 0.5].
+// Source: the paper's section on length control; the length is the *response's*, the thought is free. rho is in [0,
+// 0.5].
 #pragma once
 
 #include <cstdint>
@@ -11,8 +12,8 @@
 
 namespace thinker {
 
-/// z-scores with the population standard deviation. A constant vector (compared exactly: its computed deviation may be a
-/// rounding error above 0, which would blow up) and a vector of one give zeros.
+/// z-scores with the population standard deviation. A constant vector (compared exactly: its computed deviation may be
+/// a rounding error above 0, which would blow up) and a vector of one give zeros.
 std::vector<double> z_scores(std::span<const double> values);
 
 /// s_i of one prompt. rho = 0 leaves z(score).

@@ -10,7 +10,9 @@ namespace thinker {
 
 namespace {
 
-bool is_valid(const Candidate& c) { return c.parsed && !c.truncated && c.score.has_value(); }
+bool is_valid(const Candidate& c) {
+  return c.parsed && !c.truncated && c.score.has_value();
+}
 
 /// The argmax and argmin of s over a prompt's valid samples; nothing when none is valid.
 struct Extremes {
@@ -63,7 +65,8 @@ int64_t* objection(const std::vector<Candidate>& candidates, const std::optional
 }
 
 /// The first sample that may be rejected for its format, beside this chosen text.
-std::optional<int64_t> failed_sample(const std::vector<Candidate>& candidates, const PairOptions& options, const std::string& chosen) {
+std::optional<int64_t> failed_sample(const std::vector<Candidate>& candidates, const PairOptions& options,
+                                     const std::string& chosen) {
   if (options.parse_failures == Failures::drop) return std::nullopt;
   std::optional<int64_t> first;
   for (size_t i = 0; i < candidates.size(); ++i) {
@@ -108,7 +111,8 @@ PairSet build_pairs(std::span<const std::vector<Candidate>> prompts, const PairO
       possible[p].failure = Pair{prompt, e->best, *failed, e->s_best, std::nullopt};
   }
 
-  int64_t pairs = std::count_if(possible.begin(), possible.end(), [](const Possible& p) { return p.ordinary.has_value(); });
+  int64_t pairs =
+      std::count_if(possible.begin(), possible.end(), [](const Possible& p) { return p.ordinary.has_value(); });
   int64_t failures = 0;
   for (const bool replaces : {false, true}) {
     for (Possible& p : possible) {

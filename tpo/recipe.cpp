@@ -23,18 +23,30 @@ struct Limits {
 };
 
 constexpr double kMost = 1e9;
-Limits at_least(double low) { return {low, kMost, true, concat("at least ", low)}; }
-Limits above(double low) { return {low, kMost, false, concat("above ", low)}; }
-Limits within(double low, double high) { return {low, high, true, concat("from ", low, " to ", high)}; }
-Limits probability() { return {0, 1, false, "above 0 and at most 1"}; }
+Limits at_least(double low) {
+  return {low, kMost, true, concat("at least ", low)};
+}
+Limits above(double low) {
+  return {low, kMost, false, concat("above ", low)};
+}
+Limits within(double low, double high) {
+  return {low, high, true, concat("from ", low, " to ", high)};
+}
+Limits probability() {
+  return {0, 1, false, "above 0 and at most 1"};
+}
 
-/// visit() calls one of these for every key, in the file's order, with the place where its value lives. Two visitors follow: one
-/// reads a JSON object into the struct, one writes the struct as JSON. A third only collects the paths, for "did you mean".
+/// visit() calls one of these for every key, in the file's order, with the place where its value lives. Two visitors
+/// follow: one reads a JSON object into the struct, one writes the struct as JSON. A third only collects the paths, for
+/// "did you mean".
 class Reader {
  public:
-  Reader(const Json& json, std::string place, std::string path) : json_(json), place_(std::move(place)), path_(std::move(path)) {}
+  Reader(const Json& json, std::string place, std::string path)
+      : json_(json), place_(std::move(place)), path_(std::move(path)) {}
 
-  [[noreturn]] void error(const std::string& key, const std::string& reason) const { fail(place_, ": ", path_, key, ": ", reason); }
+  [[noreturn]] void error(const std::string& key, const std::string& reason) const {
+    fail(place_, ": ", path_, key, ": ", reason);
+  }
 
   /// The value of a key; null pointer when it is not given. Remembers the key as known.
   const Json* find(const std::string& key) {
@@ -88,7 +100,8 @@ class Reader {
     source.text("generator", to.generator);
     source.integer("count", to.count, within(1, 1e6));
     source.refuse_unknown({});
-    if (to.generator != "constraints") source.error("generator", "is \"" + excerpt(to.generator) + "\"; the only one is \"constraints\"");
+    if (to.generator != "constraints")
+      source.error("generator", "is \"" + excerpt(to.generator) + "\"; the only one is \"constraints\"");
     if (to.count == 0) source.error("count", "is missing");
   }
   void judge(const char* key, Json& to) {
@@ -148,7 +161,9 @@ class Reader {
   double number_of(const char* key, const Json& value, const Limits& limits) const {
     if (!value.is_number()) error(key, "is not a number");
     const double x = value.get<double>();
-    if (!limits.hold(x)) error(key, concat("is ", value.dump(), "; it must be ", limits.words, x > kMost ? " (and not absurdly large)" : ""));
+    if (!limits.hold(x))
+      error(key,
+            concat("is ", value.dump(), "; it must be ", limits.words, x > kMost ? " (and not absurdly large)" : ""));
     return x;
   }
   size_t index_of(const char* key, const std::string& word, const std::vector<std::string>& names) const {
@@ -178,13 +193,15 @@ class Writer {
   }
   void rho(const char* key, double value, bool automatic) { json[key] = automatic ? Json("auto") : Json(value); }
   void prompts(const char* key, const PromptSource& source) {
-    json[key] = !source.given() ? Json()
+    json[key] = !source.given()            ? Json()
                 : source.generator.empty() ? Json(source.file)
                                            : Json{{"generator", source.generator}, {"count", source.count}};
   }
   void judge(const char* key, const Json& value) { json[key] = value; }
   void lora(const char* key) { json[key] = nullptr; }
-  void names(const char* key, const std::vector<std::string>& list, const std::vector<std::string>&) { json[key] = list; }
+  void names(const char* key, const std::vector<std::string>& list, const std::vector<std::string>&) {
+    json[key] = list;
+  }
   template <class Body>
   Reader::Section section(const char* key, const Body& body, bool = false) {
     Writer inner;
@@ -264,15 +281,17 @@ void visit(R& r, Visitor& v) {
 void check_together(const Recipe& r, const std::string& place) {
   const auto error = [&](const auto&... parts) { fail(place, ": ", parts...); };
   if (r.name.empty()) error("name: missing; the run is kept in runs/NAME");
-  if (r.name.find('/') != r.name.npos || r.name.starts_with(".")) error("name: must not hold \"/\" or begin with \".\"");
+  if (r.name.find('/') != r.name.npos || r.name.starts_with("."))
+    error("name: must not hold \"/\" or begin with \".\"");
   if (r.model.empty()) error("model: missing; a Hugging Face folder or a .gguf file");
-  if (!r.prompts.train.given()) error("prompts.train: missing; a file or {\"generator\": \"constraints\", \"count\": N}");
+  if (!r.prompts.train.given())
+    error("prompts.train: missing; a file or {\"generator\": \"constraints\", \"count\": N}");
   if (r.select == Select::judge && !r.prompts.select.given())
     error("prompts.select: missing; select \"judge\" needs held-out prompts (or set select to \"last\")");
   const int64_t needed = r.iterations * r.prompts_per_iteration;
   if (!r.prompts.train.generator.empty() && r.prompts.train.count < needed)
-    error("prompts.train.count: is ", r.prompts.train.count, ", but ", r.iterations, " iterations of ", r.prompts_per_iteration,
-          " fresh prompts need ", needed);
+    error("prompts.train.count: is ", r.prompts.train.count, ", but ", r.iterations, " iterations of ",
+          r.prompts_per_iteration, " fresh prompts need ", needed);
   // Trap 38: evaluation on what was trained on.
   for (const PromptSource* held_out : {&r.prompts.select, &r.prompts.test})
     if (!held_out->file.empty() && held_out->file == r.prompts.train.file)

@@ -1,6 +1,7 @@
-// A recipe: everything that decides what a run of the loop does, as one JSON file. The struct below mirrors it key by key; a
-// key that is not given has the default written here, an unknown key is an error that names the nearest known one, and every
-// error names the key's path ("dpo.beta"). The resolved recipe, all keys written out, is what a run leaves in recipe.json.
+// A recipe: everything that decides what a run of the loop does, as one JSON file. The struct below mirrors it key by
+// key; a key that is not given has the default written here, an unknown key is an error that names the nearest known
+// one, and every error names the key's path ("dpo.beta"). The resolved recipe, all keys written out, is what a run
+// leaves in recipe.json.
 #pragma once
 
 #include <cstdint>
@@ -29,7 +30,10 @@ struct PromptSource {
 enum class DeviceChoice { automatic, cpu, cuda };
 enum class DtypeChoice { automatic, f32, bf16 };
 enum class Reference { previous, seed };  // of iteration t: the model it starts from, or the model of the recipe
-enum class Select { judge, last };        // the checkpoint that an iteration hands on: best on the select prompts, or the last
+enum class Select {
+  judge,
+  last
+};  // the checkpoint that an iteration hands on: best on the select prompts, or the last
 
 struct Recipe {
   std::string name;  // required; the run lives in runs/NAME

@@ -1,4 +1,5 @@
-// The few statistics of the tables: means over prompts, with a bootstrap interval that makes no assumption on the scores.
+// The few statistics of the tables: means over prompts, with a bootstrap interval that makes no assumption on the
+// scores.
 #pragma once
 
 #include <cstdint>
@@ -19,11 +20,12 @@ struct Interval {
   double low, high;
 };
 
-/// The percentile bootstrap interval of the mean: resamples the values with replacement, 2,000 times by default, and takes the
-/// (1 - level)/2 quantiles of the means at both ends. One value per *prompt* (average a prompt's samples first): the samples of
-/// one prompt are not independent, and counting each would make the interval too narrow. Deterministic for a seed.
-/// No values: {0, 0}. One value: a point.
-Interval bootstrap_interval(std::span<const double> values, uint64_t seed, double level = 0.95, int64_t resamples = 2000);
+/// The percentile bootstrap interval of the mean: resamples the values with replacement, 2,000 times by default, and
+/// takes the (1 - level)/2 quantiles of the means at both ends. One value per *prompt* (average a prompt's samples
+/// first): the samples of one prompt are not independent, and counting each would make the interval too narrow.
+/// Deterministic for a seed. No values: {0, 0}. One value: a point.
+Interval bootstrap_interval(std::span<const double> values, uint64_t seed, double level = 0.95,
+                            int64_t resamples = 2000);
 
 struct WinCounts {
   int64_t wins = 0, ties = 0, losses = 0;

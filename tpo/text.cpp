@@ -70,7 +70,9 @@ int64_t count_code_points(std::string_view text) {
 std::string nearest_name(std::string_view name, std::span<const std::string> candidates) {
   // A user's key may be megabytes long; its first characters decide, and the table stays small.
   name = name.substr(0, 64);
-  const auto closer = [&](const std::string& a, const std::string& b) { return edit_distance(name, a) < edit_distance(name, b); };
+  const auto closer = [&](const std::string& a, const std::string& b) {
+    return edit_distance(name, a) < edit_distance(name, b);
+  };
   const auto best = std::min_element(candidates.begin(), candidates.end(), closer);
   return best == candidates.end() ? "" : *best;
 }

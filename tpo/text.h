@@ -9,12 +9,15 @@
 namespace thinker {
 
 /// True for the six ASCII whitespace characters. Trimming looks at these only, so that it never cuts a UTF-8 character.
-inline bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+inline bool is_space(char c) {
+  return c == ' ' || (c >= '\t' && c <= '\r');
+}
 
 /// The text without ASCII whitespace at both ends; a view into the argument.
 std::string_view trim(std::string_view text);
 
-/// Byte offset of the first byte that is not well-formed UTF-8 (overlong forms and surrogates count as ill-formed), or -1.
+/// Byte offset of the first byte that is not well-formed UTF-8 (overlong forms and surrogates count as ill-formed), or
+/// -1.
 int64_t first_invalid_utf8(std::string_view text);
 
 /// Length in Unicode code points. A byte that is not part of well-formed UTF-8 counts as one.

@@ -18,13 +18,17 @@ constexpr std::string_view kOpen = "Here is my thought process:";
 constexpr std::string_view kSplit = "Here is my response:";
 
 const char* const kGenericInstruction =
-    "Think before you answer the user query below. Work out what is being asked, consider how a good answer would look, and "
-    "write these thoughts down first, beginning with \"Here is my thought process:\". The user does not see your thoughts. "
+    "Think before you answer the user query below. Work out what is being asked, consider how a good answer would "
+    "look, and "
+    "write these thoughts down first, beginning with \"Here is my thought process:\". The user does not see your "
+    "thoughts. "
     "When you have thought enough, write \"Here is my response:\" and then the complete answer for the user.";
 
 const char* const kSpecificInstruction =
-    "Answer the user query below in two parts. In the first part write your internal thoughts: they must contain a draft of "
-    "your response and your evaluation of that draft. The user does not see this part. Then write the marker \"<R>\" and after "
+    "Answer the user query below in two parts. In the first part write your internal thoughts: they must contain a "
+    "draft of "
+    "your response and your evaluation of that draft. The user does not see this part. Then write the marker \"<R>\" "
+    "and after "
     "it your final response, complete in itself.";
 
 const std::vector<ThoughtStyle>& built_in_styles() {
@@ -46,15 +50,18 @@ size_t occurrences(std::string_view text, std::string_view part) {
 
 void check_style(const ThoughtStyle& style, const std::string& place) {
   if (trim(style.split).empty()) fail(place, ": \"split\" is empty; it is the marker between thought and response");
-  if (!style.open.empty() && trim(style.open).empty()) fail(place, ": \"open\" is only whitespace; use \"\" for no opening");
+  if (!style.open.empty() && trim(style.open).empty())
+    fail(place, ": \"open\" is only whitespace; use \"\" for no opening");
   const bool nested = style.open.find(style.split) != style.open.npos ||
                       (!style.open.empty() && style.split.find(style.open) != style.split.npos);
   if (nested) fail(place, ": one of \"open\" and \"split\" contains the other; they must be told apart");
   const size_t queries = occurrences(style.instruction, kQuery);
   if (style.placement == Placement::user && queries != 1)
-    fail(place, ": \"instruction\" holds {query} ", queries, " times; write it once, where the user's text shall stand");
+    fail(place, ": \"instruction\" holds {query} ", queries,
+         " times; write it once, where the user's text shall stand");
   if (style.placement == Placement::system && queries != 0)
-    fail(place, ": \"instruction\" of a system placement cannot hold {query}: the user's text stays in its own message");
+    fail(place,
+         ": \"instruction\" of a system placement cannot hold {query}: the user's text stays in its own message");
 }
 
 }  // namespace
@@ -76,7 +83,8 @@ ThoughtStyle parse_thought_style(std::string_view text, const std::string& place
   style.split = file["split"].get<std::string>();
   if (file.contains("open") && !file["open"].is_null()) style.open = file["open"].get<std::string>();
   const std::string placement = file.value("placement", "user");
-  if (placement != "user" && placement != "system") fail(place, ": \"placement\" is \"", excerpt(placement), "\"; use user or system");
+  if (placement != "user" && placement != "system")
+    fail(place, ": \"placement\" is \"", excerpt(placement), "\"; use user or system");
   if (placement == "system") style.placement = Placement::system;
   check_style(style, place);
   return style;
@@ -88,9 +96,11 @@ ThoughtStyle thought_style(const std::string& name_or_path) {
     if (style.name == name_or_path) return style;
     names.push_back(style.name);
   }
-  if (std::filesystem::is_regular_file(name_or_path)) return parse_thought_style(read_text_file(name_or_path), name_or_path);
-  fail("thought style \"", excerpt(name_or_path), "\" is neither none, generic, specific or system nor a file; did you mean \"",
-       nearest_name(name_or_path, names), "\"?");
+  if (std::filesystem::is_regular_file(name_or_path))
+    return parse_thought_style(read_text_file(name_or_path), name_or_path);
+  fail("thought style \"", excerpt(name_or_path),
+       "\" is neither none, generic, specific or system nor a file; did you mean \"", nearest_name(name_or_path, names),
+       "\"?");
 }
 
 Messages apply_thought(const Messages& messages, const ThoughtStyle& style) {
@@ -128,14 +138,14 @@ const char* name(Parse parse) {
 Parse parse_from_name(std::string_view word) {
   for (const auto& [value, known] : kParseNames)
     if (word == known) return value;
-  fail("\"", excerpt(word), "\" is not a result of the splitter (ok, no_open, no_marker, empty_response, repeated_marker, no_end)");
+  fail("\"", excerpt(word),
+       "\" is not a result of the splitter (ok, no_open, no_marker, empty_response, repeated_marker, no_end)");
 }
 
 SplitOutput split_output(std::string_view text, const ThoughtStyle& style, Stop stop) {
   const auto failed = [](Parse reason) { return SplitOutput{std::nullopt, std::nullopt, reason}; };
   const Parse ending = stop == Stop::end ? Parse::ok : Parse::no_end;
-  if (!style.thinks())
-    return {std::nullopt, std::string(text), trim(text).empty() ? Parse::empty_response : ending};
+  if (!style.thinks()) return {std::nullopt, std::string(text), trim(text).empty() ? Parse::empty_response : ending};
 
   const size_t split = text.find(style.split);
   const std::string_view before = text.substr(0, split);  // all of it when there is no SPLIT
@@ -166,7 +176,8 @@ std::string StreamSplitter::release(size_t end) {
   return piece;
 }
 
-/// Where the longest beginning of the marker that ends the text (and lies after `from`) begins; the text's end when none does.
+/// Where the longest beginning of the marker that ends the text (and lies after `from`) begins; the text's end when
+/// none does.
 size_t StreamSplitter::certain_end(const std::string& marker, size_t from) const {
   const std::string_view text(text_);
   const size_t longest = marker.empty() ? 0 : std::min(marker.size() - 1, text.size() - from);

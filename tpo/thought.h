@@ -1,11 +1,13 @@
-// Thought prompts and the splitter: how a model is asked to think first, and how its output is cut into thought and response.
+// Thought prompts and the splitter: how a model is asked to think first, and how its output is cut into thought and
+// response.
 //
 // A style is an instruction and one or two markers. The output of a model that follows it reads
 //     [preamble] [OPEN thought] SPLIT response <end of turn>
-// and everything before the first SPLIT stays hidden from the user and from the judge, whatever it is. The splitter fails
-// closed: an output whose parts are not clear beyond doubt has no response at all, only a reason. Matching is on decoded
-// text, byte by byte and case-sensitive, because one marker may be one, two or three tokens, depending on what is beside it.
-// Source: Wu et al., "Thinking LLMs" (arXiv 2410.10630), figures 1 and 2: the markers are the paper's, the wording is ours.
+// and everything before the first SPLIT stays hidden from the user and from the judge, whatever it is. The splitter
+// fails closed: an output whose parts are not clear beyond doubt has no response at all, only a reason. Matching is on
+// decoded text, byte by byte and case-sensitive, because one marker may be one, two or three tokens, depending on what
+// is beside it. Source: Wu et al., "Thinking LLMs" (arXiv 2410.10630), figures 1 and 2: the markers are the paper's,
+// the wording is ours.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +20,10 @@
 
 namespace thinker {
 
-enum class Placement { user, system };  // where the instruction goes: around the last user message, or in the system message
+enum class Placement {
+  user,
+  system
+};  // where the instruction goes: around the last user message, or in the system message
 
 struct ThoughtStyle {
   std::string name;
@@ -30,8 +35,9 @@ struct ThoughtStyle {
   bool thinks() const { return !split.empty(); }
 };
 
-/// "none", "generic", "specific", "system", or else the path of a JSON file {"instruction", "open", "split"} (optionally
-/// "placement": "user" | "system"). Throws Error when the name is unknown or the file does not describe a usable style.
+/// "none", "generic", "specific", "system", or else the path of a JSON file {"instruction", "open", "split"}
+/// (optionally "placement": "user" | "system"). Throws Error when the name is unknown or the file does not describe a
+/// usable style.
 ThoughtStyle thought_style(const std::string& name_or_path);
 
 /// The same from the text of a file; place is what errors call it.
@@ -66,14 +72,14 @@ struct SplitOutput {
 ///   repeated_marker  OPEN or SPLIT again after it: which text is the response is anybody's guess
 ///   no_end           otherwise in order, but cut at the token limit
 /// Text before OPEN is dropped. OPEN again inside the thought is part of the thought: nobody is shown it.
-/// Style none: thought is never set, and response is always the text exactly as it is; parse is empty_response or no_end
-/// where that holds, so that both arms of an experiment count such outputs alike.
+/// Style none: thought is never set, and response is always the text exactly as it is; parse is empty_response or
+/// no_end where that holds, so that both arms of an experiment count such outputs alike.
 SplitOutput split_output(std::string_view text, const ThoughtStyle& style, Stop stop);
 
-/// The same while the text is still coming, for chat. Holds back what may yet turn out to be a marker, and whitespace that
-/// may turn out to be the end. Agreement with split_output, however the text is cut into chunks: finish() returns the same;
-/// when that is ok, the joined pieces equal its thought and response; when not, the joined responses are a beginning of what
-/// follows the first SPLIT and hold no marker, and after no_open or no_marker there are none at all.
+/// The same while the text is still coming, for chat. Holds back what may yet turn out to be a marker, and whitespace
+/// that may turn out to be the end. Agreement with split_output, however the text is cut into chunks: finish() returns
+/// the same; when that is ok, the joined pieces equal its thought and response; when not, the joined responses are a
+/// beginning of what follows the first SPLIT and hold no marker, and after no_open or no_marker there are none at all.
 class StreamSplitter {
  public:
   explicit StreamSplitter(ThoughtStyle style) : style_(std::move(style)) {}

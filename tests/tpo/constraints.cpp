@@ -12,7 +12,9 @@ using namespace thinker;
 
 namespace {
 
-std::string text_of(const Prompt& prompt) { return prompt.messages.at(0).content; }
+std::string text_of(const Prompt& prompt) {
+  return prompt.messages.at(0).content;
+}
 
 bool satisfied(const Json& check, const std::string& response) {
   for (const Check& c : parse_checks(check, "check"))
@@ -52,10 +54,11 @@ TEST_CASE("constraints: each can be met, and is not met by chance") {
     return s + ".";
   }();
   const std::map<std::string, std::string> answers = {
-      {"max_words", "One two."}, {"min_words", long_answer}, {"sentences_at_least", "A b. C d. E f. G h. I j."},
-      {"lowercase", "all small."}, {"uppercase", "ALL BIG."}, {"capital_words", "AA BB CC DD"}, {"no_comma", "Plain."},
-      {"no_digits", "Plain."}, {"no_exclamation", "Plain."}, {"quoted", "\"Plain.\""}, {"title", "<<T>>\nPlain."},
-      {"postscript", "Plain.\n\nP.S. More."}, {"json", "{\"a\": 1}"}, {"question", "Really?"}, {"highlights", "*a* *b* *c*"},
+      {"max_words", "One two."},      {"min_words", long_answer}, {"sentences_at_least", "A b. C d. E f. G h. I j."},
+      {"lowercase", "all small."},    {"uppercase", "ALL BIG."},  {"capital_words", "AA BB CC DD"},
+      {"no_comma", "Plain."},         {"no_digits", "Plain."},    {"no_exclamation", "Plain."},
+      {"quoted", "\"Plain.\""},       {"title", "<<T>>\nPlain."}, {"postscript", "Plain.\n\nP.S. More."},
+      {"json", "{\"a\": 1}"},         {"question", "Really?"},    {"highlights", "*a* *b* *c*"},
       {"placeholders", "[a] [b] [c]"}};
   const std::string neither = "1. Then the very, simple thing is that you can and will!, small, because";
   for (const auto& kind : constraint_kinds())
@@ -64,19 +67,26 @@ TEST_CASE("constraints: each can be met, and is not met by chance") {
       std::string answer;
       if (const auto found = answers.find(c.kind); found != answers.end()) answer = found->second;
       const Json value = c.check.begin().value();
-      if (c.kind == "sentences") for (int i = 0; i < value; ++i) answer += "Yes it is. ";
-      if (c.kind == "paragraphs") for (int i = 0; i < value; ++i) answer += "Text.\n\n";
-      if (c.kind == "lines") for (int i = 0; i < value; ++i) answer += "Text\n";
-      if (c.kind == "bullets") for (int i = 0; i < value; ++i) answer += "- item\n";
-      if (c.kind == "numbered") for (int i = 0; i < value; ++i) answer += std::to_string(i + 1) + ". item\n";
+      if (c.kind == "sentences")
+        for (int i = 0; i < value; ++i) answer += "Yes it is. ";
+      if (c.kind == "paragraphs")
+        for (int i = 0; i < value; ++i) answer += "Text.\n\n";
+      if (c.kind == "lines")
+        for (int i = 0; i < value; ++i) answer += "Text\n";
+      if (c.kind == "bullets")
+        for (int i = 0; i < value; ++i) answer += "- item\n";
+      if (c.kind == "numbered")
+        for (int i = 0; i < value; ++i) answer += std::to_string(i + 1) + ". item\n";
       if (c.kind == "starts_with") answer = value.get<std::string>() + " so";
       if (c.kind == "ends_with") answer = "So. " + value.get<std::string>();
       if (c.kind == "keyword") answer = "A " + value.get<std::string>() + ".";
-      if (c.kind == "keyword_twice") answer = "A " + value["word"].get<std::string>() + " " + value["word"].get<std::string>();
+      if (c.kind == "keyword_twice")
+        answer = "A " + value["word"].get<std::string>() + " " + value["word"].get<std::string>();
       if (c.kind == "forbidden") answer = "Nothing here.";
       REQUIRE(answer != "");
       CHECK(satisfied(c.check, answer));
-      if (c.kind != "max_words" && c.kind != "keyword") CHECK_FALSE(satisfied(c.check, c.kind == "lines" ? "x" : neither));
+      if (c.kind != "max_words" && c.kind != "keyword")
+        CHECK_FALSE(satisfied(c.check, c.kind == "lines" ? "x" : neither));
     }
 }
 
@@ -123,7 +133,8 @@ TEST_CASE("constraints: splits are disjoint down to the base request") {
   };
   std::map<std::string, std::set<int>> seen;
   for (DataSplit split : {DataSplit::train, DataSplit::select, DataSplit::test})
-    for (const Prompt& prompt : constraint_prompts(1, split, 0, 700)) seen[base_of(prompt)].insert(static_cast<int>(split));
+    for (const Prompt& prompt : constraint_prompts(1, split, 0, 700))
+      seen[base_of(prompt)].insert(static_cast<int>(split));
   for (const auto& [base, splits] : seen) CHECK(splits.size() == 1);
 }
 

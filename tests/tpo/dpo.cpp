@@ -13,16 +13,24 @@ using namespace thinker;
 
 namespace {
 
-bool near(double a, double b, double tolerance = 1e-12) { return std::abs(a - b) <= tolerance * (1 + std::abs(b)); }
+bool near(double a, double b, double tolerance = 1e-12) {
+  return std::abs(a - b) <= tolerance * (1 + std::abs(b));
+}
 
-DpoOptions options(DpoLoss loss, double beta = 0.1, double smoothing = 0, double nll = 0) { return {loss, beta, smoothing, nll}; }
+DpoOptions options(DpoLoss loss, double beta = 0.1, double smoothing = 0, double nll = 0) {
+  return {loss, beta, smoothing, nll};
+}
 
-const DpoOptions kEach[] = {options(DpoLoss::sigmoid),          options(DpoLoss::ipo),
-                            options(DpoLoss::cdpo, 0.1, 0.2),   options(DpoLoss::robust, 0.3, 0.2),
-                            options(DpoLoss::sigmoid, 0.5, 0, 1.5), options(DpoLoss::ipo, 0.2, 0, 0.7)};
+const DpoOptions kEach[] = {options(DpoLoss::sigmoid),
+                            options(DpoLoss::ipo),
+                            options(DpoLoss::cdpo, 0.1, 0.2),
+                            options(DpoLoss::robust, 0.3, 0.2),
+                            options(DpoLoss::sigmoid, 0.5, 0, 1.5),
+                            options(DpoLoss::ipo, 0.2, 0, 0.7)};
 
 PairLogps random_pair(Rng& rng) {
-  return {-50 * rng.uniform(), -50 * rng.uniform(), -50 * rng.uniform(), -50 * rng.uniform(), 1 + rng.below(40), 1 + rng.below(40)};
+  return {-50 * rng.uniform(), -50 * rng.uniform(), -50 * rng.uniform(),
+          -50 * rng.uniform(), 1 + rng.below(40),   1 + rng.below(40)};
 }
 
 }  // namespace
@@ -30,7 +38,8 @@ PairLogps random_pair(Rng& rng) {
 // Trap 8: at zero margin the loss is ln 2 (1/(4 beta^2) for IPO), whatever the log-probs are, and the margin exactly 0.
 TEST_CASE("dpo: closed values where policy and reference agree") {
   const PairLogps equal{-12.25, -80.5, -12.25, -80.5, 7, 31};
-  for (const DpoOptions& o : {options(DpoLoss::sigmoid), options(DpoLoss::cdpo, 0.1, 0.3), options(DpoLoss::robust, 0.1, 0.3)}) {
+  for (const DpoOptions& o :
+       {options(DpoLoss::sigmoid), options(DpoLoss::cdpo, 0.1, 0.3), options(DpoLoss::robust, 0.1, 0.3)}) {
     const PairLoss result = dpo_pair(equal, o, 1);
     CHECK(near(result.loss, std::log(2.0), 1e-15));
     CHECK(near(loss_at_zero_margin(o), std::log(2.0), 1e-15));
@@ -91,8 +100,12 @@ TEST_CASE("dpo: values and gradients equal PyTorch's") {
   REQUIRE(cases.size() == 48);
   for (const auto& c : cases) {
     const std::string kind = c["loss_type"];
-    const DpoLoss loss = kind == "sigmoid" ? DpoLoss::sigmoid : kind == "ipo" ? DpoLoss::ipo : kind == "cdpo" ? DpoLoss::cdpo : DpoLoss::robust;
-    const PairLogps pair{c["policy"][0], c["policy"][1], c["reference"][0], c["reference"][1], c["tokens"][0], c["tokens"][1]};
+    const DpoLoss loss = kind == "sigmoid" ? DpoLoss::sigmoid
+                         : kind == "ipo"   ? DpoLoss::ipo
+                         : kind == "cdpo"  ? DpoLoss::cdpo
+                                           : DpoLoss::robust;
+    const PairLogps pair{c["policy"][0],    c["policy"][1], c["reference"][0],
+                         c["reference"][1], c["tokens"][0], c["tokens"][1]};
     const PairLoss result = dpo_pair(pair, options(loss, c["beta"], c["label_smoothing"], c["nll"]), 1);
     INFO(c.dump());
     CHECK(near(result.loss, c["loss"].get<double>(), 1e-11));
@@ -140,7 +153,8 @@ TEST_CASE("dpo: gradients of micro-batches add up, and the meter reports means")
 
 TEST_CASE("dpo: nonsense is refused") {
   const PairLogps pair{-1, -1, -1, -1, 2, 2};
-  CHECK_THROWS_AS(dpo_pair({std::nan(""), -1, -1, -1, 2, 2}, {}, 1), Error);  // trap 13: a NaN never shows as a loss of 0
+  CHECK_THROWS_AS(dpo_pair({std::nan(""), -1, -1, -1, 2, 2}, {}, 1),
+                  Error);  // trap 13: a NaN never shows as a loss of 0
   CHECK_THROWS_AS(dpo_pair({-1, -1, -1, -1, 0, 2}, {}, 1), Error);
   CHECK_THROWS_AS(dpo_pair(pair, {}, 0), Error);
   CHECK_THROWS_AS(check_options(options(DpoLoss::sigmoid, 0)), Error);

@@ -49,11 +49,13 @@ TEST_CASE("jsonl: every bad line names file, line and reason") {
   refuses("{\"a\": 1e999}", "broken JSON");
   refuses("{\"a\": 1} {\"b\": 2}", "broken JSON");
   refuses("{\"a\": " + std::string(100000, '[') + std::string(100000, ']') + "}", "deeper than 64");
-  CHECK_THROWS_WITH_AS(read_jsonl("/nonexistent/x.jsonl"), doctest::Contains("/nonexistent/x.jsonl: cannot be opened"), Error);
+  CHECK_THROWS_WITH_AS(read_jsonl("/nonexistent/x.jsonl"), doctest::Contains("/nonexistent/x.jsonl: cannot be opened"),
+                       Error);
 }
 
 TEST_CASE("jsonl: typed getters name the key") {
-  const JsonLine line = read(R"({"s": "text", "n": 2.5, "i": 7, "ids": [1, 2], "null": null, "bad": [1, -2], "big": [4294967296]})")[0];
+  const JsonLine line =
+      read(R"({"s": "text", "n": 2.5, "i": 7, "ids": [1, 2], "null": null, "bad": [1, -2], "big": [4294967296]})")[0];
   CHECK(line.string("s") == "text");
   CHECK(line.number("n") == 2.5);
   CHECK(line.integer("i") == 7);
@@ -72,7 +74,8 @@ TEST_CASE("jsonl: typed getters name the key") {
 
 TEST_CASE("jsonl: messages, or a prompt as the short form") {
   CHECK(read(R"({"prompt": "hi"})")[0].messages() == Messages{{"user", "hi"}});
-  const auto talk = read(R"({"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]})")[0].messages();
+  const auto talk =
+      read(R"({"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]})")[0].messages();
   CHECK(talk == Messages{{"system", "s"}, {"user", "u"}});
   CHECK(parse_messages(messages_to_json(talk), "x") == talk);
   const auto bad = [](const char* text, const char* message) {
@@ -105,7 +108,8 @@ TEST_CASE("jsonl: floats have 9 digits, keys keep their order, ids are untouched
 }
 
 TEST_CASE("jsonl: what is written is read back") {
-  const std::string path = (std::filesystem::temp_directory_path() / concat("thinker-jsonl-", ::getpid(), ".jsonl")).string();
+  const std::string path =
+      (std::filesystem::temp_directory_path() / concat("thinker-jsonl-", ::getpid(), ".jsonl")).string();
   const std::vector<Json> lines = {{{"id", "x"}, {"text", "\u4e2d\n\"q\""}}, {{"id", 3}, {"ids", {1, 2}}}};
   write_jsonl(path, lines);
   const auto back = read_jsonl(path);
@@ -124,7 +128,7 @@ TEST_CASE("text: trimming, counting, and the nearest name") {
   CHECK(count_code_points("a\u00e9\u4e2d\U0001F600") == 4);
   CHECK(count_code_points("\xFF\xC3") == 2);
   CHECK(count_code_points("") == 0);
-  CHECK(first_invalid_utf8("a\u00e9\xC0\x80") == 3);  // overlong
+  CHECK(first_invalid_utf8("a\u00e9\xC0\x80") == 3);   // overlong
   CHECK(first_invalid_utf8("\xF4\x90\x80\x80") == 0);  // beyond U+10FFFF
   CHECK(first_invalid_utf8("\xE4\xB8") == 0);          // cut short
   CHECK(first_invalid_utf8("\u4e2d\U0010FFFF") == -1);

@@ -17,7 +17,9 @@ using namespace thinker;
 
 namespace {
 
-Prompt prompt_with(const Json& check) { return {Json("p"), "", {{"user", "Say something."}}, check, std::nullopt}; }
+Prompt prompt_with(const Json& check) {
+  return {Json("p"), "", {{"user", "Say something."}}, check, std::nullopt};
+}
 
 JudgeView view_of(const std::string& response, const Json& check = nullptr) {
   return make_judge_view(prompt_with(check), {std::nullopt, response, Parse::ok});
@@ -45,7 +47,8 @@ class Script {
  public:
   explicit Script(const std::string& body) {
     static int number = 0;
-    path_ = (std::filesystem::temp_directory_path() / concat("thinker-judge-", ::getpid(), "-", ++number, ".sh")).string();
+    path_ =
+        (std::filesystem::temp_directory_path() / concat("thinker-judge-", ::getpid(), "-", ++number, ".sh")).string();
     write_file_atomically(path_, "#!/bin/sh\n" + body);
   }
   ~Script() {
@@ -82,7 +85,8 @@ TEST_CASE("judge: the view holds the user's own prompt and the trimmed response,
 // Trap 29: no byte of a thought or of a thought prompt reaches a judge, in memory, on the wire or on disk.
 TEST_CASE("judge: canaries in the thought and in the thought prompt are found nowhere") {
   const std::string in_thought = "canary-thought-8261", in_prompt = "canary-prompt-5530";
-  const ThoughtStyle style = parse_thought_style(R"({"instruction": "canary-prompt-5530 {query}", "split": "<R>"})", "own.json");
+  const ThoughtStyle style =
+      parse_thought_style(R"({"instruction": "canary-prompt-5530 {query}", "split": "<R>"})", "own.json");
   const Prompt prompt = prompt_with(Json{{"max_words", 5}});
   const Messages asked = apply_thought(prompt.messages, style);
   REQUIRE(asked[0].content.find(in_prompt) != std::string::npos);
@@ -101,7 +105,8 @@ TEST_CASE("judge: canaries in the thought and in the thought prompt are found no
 }
 
 TEST_CASE("judge: prompts are read with their check") {
-  const JsonLine line(Json::parse(R"({"id": 4, "category": "c", "prompt": "q", "check": {"max_words": 3}, "reference": "r"})"), "F:1");
+  const JsonLine line(
+      Json::parse(R"({"id": 4, "category": "c", "prompt": "q", "check": {"max_words": 3}, "reference": "r"})"), "F:1");
   const Prompt prompt = parse_prompt(line);
   CHECK(*prompt.id == Json(4));
   CHECK(prompt.messages == Messages{{"user", "q"}});
@@ -109,7 +114,8 @@ TEST_CASE("judge: prompts are read with their check") {
   CHECK(parse_prompt(JsonLine(prompt_to_json(prompt), "F:1")).check == prompt.check);
   CHECK_THROWS_WITH_AS(parse_prompt(JsonLine(Json::parse(R"({"prompt": "q", "check": {"maxwords": 3}})"), "F:7")),
                        "F:7: \"check\": unknown check \"maxwords\"; did you mean \"max_words\"?", Error);
-  CHECK_THROWS_AS(parse_prompt(JsonLine(Json::parse(R"({"messages": [{"role": "assistant", "content": "x"}]})"), "F:7")), Error);
+  CHECK_THROWS_AS(
+      parse_prompt(JsonLine(Json::parse(R"({"messages": [{"role": "assistant", "content": "x"}]})"), "F:7")), Error);
 }
 
 TEST_CASE("rule judge: texts") {
@@ -172,7 +178,8 @@ TEST_CASE("rule judge: forms") {
 }
 
 TEST_CASE("rule judge: the score is the weighted share of what holds") {
-  const Json check = Json::parse(R"([{"max_words": 3, "weight": 3}, {"no_comma": true}, {"keyword": "sun"}, {"keyword": "moon"}])");
+  const Json check =
+      Json::parse(R"([{"max_words": 3, "weight": 3}, {"no_comma": true}, {"keyword": "sun"}, {"keyword": "moon"}])");
   CHECK(score(check, "sun moon") == 1.0);
   CHECK(score(check, "sun, moon") == 5.0 / 6);
   CHECK(score(check, "a b c d") == 1.0 / 6);
@@ -233,8 +240,9 @@ TEST_CASE("judge: made from a recipe") {
 
 TEST_CASE("command judge: answers in any order, the process kept between calls") {
   // Answers lines in pairs, the second first; the score is the number of lines that this process has read.
-  const Script script("n=0; while IFS= read -r a && IFS= read -r b; do n=$((n+2)); i=${a#*:}; j=${b#*:}\n"
-                      "echo \"{\\\"id\\\":${j%%,*},\\\"score\\\":$n}\"; echo \"{\\\"error\\\":\\\"no\\\",\\\"id\\\":${i%%,*}}\"; done");
+  const Script script(
+      "n=0; while IFS= read -r a && IFS= read -r b; do n=$((n+2)); i=${a#*:}; j=${b#*:}\n"
+      "echo \"{\\\"id\\\":${j%%,*},\\\"score\\\":$n}\"; echo \"{\\\"error\\\":\\\"no\\\",\\\"id\\\":${i%%,*}}\"; done");
   CommandJudge judge(script.command(), 20);
   auto first = ask(judge, 4), second = ask(judge, 2);
   CHECK(first[0].error == "no");
@@ -246,7 +254,8 @@ TEST_CASE("command judge: answers in any order, the process kept between calls")
 }
 
 TEST_CASE("command judge: more than a pipe holds, both ways") {
-  const Script script(kLoop + "echo \"{\\\"id\\\":$id,\\\"score\\\":$id,\\\"why\\\":\\\"$(printf %0200d 0)\\\"}\"; done");
+  const Script script(kLoop +
+                      "echo \"{\\\"id\\\":$id,\\\"score\\\":$id,\\\"why\\\":\\\"$(printf %0200d 0)\\\"}\"; done");
   CommandJudge judge(script.command(), 20);
   std::vector<JudgeView> views;
   for (int i = 0; i < 600; ++i) views.push_back(view_of(std::string(400, 'x')));

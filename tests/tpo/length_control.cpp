@@ -9,7 +9,9 @@
 using namespace thinker;
 
 namespace {
-bool near(double a, double b, double tolerance = 1e-12) { return std::abs(a - b) <= tolerance; }
+bool near(double a, double b, double tolerance = 1e-12) {
+  return std::abs(a - b) <= tolerance;
+}
 }  // namespace
 
 TEST_CASE("length control: z uses the population deviation") {
@@ -44,7 +46,8 @@ TEST_CASE("statistics: mean and deviations") {
 
 TEST_CASE("statistics: the bootstrap interval agrees with theory and with itself") {
   std::vector<double> coin;
-  for (int i = 0; i < 400; ++i) coin.push_back(i % 4 == 0 ? 1 : 0);  // mean 0.25, standard error sqrt(.1875/400) = 0.02165
+  for (int i = 0; i < 400; ++i)
+    coin.push_back(i % 4 == 0 ? 1 : 0);  // mean 0.25, standard error sqrt(.1875/400) = 0.02165
   const Interval a = bootstrap_interval(coin, 5), b = bootstrap_interval(coin, 5);
   CHECK(a.low == b.low);
   CHECK(a.high == b.high);

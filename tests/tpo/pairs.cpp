@@ -16,10 +16,16 @@ using Candidates = std::vector<Candidate>;
 Candidate good(int64_t sample, double score, int64_t length = 10) {
   return {sample, "text " + std::to_string(sample), true, false, score, length};
 }
-Candidate unparsed(int64_t sample) { return {sample, "bad " + std::to_string(sample), false, false, std::nullopt, 0}; }
-Candidate truncated(int64_t sample) { return {sample, "cut " + std::to_string(sample), false, true, std::nullopt, 0}; }
+Candidate unparsed(int64_t sample) {
+  return {sample, "bad " + std::to_string(sample), false, false, std::nullopt, 0};
+}
+Candidate truncated(int64_t sample) {
+  return {sample, "cut " + std::to_string(sample), false, true, std::nullopt, 0};
+}
 
-PairSet build(const std::vector<Candidates>& prompts, PairOptions options = {}) { return build_pairs(prompts, options); }
+PairSet build(const std::vector<Candidates>& prompts, PairOptions options = {}) {
+  return build_pairs(prompts, options);
+}
 
 void adds_up(const PairCounts& c) {
   CHECK(c.pairs + c.too_few_valid + c.equal_scores + c.equal_texts + c.not_better == c.prompts);
@@ -112,7 +118,8 @@ TEST_CASE("pairs: failed outputs on the rejected side, at most a tenth of the pa
   CHECK(replaced.pairs[0].rejected == 2);
   CHECK(replaced.pairs[1].rejected == 1);
 
-  CHECK(build({{good(0, 1), unparsed(1)}}, {.parse_failures = Failures::reject}).pairs.empty());  // 1 of 1 is more than a tenth
+  CHECK(build({{good(0, 1), unparsed(1)}}, {.parse_failures = Failures::reject})
+            .pairs.empty());  // 1 of 1 is more than a tenth
 }
 
 TEST_CASE("pairs: truncated outputs are rejected only when asked for") {

@@ -42,11 +42,24 @@ void refuses(const char* assignment, const char* message) {
 
 TEST_CASE("recipe: every key round-trips, in the interface's order") {
   CHECK(recipe_to_json(parsed({})).dump() == Json::parse(kEveryKey).dump());
-  const std::vector<std::string> others = {
-      "seed=18446744073709551615", "device=cuda", "dtype=bf16", "thought=none", "warmup=null", "pairs.rho=auto", "pairs.length=tokens",
-      "pairs.parse_failures=reject", "pairs.truncated=reject", "dpo.loss=robust", "dpo.label_smoothing=0.1", "dpo.reference=seed",
-      "dpo.schedule=cosine", "select=last", "prompts.select=null", "prompts.train=train.jsonl", "checkpoint_blocks=true",
-      "judge={\"kind\": \"command\", \"command\": \"./j\"}"};
+  const std::vector<std::string> others = {"seed=18446744073709551615",
+                                           "device=cuda",
+                                           "dtype=bf16",
+                                           "thought=none",
+                                           "warmup=null",
+                                           "pairs.rho=auto",
+                                           "pairs.length=tokens",
+                                           "pairs.parse_failures=reject",
+                                           "pairs.truncated=reject",
+                                           "dpo.loss=robust",
+                                           "dpo.label_smoothing=0.1",
+                                           "dpo.reference=seed",
+                                           "dpo.schedule=cosine",
+                                           "select=last",
+                                           "prompts.select=null",
+                                           "prompts.train=train.jsonl",
+                                           "checkpoint_blocks=true",
+                                           "judge={\"kind\": \"command\", \"command\": \"./j\"}"};
   const Recipe changed = parsed(others);
   CHECK(changed.pairs.auto_rho);
   CHECK(changed.warmup.samples == 0);
@@ -120,5 +133,6 @@ TEST_CASE("recipe: what is not available says so, and keys must fit together") {
   refuses("prompts.select=null", "prompts.select: missing");
   CHECK_THROWS_WITH_AS(parsed({"format=forced", "thought=none"}), doctest::Contains("needs a thought style"), Error);
   // Trap 38: evaluation on the training prompts.
-  CHECK_THROWS_WITH_AS(parsed({"prompts.train=a.jsonl", "prompts.test=a.jsonl"}), doctest::Contains("hold prompts out"), Error);
+  CHECK_THROWS_WITH_AS(parsed({"prompts.train=a.jsonl", "prompts.test=a.jsonl"}), doctest::Contains("hold prompts out"),
+                       Error);
 }

@@ -13,14 +13,35 @@ namespace {
 const std::string kOpen = "Here is my thought process:";
 const std::string kSplit = "Here is my response:";
 
-SplitOutput generic(const std::string& text, Stop stop = Stop::end) { return split_output(text, thought_style("generic"), stop); }
-SplitOutput specific(const std::string& text, Stop stop = Stop::end) { return split_output(text, thought_style("specific"), stop); }
+SplitOutput generic(const std::string& text, Stop stop = Stop::end) {
+  return split_output(text, thought_style("generic"), stop);
+}
+SplitOutput specific(const std::string& text, Stop stop = Stop::end) {
+  return split_output(text, thought_style("specific"), stop);
+}
 
 /// Text made of markers, beginnings of markers, whitespace and words, so that every corner of the splitter is met.
 std::string random_output(Rng& rng) {
-  static const std::vector<std::string> parts = {
-      kOpen, kSplit, "<R>", "Here is my ", "Here is my thought", "Here is my response", "Here", ":", "<", "<R", "R>", " ", "\n\n", "\t",
-      "word", "An answer.", "\xC3\xA9", "here is my response:", "Here Here is my response:", "<<R>>"};
+  static const std::vector<std::string> parts = {kOpen,
+                                                 kSplit,
+                                                 "<R>",
+                                                 "Here is my ",
+                                                 "Here is my thought",
+                                                 "Here is my response",
+                                                 "Here",
+                                                 ":",
+                                                 "<",
+                                                 "<R",
+                                                 "R>",
+                                                 " ",
+                                                 "\n\n",
+                                                 "\t",
+                                                 "word",
+                                                 "An answer.",
+                                                 "\xC3\xA9",
+                                                 "here is my response:",
+                                                 "Here Here is my response:",
+                                                 "<<R>>"};
   std::string text;
   for (int64_t n = rng.below(9); n >= 0; --n) text += parts[rng.below(static_cast<int64_t>(parts.size()))];
   return text;
@@ -64,7 +85,8 @@ TEST_CASE("thought: the prompt goes around the last user message, or into the sy
 }
 
 TEST_CASE("thought: a style of one's own") {
-  const ThoughtStyle own = parse_thought_style(R"({"instruction": "Q: {query} Think.", "open": "<T>", "split": "</T>"})", "own.json");
+  const ThoughtStyle own =
+      parse_thought_style(R"({"instruction": "Q: {query} Think.", "open": "<T>", "split": "</T>"})", "own.json");
   CHECK(apply_thought({{"user", "why?"}}, own)[0].content == "Q: why? Think.");
   CHECK(*split_output("<T>x</T>y", own, Stop::end).response == "y");
   const auto refuses = [](const char* text, const char* because) {
@@ -86,8 +108,8 @@ TEST_CASE("thought: splitting, and a reason for each failure (trap 35: fail clos
   CHECK(good.parse == Parse::ok);
   CHECK(*good.thought == "hmm");
   CHECK(*good.response == "Paris.");
-  CHECK(*generic("Sure! " + kOpen + "a" + kSplit + "b").thought == "a");             // a preamble is hidden and dropped
-  CHECK(*generic(kOpen + kSplit + "b").thought == "");                               // an empty thought is allowed
+  CHECK(*generic("Sure! " + kOpen + "a" + kSplit + "b").thought == "a");  // a preamble is hidden and dropped
+  CHECK(*generic(kOpen + kSplit + "b").thought == "");                    // an empty thought is allowed
   CHECK(*generic(kOpen + "a " + kOpen + " b" + kSplit + "c").thought == "a " + kOpen + " b");
   CHECK(*specific("draft <R> final").response == "final");
   CHECK(*specific("<R>final").thought == "");
@@ -96,8 +118,8 @@ TEST_CASE("thought: splitting, and a reason for each failure (trap 35: fail clos
   CHECK(generic(kSplit + " Paris.").parse == Parse::no_open);
   CHECK(generic(kSplit + " Paris. " + kOpen + " late").parse == Parse::no_open);
   CHECK(generic(kOpen + " hmm").parse == Parse::no_marker);
-  CHECK(generic(kOpen + " hmm here is my response: b").parse == Parse::no_marker);    // case-sensitive
-  CHECK(generic(kOpen + " hmm Here's my response: b").parse == Parse::no_marker);     // the Granite "Here's"
+  CHECK(generic(kOpen + " hmm here is my response: b").parse == Parse::no_marker);  // case-sensitive
+  CHECK(generic(kOpen + " hmm Here's my response: b").parse == Parse::no_marker);   // the Granite "Here's"
   CHECK(generic(kOpen + " hmm " + kSplit + " \n").parse == Parse::empty_response);
   CHECK(generic(kOpen + " hmm " + kSplit + " a " + kSplit + " b").parse == Parse::repeated_marker);
   CHECK(generic(kOpen + " hmm " + kSplit + " a " + kOpen + " b").parse == Parse::repeated_marker);
@@ -126,7 +148,8 @@ TEST_CASE("thought: style none hands the text through as it is") {
 }
 
 TEST_CASE("thought: words of the file format") {
-  for (Parse parse : {Parse::ok, Parse::no_open, Parse::no_marker, Parse::empty_response, Parse::repeated_marker, Parse::no_end})
+  for (Parse parse :
+       {Parse::ok, Parse::no_open, Parse::no_marker, Parse::empty_response, Parse::repeated_marker, Parse::no_end})
     CHECK(parse_from_name(name(parse)) == parse);
   CHECK_THROWS_AS(parse_from_name("fine"), Error);
 }
@@ -152,7 +175,8 @@ TEST_CASE("thought: streaming agrees with splitting, however the text is cut") {
       thought += piece.thought;
       response += piece.response;
       at += length;
-      if (style.thinks() && std::string_view(text).substr(0, at).find(style.split) == std::string::npos) REQUIRE(response.empty());
+      if (style.thinks() && std::string_view(text).substr(0, at).find(style.split) == std::string::npos)
+        REQUIRE(response.empty());
     }
     StreamSplitter::Piece rest;
     const SplitOutput end = stream.finish(stop, &rest);

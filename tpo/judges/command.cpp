@@ -25,8 +25,8 @@ namespace {
 
 constexpr size_t kMaxLine = 16 << 20;  // a judge that never ends its line must not fill our memory
 
-/// Writes to a pipe whose reader may be gone: without this the program would die of SIGPIPE. The signal is blocked in this
-/// thread only and a pending one is taken off, so that nobody else's handling of it changes.
+/// Writes to a pipe whose reader may be gone: without this the program would die of SIGPIPE. The signal is blocked in
+/// this thread only and a pending one is taken off, so that nobody else's handling of it changes.
 ssize_t write_quietly(int fd, const char* data, size_t size) {
   sigset_t pipe_signal, before, pending;
   sigemptyset(&pipe_signal);
@@ -77,9 +77,12 @@ struct CommandJudge::Exchange {
   std::string lost;       // why the process is gone; empty while it lives
 };
 
-CommandJudge::CommandJudge(std::string command, double timeout_s) : command_(std::move(command)), timeout_s_(timeout_s) {}
+CommandJudge::CommandJudge(std::string command, double timeout_s)
+    : command_(std::move(command)), timeout_s_(timeout_s) {}
 
-CommandJudge::~CommandJudge() { stop(); }
+CommandJudge::~CommandJudge() {
+  stop();
+}
 
 void CommandJudge::start() {
   int in[2], out[2];
@@ -94,7 +97,8 @@ void CommandJudge::start() {
   posix_spawn_file_actions_adddup2(&actions, out[1], STDOUT_FILENO);
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
-  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);  // a group of its own, so that a shell's children end with it
+  posix_spawnattr_setflags(&attributes,
+                           POSIX_SPAWN_SETPGROUP);  // a group of its own, so that a shell's children end with it
   posix_spawnattr_setpgroup(&attributes, 0);
   char shell[] = "/bin/sh", option[] = "-c";
   char* const arguments[] = {shell, option, command_.data(), nullptr};
@@ -152,7 +156,8 @@ void CommandJudge::take_line(const std::string& line, Exchange* exchange) {
     protocol_error("printed a line that is not JSON", line);
   }
   if (!answer.is_object() || !answer.contains("id")) protocol_error("printed a line without an \"id\"", line);
-  const auto waiting = answer["id"].is_number_integer() ? exchange->waiting.find(answer["id"].get<int64_t>()) : exchange->waiting.end();
+  const auto waiting =
+      answer["id"].is_number_integer() ? exchange->waiting.find(answer["id"].get<int64_t>()) : exchange->waiting.end();
   if (waiting == exchange->waiting.end()) protocol_error("answered an \"id\" that waits for no answer", line);
 
   Judged& result = exchange->results[waiting->second];
@@ -160,7 +165,8 @@ void CommandJudge::take_line(const std::string& line, Exchange* exchange) {
   if (const auto error = answer.find("error"); error != answer.end() && !error->is_null()) {
     result.error = error->is_string() ? error->get<std::string>() : error->dump();
     if (result.error.empty()) result.error = "the judge command gave no reason";
-  } else if (const auto score = answer.find("score"); score != answer.end() && score->is_number() && std::isfinite(score->get<double>())) {
+  } else if (const auto score = answer.find("score");
+             score != answer.end() && score->is_number() && std::isfinite(score->get<double>())) {
     result.score = score->get<double>();
   } else {
     protocol_error("gave neither a numeric \"score\" nor an \"error\"", line);
@@ -169,8 +175,8 @@ void CommandJudge::take_line(const std::string& line, Exchange* exchange) {
   exchange->answered = true;
 }
 
-/// Sends and receives at the same time (a judge that answers at once would otherwise block on a full pipe, and we on ours),
-/// until all views are answered or the process is lost.
+/// Sends and receives at the same time (a judge that answers at once would otherwise block on a full pipe, and we on
+/// ours), until all views are answered or the process is lost.
 void CommandJudge::run(Exchange* exchange) {
   double last_sign = seconds_now();
   std::vector<char> buffer(1 << 16);
@@ -185,9 +191,11 @@ void CommandJudge::run(Exchange* exchange) {
       return;
     }
     if (fds[1].revents != 0) {
-      const ssize_t n = write_quietly(to_, exchange->to_send.data() + exchange->sent, exchange->to_send.size() - exchange->sent);
+      const ssize_t n =
+          write_quietly(to_, exchange->to_send.data() + exchange->sent, exchange->to_send.size() - exchange->sent);
       if (n > 0) exchange->sent += static_cast<size_t>(n), last_sign = seconds_now();
-      if (n < 0 && errno != EAGAIN && errno != EINTR) close_fd(&to_);  // it reads no more; it may still answer what it has
+      if (n < 0 && errno != EAGAIN && errno != EINTR)
+        close_fd(&to_);  // it reads no more; it may still answer what it has
     }
     if (fds[0].revents == 0) continue;
     const ssize_t n = ::read(from_, buffer.data(), buffer.size());
@@ -221,7 +229,8 @@ std::vector<Judged> CommandJudge::judge(std::span<const JudgeView> views) {
   if (exchange.lost.empty()) return exchange.results;
   stop();
   if (!exchange.answered)
-    fail("judge command \"", excerpt(command_), "\" ", exchange.lost, " without an answer; try it by hand with one line of input");
+    fail("judge command \"", excerpt(command_), "\" ", exchange.lost,
+         " without an answer; try it by hand with one line of input");
   for (const auto& [id, view] : exchange.waiting) exchange.results[view].error = "the judge command " + exchange.lost;
   return exchange.results;
 }

@@ -1,9 +1,11 @@
 // A judge of the user's own: any program that reads JSON lines and writes JSON lines.
 //
 //   stdin   {"id": 17, "prompt": [messages], "response": "…"}      ids are ours, and unique while the process lives
-//   stdout  {"id": 17, "score": 0.8}  or  {"id": 17, "error": "…"}   in any order; higher is better; flushed after each line
+//   stdout  {"id": 17, "score": 0.8}  or  {"id": 17, "error": "…"}   in any order; higher is better; flushed after each
+//   line
 //
-// The process is started at the first use by /bin/sh and kept until the judge goes. What it says on stderr passes through.
+// The process is started at the first use by /bin/sh and kept until the judge goes. What it says on stderr passes
+// through.
 #pragma once
 
 #include <sys/types.h>
@@ -24,9 +26,10 @@ class CommandJudge : public Judge {
   CommandJudge& operator=(const CommandJudge&) = delete;
   ~CommandJudge() override;
 
-  /// A process that ends or falls silent after it has answered something leaves an error for each view that it still owed, and
-  /// is started anew by the next call. Throws Error when it ends or falls silent without a single answer (then it never will),
-  /// or when it breaks the protocol: a line that is not such an object, an unknown id, a second answer.
+  /// A process that ends or falls silent after it has answered something leaves an error for each view that it still
+  /// owed, and is started anew by the next call. Throws Error when it ends or falls silent without a single answer
+  /// (then it never will), or when it breaks the protocol: a line that is not such an object, an unknown id, a second
+  /// answer.
   std::vector<Judged> judge(std::span<const JudgeView> views) override;
 
  private:

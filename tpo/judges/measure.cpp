@@ -10,9 +10,15 @@ namespace thinker {
 
 namespace {
 
-bool is_wordy(char c) { return std::isalnum(static_cast<unsigned char>(c)) || static_cast<unsigned char>(c) >= 0x80; }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_upper(char c) { return c >= 'A' && c <= 'Z'; }
+bool is_wordy(char c) {
+  return std::isalnum(static_cast<unsigned char>(c)) || static_cast<unsigned char>(c) >= 0x80;
+}
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+bool is_upper(char c) {
+  return c >= 'A' && c <= 'Z';
+}
 
 /// All lines, blank ones too, trimmed.
 std::vector<std::string_view> all_lines(std::string_view text) {
@@ -42,7 +48,8 @@ size_t bullet_length(std::string_view line) {
 
 /// True when the period that follows `before` belongs to the word, not to the sentence.
 bool is_abbreviation(std::string_view before) {
-  static constexpr std::array<std::string_view, 12> known = {"Mr", "Mrs", "Ms", "Dr", "Prof", "St", "Jr", "Sr", "vs", "e.g", "i.e", "approx"};
+  static constexpr std::array<std::string_view, 12> known = {"Mr", "Mrs", "Ms", "Dr",  "Prof", "St",
+                                                             "Jr", "Sr",  "vs", "e.g", "i.e",  "approx"};
   size_t begin = before.size();
   while (begin > 0 && !is_space(before[begin - 1]) && before[begin - 1] != '(') --begin;
   const std::string_view word = before.substr(begin);

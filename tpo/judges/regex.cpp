@@ -26,25 +26,28 @@ Regex::Regex(const std::string& pattern, Case letter_case) : pattern_(pattern) {
   if (letter_case == Case::ignore) options |= PCRE2_CASELESS;
   int error = 0;
   PCRE2_SIZE at = 0;
-  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), options, &error, &at, nullptr);
+  pcre2_code* code =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), options, &error, &at, nullptr);
   if (!code) fail("regular expression \"", excerpt(pattern), "\", character ", at + 1, ": ", pcre2_reason(error));
   code_ = std::shared_ptr<void>(code, [](void* p) { pcre2_code_free(static_cast<pcre2_code*>(p)); });
 }
 
 int64_t Regex::count(std::string_view text, int64_t limit) const {
   const auto* code = static_cast<const pcre2_code*>(code_.get());
-  const std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data*)> data(pcre2_match_data_create_from_pattern(code, nullptr),
-                                                                           pcre2_match_data_free);
-  const std::unique_ptr<pcre2_match_context, void (*)(pcre2_match_context*)> context(pcre2_match_context_create(nullptr),
-                                                                                    pcre2_match_context_free);
+  const std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data*)> data(
+      pcre2_match_data_create_from_pattern(code, nullptr), pcre2_match_data_free);
+  const std::unique_ptr<pcre2_match_context, void (*)(pcre2_match_context*)> context(
+      pcre2_match_context_create(nullptr), pcre2_match_context_free);
   ENSURE(data && context, "no memory for a regular expression match");
   pcre2_set_match_limit(context.get(), 2'000'000);  // about a tenth of a second
   pcre2_set_heap_limit(context.get(), 64 * 1024);   // KiB
   int64_t found = 0;
   for (size_t at = 0; at <= text.size() && found < limit; ++found) {
-    const int rc = pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at, 0, data.get(), context.get());
+    const int rc =
+        pcre2_match(code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at, 0, data.get(), context.get());
     if (rc == PCRE2_ERROR_NOMATCH) break;
-    if (rc < 0) fail("regular expression \"", excerpt(pattern_), "\" on a text of ", text.size(), " bytes: ", pcre2_reason(rc));
+    if (rc < 0)
+      fail("regular expression \"", excerpt(pattern_), "\" on a text of ", text.size(), " bytes: ", pcre2_reason(rc));
     const PCRE2_SIZE* span = pcre2_get_ovector_pointer(data.get());
     at = span[1];
     if (span[0] >= span[1]) {  // an empty match: step over one character (\K may even put the end before the start)

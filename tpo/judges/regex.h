@@ -1,5 +1,5 @@
-// PCRE2 behind a plain face: Unicode-aware patterns on UTF-8, and a limit on work, since a pattern of one stranger meets a
-// text of another and some pairs of the two would backtrack for hours.
+// PCRE2 behind a plain face: Unicode-aware patterns on UTF-8, and a limit on work, since a pattern of one stranger
+// meets a text of another and some pairs of the two would backtrack for hours.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,8 @@ class Regex {
   /// Throws Error with the pattern, the position and PCRE2's reason.
   explicit Regex(const std::string& pattern, Case letter_case = Case::sensitive);
 
-  /// True when the pattern occurs anywhere. Throws Error when the match takes too much work. Ill-formed UTF-8 matches nothing.
+  /// True when the pattern occurs anywhere. Throws Error when the match takes too much work. Ill-formed UTF-8 matches
+  /// nothing.
   bool found_in(std::string_view text) const { return count(text, 1) > 0; }
 
   /// Number of occurrences that do not overlap, at most `limit`.

@@ -60,7 +60,8 @@ class Value {
   }
 
   Case letter_case() const {
-    return json_.is_object() && json_.contains("ignore_case") && option("ignore_case").flag() ? Case::ignore : Case::sensitive;
+    return json_.is_object() && json_.contains("ignore_case") && option("ignore_case").flag() ? Case::ignore
+                                                                                              : Case::sensitive;
   }
 
  private:
@@ -115,22 +116,24 @@ Holds all_literals(const Value& value) {
 Holds regex(const Value& value) {
   const bool object = value.json().is_object();
   if (object) value.known_options({"pattern", "ignore_case"});
-  return [pattern = Regex((object ? value.option("pattern") : value).text(), value.letter_case())](const std::string& r) { return pattern.found_in(r); };
+  return [pattern = Regex((object ? value.option("pattern") : value).text(), value.letter_case())](
+             const std::string& r) { return pattern.found_in(r); };
 }
 
 Holds keyword(const Value& value) {
   const bool object = value.json().is_object();
   if (object) value.known_options({"word", "min", "max"});
   const Range range = object ? range_options(value, value.json().contains("max") ? 0 : 1) : range_options(value, 1);
-  return [pattern = Regex(Regex::whole_word((object ? value.option("word") : value).text()), Case::ignore), range](const std::string& r) {
-    return range.holds(pattern.count(r));
-  };
+  return [pattern = Regex(Regex::whole_word((object ? value.option("word") : value).text()), Case::ignore),
+          range](const std::string& r) { return range.holds(pattern.count(r)); };
 }
 
 Holds forbidden(const Value& value) {
   std::vector<Regex> words;
   for (const std::string& word : value.texts()) words.emplace_back(Regex::whole_word(word), Case::ignore);
-  return [words](const std::string& r) { return std::none_of(words.begin(), words.end(), [&](const Regex& w) { return w.found_in(r); }); };
+  return [words](const std::string& r) {
+    return std::none_of(words.begin(), words.end(), [&](const Regex& w) { return w.found_in(r); });
+  };
 }
 
 /// A count of something in the response, exact or within a range.
@@ -159,7 +162,9 @@ Holds must_not_match(const Value& value, const char* pattern) {
 
 Holds one_case(const Value& value, const char* other_case) {
   only_true(value);
-  return [letter = Regex("\\p{L}"), other = Regex(other_case)](const std::string& r) { return letter.found_in(r) && !other.found_in(r); };
+  return [letter = Regex("\\p{L}"), other = Regex(other_case)](const std::string& r) {
+    return letter.found_in(r) && !other.found_in(r);
+  };
 }
 
 bool is_json(const std::string& response) {
@@ -179,7 +184,9 @@ bool is_json(const std::string& response) {
   }
 }
 
-int64_t number_of_words(const std::string& r) { return static_cast<int64_t>(words_of(r).size()); }
+int64_t number_of_words(const std::string& r) {
+  return static_cast<int64_t>(words_of(r).size());
+}
 
 using Builder = std::function<Holds(const Value&)>;
 
@@ -193,11 +200,20 @@ const std::map<std::string, Builder>& builders() {
       {"regex", regex},
       {"keyword", keyword},
       {"forbidden", forbidden},
-      {"max_words", [](const Value& v) -> Holds { return [n = v.count()](const std::string& r) { return number_of_words(r) <= n; }; }},
-      {"min_words", [](const Value& v) -> Holds { return [n = v.count()](const std::string& r) { return number_of_words(r) >= n; }; }},
+      {"max_words",
+       [](const Value& v) -> Holds {
+         return [n = v.count()](const std::string& r) { return number_of_words(r) <= n; };
+       }},
+      {"min_words",
+       [](const Value& v) -> Holds {
+         return [n = v.count()](const std::string& r) { return number_of_words(r) >= n; };
+       }},
       {"sentences", [](const Value& v) { return counted(v, count_sentences); }},
       {"paragraphs", [](const Value& v) { return counted(v, count_paragraphs); }},
-      {"lines", [](const Value& v) { return counted(v, [](const std::string& r) { return static_cast<int64_t>(lines_of(r).size()); }); }},
+      {"lines",
+       [](const Value& v) {
+         return counted(v, [](const std::string& r) { return static_cast<int64_t>(lines_of(r).size()); });
+       }},
       {"bullets", [](const Value& v) { return counted(v, count_bullets); }},
       {"numbered", [](const Value& v) { return counted(v, count_numbered); }},
       {"capital_words", [](const Value& v) { return counted(v, count_capital_words); }},
