@@ -1,0 +1,93 @@
+#include "tpo/report/report.h"
+
+#include <set>
+
+#include "tensor/check.h"
+#include "tensor/file.h"
+#include "tpo/report/sections.h"
+
+namespace thinker {
+
+namespace {
+
+using namespace report;
+
+/// Light and dark; one column on a telephone. The six colours are used by class c0 … c5.
+Html style() {
+  return R"css(<style>
+:root { color-scheme: light dark; --paper: #ffffff; --ink: #1c2024; --soft: #59636e; --rule: #d8dde3; --box: #f5f7f9;
+  --c0: #0072b2; --c1: #c44f00; --c2: #00795a; --c3: #a8477f; --c4: #7a5c00; --c5: #4d5b6a; --good: #00795a; --bad: #c44f00; }
+@media (prefers-color-scheme: dark) { :root { --paper: #14171a; --ink: #e4e8ec; --soft: #a2acb6; --rule: #363d45; --box: #1d2227;
+  --c0: #56b4e9; --c1: #f0924a; --c2: #2fc69d; --c3: #e39bc5; --c4: #e0c14a; --c5: #a9b6c4; --good: #2fc69d; --bad: #f0924a; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 16px; max-width: 1240px; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.7em; line-height: 1.2; margin: .4em 0; overflow-wrap: anywhere; }
+h2 { font-size: 1.3em; margin: 1.8em 0 .4em; border-bottom: 1px solid var(--rule); }
+h3 { font-size: 1.1em; margin: 1.2em 0 .3em; overflow-wrap: anywhere; }
+p, ul { margin: .5em 0; max-width: 75ch; overflow-wrap: anywhere; }
+.missing, .head, .legend { color: var(--soft); }
+.scroll { overflow-x: auto; margin: .6em 0; }
+table { border-collapse: collapse; font-size: .9em; font-variant-numeric: tabular-nums; }
+th, td { padding: 4px 12px 4px 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--rule); max-width: 34em; }
+th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
+.number { text-align: right; } td.number { white-space: nowrap; } td.label { overflow-wrap: break-word; }
+.figures { display: grid; gap: 8px 28px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 360px), 1fr)); align-items: start; }
+.figures > * { min-width: 0; max-width: 600px; }
+figure { margin: .6em 0; } figcaption { font-weight: 600; }
+.legend { display: flex; flex-wrap: wrap; gap: 0 16px; font-size: .9em; } .key { display: inline-flex; align-items: center; gap: 6px; overflow-wrap: anywhere; }
+svg.swatch { width: 28px; height: 12px; flex: none; } svg.chart { display: block; width: 100%; height: auto; }
+svg text { font: 12px system-ui, sans-serif; fill: var(--soft); }
+.c0 { color: var(--c0); } .c1 { color: var(--c1); } .c2 { color: var(--c2); } .c3 { color: var(--c3); } .c4 { color: var(--c4); } .c5 { color: var(--c5); }
+.stroke { stroke: currentColor; stroke-width: 2; fill: none; stroke-linejoin: round; } .band { fill: currentColor; opacity: .16; }
+.whisker { stroke: currentColor; stroke-width: 1.2; } .mark { fill: currentColor; } .bar { fill: currentColor; }
+.hollow { fill: var(--paper); stroke: currentColor; stroke-width: 1.2; } .error { stroke: var(--ink); stroke-width: 1.2; }
+.grid { stroke: var(--rule); stroke-width: .7; } .axis { stroke: var(--soft); } .rule { stroke: var(--soft); stroke-width: .7; stroke-dasharray: 3 3; }
+details { margin: .3em 0; } summary { cursor: pointer; color: var(--soft); padding: 4px 0; overflow-wrap: anywhere; }
+.category > summary { color: var(--ink); font-weight: 600; }
+.cards { display: grid; gap: 16px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); align-items: start; }
+article { border: 1px solid var(--rule); border-radius: 6px; padding: 8px 14px; min-width: 0; }
+.sample { border-top: 1px solid var(--rule); margin-top: 8px; } .head { font-size: .85em; margin: .4em 0 .2em; }
+.text, pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--box); padding: 6px 10px; border-radius: 4px; margin: 4px 0; unicode-bidi: isolate; overflow: hidden; }
+pre { font-size: .85em; overflow-x: auto; }
+.badge { border: 1.5px solid currentColor; border-radius: 9px; padding: 0 7px; font-weight: 600; } .chosen { color: var(--good); } .rejected { color: var(--bad); border-style: dashed; }
+@media print { details { break-inside: avoid; } }
+</style>
+)css"_html;
+}
+
+/// Two runs whose folders have the same last part are called by their whole paths.
+void name_apart(Runs& runs) {
+  std::set<std::string> names;
+  for (const RunData& run : runs) names.insert(run.name);
+  if (names.size() == runs.size()) return;
+  for (RunData& run : runs) run.name = run.folder;
+}
+
+std::string joined_names(const Runs& runs) {
+  std::string names;
+  for (const RunData& run : runs) names += (names.empty() ? "" : ", ") + run.name;
+  return names;
+}
+
+}  // namespace
+
+std::string report_page(const std::vector<std::string>& run_folders, const std::string& title) {
+  if (run_folders.empty()) fail("report: give at least one run's folder");
+  Runs runs;
+  for (const std::string& folder : run_folders) runs.push_back(read_run(folder));
+  name_apart(runs);
+  const std::string heading = title.empty() ? "Thought Preference Optimization: " + joined_names(runs) : title;
+  const Html head = "<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+                    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"_html +
+                    element("title", text(heading)) + "\n"_html + style();
+  const Html body = element("h1", text(heading)) + "\n"_html + summary_section(runs) + recipe_section(runs) + scores_section(runs) +
+                    category_section(runs) + length_section(runs) + parse_section(runs) + pairs_section(runs) + training_section(runs) +
+                    samples_section(runs);
+  return ("<!doctype html>\n<html lang=\"en\">\n"_html + element("head", head) + "\n"_html + element("body", body) + "\n</html>\n"_html).str();
+}
+
+void write_report(const std::vector<std::string>& run_folders, const std::string& title, const std::string& path) {
+  write_file_atomically(path, report_page(run_folders, title));
+}
+
+}  // namespace thinker
