@@ -10,7 +10,7 @@ BUILD ?= build
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(NVCC))
 
 CXXFLAGS ?= -O3 -march=native
-CXXFLAGS += -std=c++20 -fno-math-errno -Wall -Wextra -Werror -fopenmp -I. -MMD -MP
+CXXFLAGS += -std=c++20 -fno-math-errno -Wall -Wextra -Werror -Wno-restrict -fopenmp -I. -MMD -MP
 LDLIBS   += -ldnnl -lpcre2-8 -fopenmp -lpthread
 ifeq ($(DEBUG),1)
   CXXFLAGS += -O0 -g
