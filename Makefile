@@ -9,15 +9,22 @@ CUDA  ?= $(if $(and $(NVCC),$(shell command -v nvidia-smi >/dev/null 2>&1 && nvi
 BUILD ?= build
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(NVCC))
 
-CXXFLAGS ?= -O3 -march=native
+# Kernels are compiled for speed; what parses and prints is compiled fast, with its largest header (JSON) parsed only once.
+OPT_hot  := -O3
+OPT_cold := -O1
+CXXFLAGS ?= -march=native
+# g++ 12 warns of overlapping copies in plain string sums where there are none (GCC bug 105651): -Wno-restrict.
 CXXFLAGS += -std=c++20 -fno-math-errno -Wall -Wextra -Werror -Wno-restrict -fopenmp -I. -MMD -MP
 LDLIBS   += -ldnnl -lpcre2-8 -fopenmp -lpthread
 ifeq ($(DEBUG),1)
-  CXXFLAGS += -O0 -g
+  OPT_hot := -O0 -g
+  OPT_cold := -O0 -g
   BUILD := $(BUILD)/debug
 endif
 ifeq ($(SAN),1)
-  CXXFLAGS += -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+  OPT_hot := -O1 -g
+  OPT_cold := -O1 -g
+  CXXFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
   LDLIBS   += -fsanitize=address,undefined
   BUILD := $(BUILD)/san
   export LSAN_OPTIONS = suppressions=tests/lsan.supp
@@ -70,9 +77,21 @@ test-$(1): $(BUILD)/test-$(1)$(SUFFIX)
 endef
 $(foreach l,$(LAYERS),$(eval $(call test_program,$(l))))
 
+$(BUILD)/prelude.h.gch: tools/prelude.h
+	@mkdir -p $(@D)
+	$(CXX) $(OPT_cold) $(CXXFLAGS) -x c++-header -o $@ $<
+
+$(call objects,$(foreach l,tpo tools tests,$(call sources,$(l)))): $(BUILD)/%.cpp.o: %.cpp $(BUILD)/prelude.h.gch
+	@mkdir -p $(@D)
+	$(CXX) $(OPT_cold) $(CXXFLAGS) -include $(BUILD)/prelude.h -c -o $@ $<
+
+$(BUILD)/tensor/cuda/%.cpp.o: tensor/cuda/%.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(OPT_hot) $(CXXFLAGS) $(if $(CUDA_HOME),-I$(CUDA_HOME)/include) -c -o $@ $<
+
 $(BUILD)/%.cpp.o: %.cpp
 	@mkdir -p $(@D)
-	$(CXX) $(CXXFLAGS) $(if $(findstring tensor/cuda/,$<),$(if $(findstring stub,$<),,-I$(CUDA_HOME)/include)) -c -o $@ $<
+	$(CXX) $(OPT_hot) $(CXXFLAGS) -c -o $@ $<
 
 $(BUILD)/%.cu.o: %.cu
 	@mkdir -p $(@D)

@@ -1,0 +1,15 @@
+// Compiled once for each build folder and put in front of tpo/, tools/ and tests/: only to build faster.
+#ifndef THINKER_PRELUDE_H
+#define THINKER_PRELUDE_H
+
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#endif
