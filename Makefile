@@ -44,10 +44,8 @@ ifeq ($(CUDA),1)
     $(foreach a,80 86 89 90,-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_90,code=compute_90)
   OBJ_cuda := $(call objects,$(shell find tensor/cuda -name '*.cu' -o -name '*.cpp' ! -name stub.cpp | LC_ALL=C sort))
   LDLIBS += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcudart
-  SUFFIX := -cuda
 else
   OBJ_cuda := $(call objects,tensor/cuda/stub.cpp)
-  SUFFIX :=
 endif
 
 # What each layer's tests link: the layers below it and itself, so that an upward dependency does not even link.
@@ -56,23 +54,63 @@ LINK_nn        := $(LINK_tensor) $(OBJ_nn)
 LINK_tokenizer := $(OBJ_tokenizer)
 LINK_tpo       := $(LINK_nn) $(OBJ_tokenizer) $(OBJ_tpo)
 LINK_tools     := $(LINK_tpo) $(filter-out %/thinker.cpp.o,$(OBJ_tools))
-TESTS := $(LAYERS:%=$(BUILD)/test-%$(SUFFIX))
+TESTS := $(LAYERS:%=$(BUILD)/test-%)
 
 .PHONY: all demo test bench model deps format check loc clean help
-all: deps
-	@$(MAKE) --no-print-directory $(BUILD)/thinker$(SUFFIX)
+# A recipe that builds calls make again, so that it sees the headers that `deps` may just have installed.
+JOBS ?= $(shell nproc)
+again = @$(MAKE) --no-print-directory -j$(JOBS)
+
+all: deps ## build build/thinker
+	$(again) $(BUILD)/thinker
+
+demo: deps ## the small-scale reproduction, in minutes, with a report
+	$(again) $(BUILD)/thinker
+	$(BUILD)/thinker demo
+
+test: deps ## build and run all tests
+	$(again) $(TESTS)
+	@tests/run.sh $(TESTS)
+
+bench: deps model ## speed of this machine and of SmolLM2 on it
+	$(again) $(BUILD)/thinker
+	$(BUILD)/thinker bench $(MODEL)
+
+MODEL := models/SmolLM2-135M-Instruct.Q4_1.gguf
+model: $(MODEL) ## fetch SmolLM2-135M-Instruct (98 MB)
+$(MODEL):
+	tools/fetch_model.sh $@
+
+deps: ## install what is missing (Debian packages)
+	@tools/deps.sh
+
+format: ## clang-format everything
+	clang-format -i $$(git ls-files '*.h' '*.cpp' '*.cu' '*.cuh')
+
+check: ## format, include directions, file sizes, a test for each op
+	@tools/check.sh
+
+loc: ## lines of code by folder
+	@for d in tensor nn tokenizer tpo tools tests; do \
+	  printf '%-10s %6d\n' $$d $$(git ls-files $$d | grep -E '\.(h|cpp|cu|cuh)$$' | xargs cat | wc -l); done
 
 help:
 	@sed -n '1,6p' Makefile; grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
 
-$(BUILD)/thinker$(SUFFIX): $(LINK_tpo) $(OBJ_tools)
-	$(CXX) -o $@ $^ $(LDLIBS)
+# Programs are linked anew when CUDA is switched on or off: the file's name says which it was.
+BACKEND := $(BUILD)/.cuda-$(CUDA)
+$(BACKEND):
+	@mkdir -p $(BUILD)
+	@rm -f $(BUILD)/.cuda-* && touch $@
+
+$(BUILD)/thinker: $(LINK_tpo) $(OBJ_tools) $(BACKEND)
+	$(CXX) -o $@ $(filter %.o,$^) $(LDLIBS)
 
 define test_program
-$(BUILD)/test-$(1)$(SUFFIX): $(call objects,tests/main.cpp $(call sources,tests/$(1))) $(LINK_$(1))
-	$(CXX) -o $$@ $$^ $(LDLIBS)
+$(BUILD)/test-$(1): $(call objects,tests/main.cpp $(call sources,tests/$(1))) $(LINK_$(1)) $(BACKEND)
+	$(CXX) -o $$@ $$(filter %.o,$$^) $(LDLIBS)
 .PHONY: test-$(1)
-test-$(1): $(BUILD)/test-$(1)$(SUFFIX)
+test-$(1): $(BUILD)/test-$(1)
 	$$<
 endef
 $(foreach l,$(LAYERS),$(eval $(call test_program,$(l))))

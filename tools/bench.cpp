@@ -1,0 +1,178 @@
+// thinker bench: what this machine can do, and what share of it the work of a real model reaches. Each figure is the best of a
+// few repetitions in this one process, so that ratios hold even where absolute speeds move from machine to machine.
+#include <sys/resource.h>
+
+#include <chrono>
+#include <cstdio>
+
+#include "nn/optimizer.h"
+#include "tensor/rng.h"
+#include "tools/common.h"
+#include "tpo/training.h"
+
+namespace thinker {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct Options {
+  std::string model;
+  DeviceOptions device;
+  int64_t repeat = 3;
+};
+
+/// Best seconds of `repeat` calls, after one that is not counted.
+double best_seconds(int64_t repeat, const std::function<void()>& work) {
+  work();
+  double best = 1e30;
+  for (int64_t i = 0; i < repeat; ++i) {
+    const Clock::time_point start = Clock::now();
+    work();
+    best = std::min(best, std::chrono::duration<double>(Clock::now() - start).count());
+  }
+  return best;
+}
+
+void row(const char* what, double value, const char* unit, double share = -1.0, const char* of = "") {
+  if (share >= 0.0) std::printf("%-58s %9.1f %-9s %5.1f %% of %s\n", what, value, unit, 100.0 * share, of);
+  else std::printf("%-58s %9.1f %s\n", what, value, unit);
+  std::fflush(stdout);
+}
+
+std::vector<int32_t> random_ids(Rng& rng, int64_t n, int64_t vocab) {
+  std::vector<int32_t> ids(n);
+  for (int32_t& id : ids) id = static_cast<int32_t>(rng.below(vocab));
+  return ids;
+}
+
+/// GFLOP/s of the device's product, of (M, K) by (N, K) transposed.
+double product_speed(Device& device, DType t, int64_t m, int64_t n, int64_t k, int64_t repeat) {
+  const Tensor a = Tensor::zeros(device, {m, k}, t), b = Tensor::zeros(device, {n, k}, t), c = Tensor::zeros(device, {m, n}, t);
+  const double seconds = best_seconds(5 * repeat, [&] {
+    device.backend().matmul(c.raw(), a.raw(), b.raw(), m, n, k, Transpose::no, Transpose::yes, t, t, Write::set);
+    device.backend().synchronize();
+  });
+  return 2e-9 * static_cast<double>(m * n * k) / seconds;
+}
+
+/// GB/s of reading memory far larger than any cache.
+double read_speed(Device& device, int64_t repeat) {
+  const Tensor x = Tensor::zeros(device, {int64_t{128} << 20}, DType::F32);
+  const double seconds = best_seconds(repeat, [&] { device.backend().sum_of_squares(x.raw(), x.numel(), DType::F32); });
+  return 1e-9 * static_cast<double>(x.bytes()) / seconds;
+}
+
+/// What the model costs: weights in products (each once a token) and in the head.
+struct Cost {
+  double body, head;  // multiply-adds a token
+  explicit Cost(const Transformer& net) {
+    const Config& c = net.config();
+    head = static_cast<double>(c.vocab * c.width);
+    body = static_cast<double>(c.layers * (2 * c.width * c.heads * c.head_dim + 2 * c.width * c.kv_heads * c.head_dim +
+                                           3 * c.width * c.ffn));
+  }
+};
+
+void bench_generate(const Transformer& net, int64_t rows, int64_t repeat, double bandwidth, double product) {
+  constexpr int64_t kNew = 64;
+  Rng rng(7, Purpose::generate_data);
+  std::vector<GenerateRequest> requests;
+  for (int64_t i = 0; i < rows; ++i) requests.push_back({random_ids(rng, 32, net.config().vocab), i, 1, 0});
+  GenerateOptions options;
+  options.max_new = kNew;
+  options.max_rows = rows;
+  options.sampling = {.temperature = 0.8, .top_k = 0, .top_p = 0.95, .min_p = 0.0, .greedy = false};
+  const double seconds = best_seconds(repeat, [&] { generate(net, requests, options); });
+  const double speed = static_cast<double>(rows * kNew) / seconds;
+  char what[80];
+  std::snprintf(what, sizeof what, "generate, %lld row%s, %lld new tokens", static_cast<long long>(rows), rows == 1 ? "" : "s",
+                static_cast<long long>(kNew));
+  const Cost cost(net);
+  const double weights = (cost.body + cost.head) * static_cast<double>(size_of(net.dtype()));
+  if (rows == 1) row(what, speed, "tokens/s", speed * weights * 1e-9 / bandwidth, "memory bandwidth");
+  else row(what, speed, "tokens/s", speed * 2e-9 * (cost.body + cost.head) / product, "products");
+}
+
+void bench_score(const Transformer& net, int64_t repeat, double product) {
+  constexpr int64_t kTokens = 512;
+  Rng rng(7, Purpose::generate_data, 1);
+  Batch batch;
+  const std::vector<int32_t> ids = random_ids(rng, kTokens, net.config().vocab);
+  batch.add_completion(batch.add_prompt(std::span(ids).first(1)), std::span(ids).subspan(1));
+  const double seconds = best_seconds(repeat, [&] {
+    Tape tape(net.device(), Tape::Mode::no_grad);
+    net.logprobs(tape, batch).to_host<float>();
+  });
+  const Cost cost(net);
+  row("score a sequence of 512 tokens", kTokens / seconds, "tokens/s", kTokens * 2e-9 * (cost.body + cost.head) / seconds / product,
+      "products");
+}
+
+/// The DPO step of FINDINGS: batch 4, prompts of 128, completions of 96 to 224 tokens.
+void bench_dpo(Transformer& net, int64_t repeat, double product) {
+  Rng rng(7, Purpose::generate_data, 2);
+  std::vector<IdPair> pairs;
+  double body_rows = 0, head_rows = 0;
+  for (int64_t i = 0; i < 4; ++i) {
+    const int64_t chosen = 96 + 128 * i / 3, rejected = 96 + 128 * (3 - i) / 3;
+    pairs.push_back({random_ids(rng, 128, net.config().vocab), random_ids(rng, chosen, net.config().vocab),
+                     random_ids(rng, rejected, net.config().vocab), {}, {}});
+    body_rows += static_cast<double>(128 + chosen - 1 + rejected - 1);
+    head_rows += static_cast<double>(chosen + rejected);
+  }
+  TrainOptions options;
+  options.lr = 0.0;  // the weights stay as they are
+  options.batch = 4;
+  options.epochs = repeat + 1;
+  options.schedule = ScheduleKind::constant;
+  const std::vector<ReferenceLogps> reference = reference_logps(net, pairs, options);
+  AdamW optimizer(net, options.adamw);
+  double best = 1e30;
+  TrainHooks hooks;
+  hooks.on_step = [&](const StepLog& step) {
+    if (step.step > 1) best = std::min(best, step.seconds);
+  };
+  train_dpo(net, optimizer, pairs, reference, ReferenceIs::start, {}, options, hooks);
+  const Cost cost(net);
+  const double flops = 2.0 * (3.0 * cost.body * body_rows + 4.0 * cost.head * head_rows);  // the head runs again in backward
+  row("DPO step, batch 4, prompts 128, completions 96-224", 4.0 / best, "pairs/s", flops * 1e-9 / best / product, "products");
+}
+
+void run(const Options& options) {
+  const auto device = options.device.open();
+  const DType t = options.device.dtype_on(*device);
+  std::printf("%s, %s\n", device->backend().description().c_str(), name(t));
+  const double big = product_speed(*device, t, 2048, 2048, 2048, options.repeat);
+  row("product 2048 x 2048 x 2048", big, "GFLOP/s");
+  const double mid = product_speed(*device, t, 512, 1536, 576, options.repeat);
+  row("product 512 x 1536 x 576", mid, "GFLOP/s");
+  row("product 512 x 49152 x 576", product_speed(*device, t, 512, 49152, 576, options.repeat), "GFLOP/s");
+  row("product 32 x 1536 x 576", product_speed(*device, t, 32, 1536, 576, options.repeat), "GFLOP/s");
+  row("product 4096 x 384 x 128", product_speed(*device, t, 4096, 384, 128, options.repeat), "GFLOP/s");
+  const double bandwidth = read_speed(*device, options.repeat);
+  row("reading memory", bandwidth, "GB/s");
+  if (options.model.empty()) return;
+  Model model = open_model(*device, options.model, t);
+  const double product = std::max(big, mid);
+  for (int64_t rows : {1, 8, 32}) bench_generate(model.net, rows, options.repeat, bandwidth, product);
+  bench_score(model.net, options.repeat, product);
+  bench_dpo(model.net, options.repeat, product);
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  row("peak memory of this process", static_cast<double>(usage.ru_maxrss) / 1e6, "GB");
+  row("high water of activations", static_cast<double>(device->arena().high_water()) / 1e9, "GB");
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("bench", "speed of this machine, and of a model on it");
+  command->add_option("MODEL", options->model, "folder or .gguf file");
+  command->add_option("--repeat", options->repeat, "repetitions; the best counts")->check(CLI::PositiveNumber);
+  options->device.add_to(*command);
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace thinker
