@@ -1,7 +1,7 @@
 // Drawing one token a row: softmax(logits / temperature), then top-k, top-p and min-p (tensor/backend.h).
 //
-// Tokens are ranked by (weight descending, id ascending), with weight = exp((logit - largest) / temperature). A weight
-// is at most 1, so the bits of its float and the inverted id make one whole number below 2^62 that is larger the higher
+// Tokens are ranked by (weight descending, id ascending), with weight = exp((logit - best) / temperature), where best is
+// the largest logit that may be drawn: relative to a forbidden one all weights might underflow. A weight is at most 1, so the bits of its float and the inverted id make one whole number below 2^62 that is larger the higher
 // a token ranks. Every filter keeps the tokens from some rank up, so it is a least rank, and the strictest filter wins.
 // A least rank is found bit by bit from the highest, by asking how many tokens, or how much mass, a trial would keep.
 // So is the drawn token: the one where the mass of the ids before it does not yet exceed uniform * total.
@@ -37,21 +37,19 @@ __device__ uint64_t largest_number(int bits, const Holds& holds) {
 /// One row of logits as weights.
 struct Weights {
   const float* logits;
-  float largest, inverse_temperature;
+  float best, inverse_temperature;
   const int32_t* end_ids;
   int64_t forbidden;  // how many of the end ids may not be drawn: all or none
   int64_t v;
 
-  __device__ float of(int64_t id) const {
+  __device__ float allowed_logit(int64_t id) const {
     for (int64_t i = 0; i < forbidden; ++i)
-      if (end_ids[i] == id) return 0;
-    return expf((logits[id] - largest) * inverse_temperature);
+      if (end_ids[i] == id) return -INFINITY;
+    return logits[id];
   }
+  __device__ float of(int64_t id) const { return expf((allowed_logit(id) - best) * inverse_temperature); }
   __device__ static uint64_t rank(float weight, int64_t id) {
     return static_cast<uint64_t>(__float_as_uint(weight)) << 32 | (0xffffffffu - static_cast<uint32_t>(id));
-  }
-  __device__ static int32_t id_of(uint64_t rank) {
-    return static_cast<int32_t>(0xffffffffu - static_cast<uint32_t>(rank));
   }
 
   __device__ double count(uint64_t least) const {
@@ -74,8 +72,17 @@ __device__ uint64_t least_rank_of_top_k(const Weights& w, int64_t k) {
   return largest_number(kRankBits, [&](uint64_t least) { return w.count(least) >= static_cast<double>(k); });
 }
 
-__device__ int32_t draw(const Weights& w, float greatest, double uniform, const SamplingOptions& o) {
-  if (o.greedy) return Weights::id_of(least_rank_of_top_k(w, 1));
+/// The lowest id with the best logit. Compared as logits: the exponentials of neighbours may be equal.
+__device__ int32_t best_id(const Weights& w) {
+  float lowest = -INFINITY;  // negated; ids are below 2^24, exact in a float
+  for (int64_t i = threadIdx.x; i < w.v; i += kThreads) {
+    if (w.allowed_logit(i) == w.best) lowest = fmax(lowest, -static_cast<float>(i));
+  }
+  return static_cast<int32_t>(-block_max(lowest));
+}
+
+__device__ int32_t draw(const Weights& w, double uniform, const SamplingOptions& o) {
+  if (o.greedy) return best_id(w);
   uint64_t least = 0;
   if (o.top_k > 0 && o.top_k < w.v) least = least_rank_of_top_k(w, o.top_k);
   if (o.top_p < 1) {
@@ -87,7 +94,7 @@ __device__ int32_t draw(const Weights& w, float greatest, double uniform, const 
     least = max(least, p);
   }
   if (o.min_p > 0)
-    least = max(least, static_cast<uint64_t>(__float_as_uint(static_cast<float>(o.min_p) * greatest)) << 32);
+    least = max(least, static_cast<uint64_t>(__float_as_uint(static_cast<float>(o.min_p))) << 32);  // the best weight is 1
   const double wanted = uniform * w.mass(least, w.v);
   return static_cast<int32_t>(largest_number(kIdBits, [&](uint64_t id) { return w.mass(least, id) <= wanted; }));
 }
@@ -109,11 +116,11 @@ __global__ void sample_kernel(DrawnToken* drawn, const float* logits, const Samp
     id = kNotFinite;
   } else if (id < 0) {
     const float inverse_temperature = o.greedy ? 1.0f : static_cast<float>(1 / o.temperature);
-    const Weights w{logits, largest, inverse_temperature, end_ids, row.end_is_forbidden ? number_of_end_ids : 0, v};
-    float greatest = 0;
-    for (int64_t i = threadIdx.x; i < v; i += kThreads) greatest = fmax(greatest, w.of(i));
-    greatest = block_max(greatest);
-    id = greatest > 0 ? draw(w, greatest, row.uniform, o) : kNothingAllowed;
+    Weights w{logits, 0.0f, inverse_temperature, end_ids, row.end_is_forbidden ? number_of_end_ids : 0, v};
+    float best = -INFINITY;
+    for (int64_t i = threadIdx.x; i < v; i += kThreads) best = fmax(best, w.allowed_logit(i));
+    w.best = block_max(best);
+    id = isfinite(w.best) ? draw(w, row.uniform, o) : kNothingAllowed;
   }
   if (threadIdx.x == 0) drawn[blockIdx.x] = {id, id < 0 ? 0.0f : static_cast<float>(logits[id] - lse)};
 }
