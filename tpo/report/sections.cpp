@@ -192,7 +192,7 @@ Html scores_section(const Runs& runs) {
   const auto score = [](const Evaluation& e) { return std::optional(score_of(e)); };
   Html charts = figure("Score by iteration", line_chart(by_iteration(runs, "Score by iteration", "mean score", score)),
                        measure_table(runs, "score", score, decimals));
-  Table differences({"this", "minus this", "difference [95 % interval]", "prompts", ""}, 2);
+  Table differences({"this", "minus this", "difference [95 % interval]", "prompts", "verdict"}, 2);
   for (const Comparison& c : comparisons(runs)) {
     differences.row({c.left, c.right, signed_interval(c.difference, decimals), std::to_string(c.difference.count), verdict(c.difference)});
   }

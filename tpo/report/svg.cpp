@@ -130,6 +130,7 @@ Frame frame(const LineChart& chart, const Range& xs, const Range& ys) {
 Html draw_piece(const std::vector<Point>& all, const Frame& f, double shift, size_t index) {
   std::vector<Point> piece;
   std::copy_if(all.begin(), all.end(), std::back_inserter(piece), [](const Point& p) { return drawable(p); });
+  if (piece.empty()) return {};
   const bool spread = std::all_of(piece.begin(), piece.end(), [](const Point& p) { return p.spread.has_value(); });
   const bool marks = piece.size() <= 12;
   std::vector<std::pair<double, double>> path, band;
@@ -196,7 +197,7 @@ Html line_chart(const LineChart& chart) {
     Html line;
     for (const auto& piece : chart.series[i].pieces) line += draw_piece(piece, f, shift, i);
     drawn += element("g", {{"class", colour_class(i)}}, line);
-    legend += legend_entry(swatch(i), chart.series[i].name);
+    if (!line.empty()) legend += legend_entry(swatch(i), chart.series[i].name);
   }
   return element("div", {{"class", "legend"}}, legend) + drawing(kHeight, chart.title, drawn);
 }

@@ -1,0 +1,330 @@
+#include "tpo/report/report.h"
+
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <filesystem>
+#include <limits>
+
+#include "tensor/check.h"
+#include "tensor/file.h"
+#include "tpo/report/html.h"
+#include "tpo/report/run_data.h"
+#include "tpo/report/svg.h"
+
+using namespace thinker;
+using namespace thinker::report;
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kScript = "<script>alert(1)</script>";
+
+/// A made-up run, small enough to know every number of it.
+class MadeUpRun {
+ public:
+  explicit MadeUpRun(const std::string& name, const std::string& thought = "generic")
+      : root_(fs::temp_directory_path() / ("thinker-report-" + std::to_string(::getpid()))), folder(root_ / name) {
+    fs::create_directories(folder);
+    write("recipe.json", Json{{"name", name}, {"seed", 7}, {"thought", thought}, {"model", "models/tiny"}, {"iterations", 1},
+                              {"judge", {{"kind", "rule"}}}, {"warmup", {{"samples", 0}}}}.dump());
+  }
+  ~MadeUpRun() { fs::remove_all(root_); }
+
+  void write(const std::string& file, const std::string& content) const {
+    fs::create_directories((folder / file).parent_path());
+    write_file_atomically((folder / file).string(), content);
+  }
+  void write_lines(const std::string& file, const std::vector<Json>& lines) const {
+    std::string content;
+    for (const Json& line : lines) content += line.dump() + "\n";
+    write(file, content);
+  }
+
+  static Json sample(const Json& id, int64_t sample, const std::string& thought, const std::string& response) {
+    return {{"id", id}, {"sample", sample}, {"prompt_ids", {1}}, {"ids", {2}}, {"logprobs", {-0.5}}, {"text", thought + "<R>" + response},
+            {"thought", thought}, {"response", response}, {"parse", "ok"}, {"stop", "end"}};
+  }
+  static Json unparsed(const Json& id, int64_t number, const std::string& output) {
+    Json line = sample(id, number, "", "");
+    line["text"] = output;
+    line["thought"] = line["response"] = nullptr;
+    line["parse"] = "no_marker";
+    return line;
+  }
+  static Json eval(const Json& id, const std::string& category, double score) {
+    Json line = sample(id, 0, "four", "answer");
+    line["category"] = category;
+    line["attempts"] = 1;
+    line["score"] = score;
+    return line;
+  }
+
+  void write_eval(const std::string& file, const std::vector<double>& scores) const {
+    std::vector<Json> lines;
+    for (size_t i = 0; i < scores.size(); ++i) lines.push_back(eval("test-" + std::to_string(i), i % 2 ? "odd" : "even", scores[i]));
+    write_lines(file, lines);
+  }
+
+  /// All that a finished run leaves.
+  void finish() const {
+    write_eval("iter-0/eval_direct.jsonl", {1, 0, 0, 0});
+    write_eval("iter-0/eval.jsonl", {0, 0, 0, 0});
+    write_lines("iter-1/prompts.jsonl", {{{"id", "p<b>1</b>"}, {"category", "even"}, {"prompt", "Which way? <i>"}},
+                                         {{"id", 2}, {"category", "odd"}, {"prompt", "And now?"}}});
+    write_lines("iter-1/samples.jsonl", {sample("p<b>1</b>", 0, "hidden-thought", "good-answer"), sample("p<b>1</b>", 1, "", kScript),
+                                         unparsed(2, 0, "unparsed-output")});
+    write_lines("iter-1/judgments.jsonl", {{{"id", "p<b>1</b>"}, {"sample", 0}, {"view", Json::object()}, {"answer", ""}, {"score", 0.75}},
+                                           {{"id", "p<b>1</b>"}, {"sample", 1}, {"view", Json::object()}, {"answer", ""}, {"error", "judge <broke>"}}});
+    write_lines("iter-1/pairs.jsonl", {{{"id", "p<b>1</b>"}, {"chosen_sample", 0}, {"rejected_sample", 1}}});
+    write("iter-1/checkpoint/config.json", "{}");
+    write_eval("iter-1/eval.jsonl", {1, 0.5, 1, 0.5});
+    write_lines("log.jsonl", log());
+  }
+
+  static std::vector<Json> log() {
+    std::vector<Json> lines{{{"iteration", 1}, {"stage", "pair"}, {"prompts", 2}, {"pairs", 1}, {"failure_pairs", 0}, {"too_few_valid", 1},
+                             {"equal_scores", 0}, {"equal_texts", 0}, {"not_better", 0}, {"rho", 0.25}, {"mean_chosen_length", 11},
+                             {"mean_rejected_length", 25}}};
+    for (int step = 1; step <= 3; ++step) {
+      lines.push_back({{"iteration", 1}, {"stage", "train"}, {"step", step}, {"epoch", 1}, {"loss", 0.6931 / step}, {"margin", 0.1 * step},
+                       {"logp_chosen", -20.5}, {"logp_rejected", -31.25}, {"accuracy", 0.5}});
+    }
+    lines.push_back({{"iteration", 1}, {"stage", "train"}, {"select_epoch", 1}, {"score", 0.5}, {"low", 0.25}, {"high", 0.625}, {"parse_rate", 1}});
+    return lines;
+  }
+
+ private:
+  fs::path root_;
+
+ public:
+  fs::path folder;
+};
+
+bool contains(const std::string& page, const std::string& part) { return page.find(part) != page.npos; }
+
+int64_t occurrences(const std::string& page, const std::string& part) {
+  int64_t n = 0;
+  for (size_t at = page.find(part); at != page.npos; at = page.find(part, at + 1)) ++n;
+  return n;
+}
+
+/// Every tag is closed by its own, in order: a crude check that catches a forgotten end.
+void check_balanced(const std::string& page) {
+  std::vector<std::string> open;
+  const std::string body = page.substr(page.find("<body>"));
+  for (size_t at = body.find('<'); at != body.npos; at = body.find('<', at + 1)) {
+    const size_t end = body.find_first_of(" >", at);
+    const std::string tag = body.substr(at + 1, end - at - 1);
+    if (tag.starts_with("/")) {
+      if (tag == "/html") break;
+      REQUIRE(!open.empty());
+      REQUIRE(open.back() == tag.substr(1));
+      open.pop_back();
+    } else {
+      open.push_back(tag);
+    }
+  }
+  CHECK(open.empty());
+}
+
+}  // namespace
+
+TEST_CASE("report html: data cannot become markup") {
+  CHECK(text("<a href=\"x\" title='y'>&").str() == "&lt;a href=&quot;x&quot; title=&#39;y&#39;&gt;&amp;");
+  CHECK(text(std::string("a\0b\x1B\x7F\n\tc", 8)).str() == "a\uFFFDb\uFFFD\uFFFD\n\tc");
+  CHECK(text("\xC3(\xFFz").str() == "\uFFFD(\uFFFDz");
+  CHECK(text("\u00E9\u4F60").str() == "\u00E9\u4F60");
+  CHECK(element("p", {{"title", "\"><script>"}}, text("<b>")).str() == "<p title=\"&quot;&gt;&lt;script&gt;\">&lt;b&gt;</p>");
+  CHECK(element("i", {{"x", 1.50}, {"y", -3.0}, {"z", 100.0}, {"w", 0.001}}).str() == "<i x=\"1.5\" y=\"-3\" z=\"100\" w=\"0\"></i>");
+  CHECK_THROWS_AS(element("i", {{"x", std::nan("")}}), Error);
+  Table table({"name", "value"});
+  table.row({kScript, "1"});
+  CHECK(!contains(table.html().str(), "<script"));
+  CHECK_THROWS_AS(table.row({"one"}), Error);
+}
+
+TEST_CASE("report html: numbers") {
+  CHECK(fixed(1.0, 3) == "1.000");
+  CHECK(fixed(-0.0004, 3) == "0.000");
+  CHECK(fixed(-0.0006, 3) == "-0.001");
+  CHECK(fixed(std::nan(""), 3) == "not finite");
+  CHECK(percent(0.9275) == "92.8 %");
+}
+
+TEST_CASE("report svg: round ticks hold the range, whatever the range") {
+  const auto labels = [](double low, double high) {
+    std::string all;
+    for (const Tick& t : round_ticks(low, high, 5)) all += t.label + " ";
+    return all;
+  };
+  CHECK(labels(0, 1) == "0.0 0.2 0.4 0.6 0.8 1.0 ");
+  CHECK(labels(0.31, 0.86) == "0.2 0.4 0.6 0.8 1.0 ");
+  CHECK(labels(-130, 40) == "-150 -100 -50 0 50 ");
+  CHECK(labels(7, 7) == "6.0 6.5 7.0 7.5 8.0 ");
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  for (const auto& [low, high] : std::vector<std::pair<double, double>>{
+           {0, 0}, {1e16, 1e16 + 2}, {-1e-300, 1e-300}, {-1e99, 1e99}, {0, kInfinity}, {std::nan(""), 1}, {2, 1}, {0, 1e308}, {1e-7, 3e-7}}) {
+    const std::vector<Tick> ticks = round_ticks(low, high, 5);
+    CAPTURE(low);
+    CAPTURE(high);
+    CHECK(ticks.size() >= 2);
+    CHECK(ticks.size() <= 52);
+    CHECK(ticks.back().at > ticks.front().at);
+    if (std::abs(low) < 1e100 && std::abs(high) < 1e100 && low <= high) {
+      CHECK(ticks.front().at <= low);
+      CHECK(ticks.back().at >= high);
+    }
+  }
+}
+
+TEST_CASE("report svg: lines stand where their numbers are, and what is not finite is left out") {
+  LineChart chart{"scores", "iteration", "score", {{0, "0"}, {1, "1"}, {2, "2"}}, {}, {}};
+  chart.series.push_back({kScript, {{{0, 0.0, Interval{0.0, 0.2}, "a"}, {1, std::nan(""), std::nullopt, "b"}, {2, 1.0, Interval{0.8, 1.0}, "c"}}}});
+  const std::string svg = line_chart(chart).str();
+  CHECK(!contains(svg, "<script"));
+  CHECK(contains(svg, "points=\"72.0,210.0 384.0,24.0 \""));  // the two corners of the frame
+  CHECK(occurrences(svg, "<title>") == 2);
+  CHECK(occurrences(svg, "class=\"band\"") == 1);
+  CHECK(occurrences(svg, "class=\"whisker\"") == 2);
+  chart.series.clear();
+  CHECK(contains(line_chart(chart).str(), "nothing to draw"));
+}
+
+TEST_CASE("report svg: bars begin at 0, on both sides of it") {
+  BarChart chart{"by category", "score", {{"before", 0, Fill::hollow}, {"after", 0, Fill::solid}}, {}};
+  chart.groups.push_back({"a", {Bar{-1.0, std::nullopt}, Bar{1.0, Interval{0.5, 1.0}}}});
+  chart.groups.push_back({"b", {std::nullopt, Bar{0.0, std::nullopt}}});
+  const std::string svg = bar_chart(chart).str();
+  CHECK(contains(svg, "<rect x=\"14\" y=\"24.75\" width=\"195\""));   // -1 … 0
+  CHECK(contains(svg, "<rect x=\"209\" y=\"33.75\" width=\"195\""));  // 0 … 1
+  CHECK(occurrences(svg, "class=\"error\"") == 1);
+  chart.groups[0].bars.pop_back();
+  CHECK_THROWS_AS(bar_chart(chart), Error);
+}
+
+TEST_CASE("report: a run's numbers are read and measured") {
+  const MadeUpRun made("thought");
+  made.finish();
+  const RunData run = read_run(made.folder.string());
+  CHECK(run.name == "thought");
+  CHECK(run.seed == 7);
+  CHECK(run.thinks);
+  for (const std::string& what : run.missing) MESSAGE(what);
+  CHECK(run.missing.empty());
+  REQUIRE(run.evaluations.size() == 3);
+  REQUIRE(run.last_trained());
+  CHECK(run.last_trained()->summary.score == doctest::Approx(0.75));
+  CHECK(run.last_trained()->categories.at("even").mean == doctest::Approx(1.0));
+  CHECK(run.last_trained()->categories.at("odd").mean == doctest::Approx(0.5));
+  CHECK(run.last_trained()->categories.at("odd").count == 2);
+  CHECK(run.last_trained()->thought_length.mean == doctest::Approx(4));
+  CHECK(run.last_trained()->response_length.mean == doctest::Approx(6));
+  CHECK(stage_name(run, run.evaluations[1]) == "seed, thinking");
+  REQUIRE(run.iterations.size() == 1);
+  CHECK(run.iterations[0].steps.size() == 3);
+  CHECK(run.iterations[0].pairing->rho == doctest::Approx(0.25));
+  CHECK(run.iterations[0].selections.at(0).interval.high == doctest::Approx(0.625));
+
+  const Measured d = paired_difference(*run.last_trained(), run.evaluations[0], run.seed);
+  CHECK(d.count == 4);
+  CHECK(d.mean == doctest::Approx(0.5));
+  // The interval is that of the differences, not that of two independent means.
+  const std::vector<double> differences{0, 0.5, 1, 0.5};
+  CHECK(d.interval.low == bootstrap_interval(differences, run.seed).low);
+}
+
+TEST_CASE("report: the page shows a run, and hostile text stays text") {
+  const MadeUpRun made("thought");
+  made.finish();
+  const std::string page = report_page({made.folder.string()}, kScript);
+  check_balanced(page);
+  CHECK(!contains(page, "<script"));
+  CHECK(!contains(page, "<b>1"));
+  CHECK(!contains(page, "<broke"));
+  CHECK(contains(page, "&lt;script&gt;alert(1)&lt;/script&gt;"));
+  CHECK(contains(page, "0.750 ["));
+  CHECK(contains(page, "0.6931"));
+  CHECK(contains(page, "-31.25"));
+  CHECK(contains(page, "sample 0 · score 0.750"));
+  CHECK(contains(page, "no score: judge &lt;broke&gt;"));
+  CHECK(contains(page, "does not parse: no_marker"));
+  CHECK(contains(page, "unparsed-output"));
+  CHECK(occurrences(page, "class=\"badge chosen\"") == 1);
+  CHECK(occurrences(page, "class=\"badge rejected\"") == 1);
+  CHECK(!contains(page, "What is not there"));
+  // The thought stands in a folded element, the response does not.
+  const size_t thought = page.find("hidden-thought"), folded = page.rfind("<details>", thought), unfolded = page.rfind("</details>", thought);
+  CHECK(folded > unfolded);
+  CHECK(page.find("</details>", thought) < page.find("good-answer", thought));
+  // Self-contained: nothing is loaded.
+  for (const char* loader : {"src=", "href=", "url(", "@import", "http:", "https:"}) CHECK(!contains(page, loader));
+  CHECK(contains(page, "default-src 'none'"));
+}
+
+TEST_CASE("report: two runs are drawn together and compared on the same prompts") {
+  const MadeUpRun a("thought"), b("direct", "none");
+  a.finish();
+  b.write_eval("iter-0/eval.jsonl", {1, 0, 0, 0});
+  b.write_eval("iter-1/eval.jsonl", {1, 0, 0, 0});
+  const std::string page = report_page({a.folder.string(), b.folder.string()});
+  check_balanced(page);
+  CHECK(contains(page, "At the end thought minus direct is +0.500 ["));
+  CHECK(contains(page, "thought prompt (differs)"));
+  CHECK(contains(page, "<title>Thought Preference Optimization: thought, direct</title>"));
+}
+
+TEST_CASE("report: an unfinished run says what is not there") {
+  const MadeUpRun made("begun");
+  std::string page = report_page({made.folder.string()});
+  check_balanced(page);
+  CHECK(contains(page, "begun: log.jsonl is not there"));
+  CHECK(contains(page, "of 1 planned iterations, 0 have begun"));
+  CHECK(contains(page, "there is no evaluation on held-out prompts"));
+
+  made.write_eval("iter-0/eval.jsonl", {0, 1});
+  made.write("iter-1/prompts.jsonl", "{\"id\": 1, \"prompt\": \"Hello\"}\n");
+  made.write("log.jsonl", "{\"iteration\": 0, \"stage\": \"warmup\", \"samples\": 10, \"kept\": 9}\n{\"iteration\": 1, \"sta");
+  page = report_page({made.folder.string()});
+  check_balanced(page);
+  CHECK(contains(page, "begun: iter-1/samples.jsonl is not there"));
+  CHECK(contains(page, "begun: iter-1/eval.jsonl is not there"));
+  CHECK(contains(page, "begun: iter-0/eval_direct.jsonl is not there"));
+  CHECK(contains(page, "begun: iter-1: the training is not finished"));
+  CHECK(contains(page, "log.jsonl ends within a line"));
+  CHECK(contains(page, "9 of 10 forced samples were kept"));
+  CHECK(contains(page, "no trained model has been evaluated yet"));
+}
+
+TEST_CASE("report: broken files are named with their line") {
+  const MadeUpRun made("broken");
+  const std::string folder = made.folder.string();
+  CHECK_THROWS_WITH_AS(report_page({}), doctest::Contains("at least one run"), Error);
+  CHECK_THROWS_WITH_AS(report_page({folder + "-not"}), doctest::Contains("holds no recipe.json"), Error);
+  made.write("log.jsonl", "\n{\"iteration\": 1}\n");
+  CHECK_THROWS_WITH_AS(report_page({folder}), doctest::Contains("log.jsonl:2: \"stage\" is missing"), Error);
+  made.write("log.jsonl", "{]\n");
+  CHECK_THROWS_WITH_AS(report_page({folder}), doctest::Contains("log.jsonl:1: broken JSON"), Error);
+  made.write("log.jsonl", "");
+  made.write("iter-1/pairs.jsonl", "{\"id\": 1, \"chosen_sample\": 0}\n");
+  CHECK_THROWS_WITH_AS(report_page({folder}), doctest::Contains("pairs.jsonl:1: \"rejected_sample\" is missing"), Error);
+  made.write("iter-1/pairs.jsonl", "");
+  made.write("iter-0/eval.jsonl", "{}\n");
+  CHECK_THROWS_WITH_AS(report_page({folder}), doctest::Contains("eval.jsonl:1: \"id\" is missing"), Error);
+  made.write("iter-0/eval.jsonl", "");
+  made.write("recipe.json", "[]\n");
+  CHECK_THROWS_WITH_AS(report_page({folder}), doctest::Contains("recipe.json: a recipe is a JSON object"), Error);
+}
+
+TEST_CASE("report: written whole, and the same bytes every time") {
+  const MadeUpRun made("thought");
+  made.finish();
+  const std::string path = (made.folder / "report.html").string();
+  write_report({made.folder.string()}, "", path);
+  const bool same = read_text_file(path) == report_page({made.folder.string()});  // a failure need not print both pages
+  CHECK(same);
+  CHECK(read_run(made.folder.string() + "/").name == "thought");
+  CHECK_THROWS_AS(write_report({made.folder.string()}, "", "/nonexistent/report.html"), Error);
+}
