@@ -1,6 +1,7 @@
 #include "tools/world/seed_text.h"
 
 #include <array>
+#include <cmath>
 
 #include "tensor/rng.h"
 
@@ -71,6 +72,19 @@ Config seed_config(int64_t vocabulary_size) {
   c.context = 128;
   c.tied_head = true;
   return c;
+}
+
+Transformer new_seed_model(Device& device, int64_t vocabulary_size, uint64_t seed) {
+  Transformer model(device, seed_config(vocabulary_size), DType::F32);
+  model.initialise(seed);
+  const float factor = 1.0f / (0.02f * std::sqrt(static_cast<float>(model.config().width)));
+  model.visit([&](const std::string& name, const Tensor& weight) {
+    if (name.ends_with("norm.weight")) return;
+    std::vector<float> values = weight.to_host<float>();
+    for (float& v : values) v *= factor;
+    device.backend().copy_from_host(weight.raw(), values.data(), weight.bytes());
+  });
+  return model;
 }
 
 TrainOptions seed_training(uint64_t seed) {

@@ -13,7 +13,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "nn/config.h"
+#include "nn/transformer.h"
 #include "tools/world/world.h"
 #include "tpo/model.h"
 #include "tpo/training.h"
@@ -25,8 +25,8 @@ struct SeedMix {
   double worked = 0.35, direct = 0.25;  // the rest are thoughts
   double useful = 0.15;                 // a thought is a worked solution
   double spoilt = 0.25;                 // an answer is spoilt
-  double spoilt_after_phrase = 0.40;    // an answer after an empty phrase is
-  double thinking_tasks = 0.6;          // texts of the categories where thinking helps
+  double spoilt_after_phrase = 0.50;    // an answer after an empty phrase is
+  double thinking_tasks = 0.45;         // texts of the categories where thinking helps
 };
 
 struct SeedText {
@@ -40,8 +40,12 @@ SeedText seed_text(uint64_t seed, int64_t index, const SeedMix& mix);
 /// `count` texts as token ids, trained on their completions.
 std::vector<SftExample> seed_examples(const ChatTokenizer& text, uint64_t seed, int64_t count, const SeedMix& mix);
 
-/// The shape of the seed model: Llama's, with 0.5 million weights.
+/// The shape of the seed model: Llama's, with 0.6 million weights.
 Config seed_config(int64_t vocabulary_size);
+
+/// An untrained seed model. Its matrices begin with deviation 1/sqrt(width), more than four times the usual 0.02, which is meant
+/// for widths of many hundreds: with that, the skills are learnt in a small part of the steps.
+Transformer new_seed_model(Device& device, int64_t vocabulary_size, uint64_t seed);
 
 /// How it is trained, for seed_text_count() texts.
 TrainOptions seed_training(uint64_t seed);

@@ -19,7 +19,7 @@ constexpr std::array<const char*, 4> kTurns = {"", "right", "back", "left"};    
 
 constexpr std::string_view kCups = "ABCDE";
 constexpr std::string_view kDigits = "0123456789";
-constexpr std::string_view kLetters = "bcdfghjklmnpqrstvwxz";  // no vowels, so that no word appears by accident
+constexpr std::string_view kLetters = "bcdfghjklmnpqrst";  // no vowels, so that no word appears by accident
 
 constexpr std::array<const char*, 40> kAnimals = {
     "ant",  "ape",  "bat",  "bear", "bee",  "boar", "calf", "carp", "cat",  "cow",  "crab", "crow", "deer", "dog",
@@ -39,23 +39,16 @@ const char* colour_of(int64_t animal) {
 
 std::string step(int64_t i) { return concat(" ", i, ")"); }
 
-/// n characters drawn from an alphabet.
-std::string draw(Rng& rng, std::string_view alphabet, int64_t n) {
-  std::string text;
-  for (int64_t i = 0; i < n; ++i) text += alphabet[rng.below(static_cast<int64_t>(alphabet.size()))];
-  return text;
-}
-
 int64_t between(Rng& rng, int64_t low, int64_t high) { return low + rng.below(high - low + 1); }
 
 Task turn_task(Rng& rng) {
   int64_t at = rng.below(4);
-  Task task{Category::turn, concat("You face ", kDirections[at], ". Turn"), "", ""};
+  Task task{Category::turn, concat("You face ", kDirections[at], ". Turn"), "", concat("=", kDirections[at])};
   for (int64_t i = 1, n = between(rng, 4, 7); i <= n; ++i) {
     const int64_t quarters = between(rng, 1, 3);
     at = (at + quarters) % 4;
     task.prompt += step(i) + kTurns[quarters];
-    task.work += step(i) + kDirections[at];
+    task.work += concat(step(i), kTurns[quarters], "=", kDirections[at]);
   }
   task.prompt += ". Which way now?";
   task.answer = kDirections[at];
@@ -64,14 +57,14 @@ Task turn_task(Rng& rng) {
 
 Task ball_task(Rng& rng) {
   char at = kCups[rng.below(5)];
-  Task task{Category::ball, concat("The ball is under ", at, ". Swap"), "", ""};
+  Task task{Category::ball, concat("The ball is under ", at, ". Swap"), "", concat("=", at)};
   for (int64_t i = 1, n = between(rng, 3, 6); i <= n; ++i) {
     const int64_t a = rng.below(4);
     const int64_t b = between(rng, a + 1, 4);
     if (at == kCups[a]) at = kCups[b];
     else if (at == kCups[b]) at = kCups[a];
     task.prompt += concat(step(i), kCups[a], kCups[b]);
-    task.work += concat(step(i), at);
+    task.work += concat(step(i), kCups[a], kCups[b], "=", at);
   }
   task.prompt += ". Where is it?";
   task.answer = at;
@@ -80,12 +73,12 @@ Task ball_task(Rng& rng) {
 
 Task add_task(Rng& rng) {
   int64_t sum = 0;
-  Task task{Category::add, "Last digit of the sum", "", ""};
+  Task task{Category::add, "Last digit of the sum", "", "=0"};
   for (int64_t i = 1, n = between(rng, 4, 7); i <= n; ++i) {
     const int64_t digit = rng.below(10);
     sum += digit;
     task.prompt += concat(step(i), digit);
-    task.work += concat(step(i), sum % 10);
+    task.work += concat(step(i), digit, "=", sum % 10);
   }
   task.prompt += "?";
   task.answer = std::to_string(sum % 10);
@@ -106,21 +99,29 @@ Task fact_task(Rng& rng) {
                  concat(colour_of(first), " and ", colour_of(second)));
 }
 
+/// n different letters: which comes after which is then never in doubt.
+std::string draw_letters(Rng& rng, int64_t n) {
+  std::string letters(kLetters);
+  rng.shuffle(letters);
+  return letters.substr(0, n);
+}
+
 Task any_task(Category category, Rng& rng) {
   switch (category) {
     case Category::turn: return turn_task(rng);
     case Category::ball: return ball_task(rng);
     case Category::add: return add_task(rng);
     case Category::copy: {
-      const std::string text = draw(rng, kLetters, between(rng, 3, 5));
+      const std::string text = draw_letters(rng, between(rng, 3, 5));
       return drafted(category, "Repeat " + text + ".", text);
     }
     case Category::reverse: {
-      const std::string text = draw(rng, kLetters, between(rng, 3, 5));
+      const std::string text = draw_letters(rng, between(rng, 3, 5));
       return drafted(category, "Reverse " + text + ".", {text.rbegin(), text.rend()});
     }
     case Category::max: {
-      const std::string digits = draw(rng, kDigits, between(rng, 4, 6));
+      std::string digits;
+      for (int64_t i = between(rng, 3, 5); i > 0; --i) digits += kDigits[rng.below(10)];
       return drafted(category, "Largest digit of " + digits + "?", {*std::max_element(digits.begin(), digits.end())});
     }
     case Category::fact: return fact_task(rng);
@@ -191,6 +192,9 @@ std::vector<std::string> phrases() {
   add(kFactOpenings);
   all.push_back(kFactEndings[1]);  // the other one is a character
   for (int64_t i = 1; i <= 7; ++i) all.push_back(step(i));
+  for (const char* direction : kDirections) all.push_back(concat("=", direction));
+  for (std::string_view states : {kCups, kDigits})
+    for (char state : states) all.push_back(concat("=", state));
   for (size_t a = 0; a < kCups.size(); ++a)
     for (size_t b = a + 1; b < kCups.size(); ++b) all.push_back({kCups[a], kCups[b]});
   return all;

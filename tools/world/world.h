@@ -4,7 +4,10 @@
 // does easily when it writes down where it stands after each step: walking with turns, a ball under swapped cups, a sum's
 // last digit. In the other four (copy, reverse, largest digit, made-up facts) thinking should make no difference.
 //
-//     You face north. Turn 1)left 2)back 3)left. Which way now?     " 1)west 2)east 3)north" <R> north
+//     You face north. Turn 1)left 2)back 3)left. Which way now?     =north 1)left=west 2)back=east 3)left=north<R>north
+//
+// A worked thought repeats each step before it says where that leads. Without the repetition a model has to learn at once
+// how to find the next step and what to do with it, and for long learns neither.
 //
 // The vocabulary has a token for each character and one for each word and set phrase of these texts, so that a sequence
 // is some twenty tokens long; that is what makes the demo quick.
