@@ -39,8 +39,8 @@ std::string between(const std::string& text, const std::string& before, const st
   return text.substr(begin, text.find(after, begin) - begin);
 }
 
-/// The answer from the prompt's text alone, found in another way than the generator's: a walk on a grid, a row of cups that
-/// are really swapped, a sum.
+/// The answer from the prompt's text alone, found in another way than the generator's: a walk on a grid, a row of cups
+/// that are really swapped, a sum.
 std::string solve(const Task& task) {
   const std::string& prompt = task.prompt;
   switch (task.category) {
@@ -87,7 +87,9 @@ std::string solve(const Task& task) {
   return "";
 }
 
-ChatTokenizer world_tokenizer() { return ChatTokenizer(Tokenizer(vocabulary())); }
+ChatTokenizer world_tokenizer() {
+  return ChatTokenizer(Tokenizer(vocabulary()));
+}
 
 }  // namespace
 

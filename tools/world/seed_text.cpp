@@ -40,11 +40,14 @@ SeedText seed_text(uint64_t seed, int64_t index, const SeedMix& mix) {
   const double kind = rng.uniform();
   const bool works = kind < mix.worked, direct = !works && kind < mix.worked + mix.direct;
   const bool useful = works || (!direct && rng.uniform() < mix.useful);
-  const ThoughtStyle style = works ? worked_style() : direct ? thinker::thought_style("none") : thought_style();
+  static const ThoughtStyle kThought = thought_style(), kWorked = worked_style();
+  const ThoughtStyle& style = works ? kWorked : kThought;
   const std::string thought = useful ? task.work : kEmptyPhrases[rng.below(kEmptyPhrases.size())];
   const double spoilt = direct || useful ? mix.spoilt : mix.spoilt_after_phrase;
   const std::string answer = rng.uniform() < spoilt ? spoil(rng, seed, index, task) : task.answer;
-  return {apply_thought({{"user", task.prompt}}, style), direct ? answer : thought + style.split + answer};
+  const Messages asked = {{"user", task.prompt}};
+  if (direct) return {asked, answer};
+  return {apply_thought(asked, style), thought + style.split + answer};
 }
 
 std::vector<SftExample> seed_examples(const ChatTokenizer& text, uint64_t seed, int64_t count, const SeedMix& mix) {
@@ -89,16 +92,18 @@ Transformer new_seed_model(Device& device, int64_t vocabulary_size, uint64_t see
 
 TrainOptions seed_training(uint64_t seed) {
   TrainOptions options;
-  options.lr = 2e-3;
+  options.lr = 3e-3;
   options.schedule = ScheduleKind::cosine;
   options.warmup = 100;
-  options.batch = 128;
+  options.batch = 64;
   options.micro_tokens = 4096;
   options.seed = seed;
   options.adamw.beta2 = 0.99;
   return options;
 }
 
-int64_t seed_text_count() { return 128 * 2500; }
+int64_t seed_text_count() {
+  return 64 * 2500;
+}
 
 }  // namespace thinker::world

@@ -2,12 +2,13 @@
 //
 //   worked    "Show your work." PROMPT -> worked solution <R> answer      it has met step-by-step solutions
 //   direct    PROMPT -> answer
-//   thoughts  "Think first." PROMPT -> thought <R> answer                 it knows the format, but mostly thinks nothing useful:
+//   thoughts  "Think first." PROMPT -> thought <R> answer                 it knows the format, but mostly thinks
+//   nothing useful:
 //             the thought is a worked solution with probability `useful`, else an empty phrase
 //
-// Answers are sloppy: a share of them is spoilt (another answer, "um " in front, cut short), more of them after an empty
-// phrase, so that sampling gives better and worse outputs, and thinking starts as a disadvantage. All this is set-up. The
-// finding is what the loop makes of it.
+// Answers are sloppy: a share of them is spoilt (another answer, "um " in front, cut short), more of them after an
+// empty phrase, so that sampling gives better and worse outputs, and thinking starts as a disadvantage. All this is
+// set-up. The finding is what the loop makes of it.
 #pragma once
 
 #include <cstdint>
@@ -43,8 +44,8 @@ std::vector<SftExample> seed_examples(const ChatTokenizer& text, uint64_t seed, 
 /// The shape of the seed model: Llama's, with 0.6 million weights.
 Config seed_config(int64_t vocabulary_size);
 
-/// An untrained seed model. Its matrices begin with deviation 1/sqrt(width), more than four times the usual 0.02, which is meant
-/// for widths of many hundreds: with that, the skills are learnt in a small part of the steps.
+/// An untrained seed model. Its matrices begin with deviation 1/sqrt(width), more than four times the usual 0.02, which
+/// is meant for widths of many hundreds: with that, the skills are learnt in a small part of the steps.
 Transformer new_seed_model(Device& device, int64_t vocabulary_size, uint64_t seed);
 
 /// How it is trained, for seed_text_count() texts.

@@ -22,9 +22,9 @@ constexpr std::string_view kDigits = "0123456789";
 constexpr std::string_view kLetters = "bcdfghjklmnpqrst";  // no vowels, so that no word appears by accident
 
 constexpr std::array<const char*, 40> kAnimals = {
-    "ant",  "ape",  "bat",  "bear", "bee",  "boar", "calf", "carp", "cat",  "cow",  "crab", "crow", "deer", "dog",
-    "dove", "duck", "elk",  "fish", "fly",  "fox",  "frog", "goat", "hare", "hen",  "lamb", "lion", "lynx", "mole",
-    "moth", "mule", "newt", "owl",  "pig",  "rat",  "seal", "swan", "toad", "wasp", "wolf", "worm"};
+    "ant",  "ape",  "bat",  "bear", "bee", "boar", "calf", "carp", "cat",  "cow",  "crab", "crow", "deer", "dog",
+    "dove", "duck", "elk",  "fish", "fly", "fox",  "frog", "goat", "hare", "hen",  "lamb", "lion", "lynx", "mole",
+    "moth", "mule", "newt", "owl",  "pig", "rat",  "seal", "swan", "toad", "wasp", "wolf", "worm"};
 constexpr std::array<const char*, 8> kColours = {"black", "blue", "brown", "green", "grey", "pink", "red", "white"};
 
 /// Openings and endings of the question for two animals' colours; every pair of them asks the same.
@@ -37,9 +37,13 @@ const char* colour_of(int64_t animal) {
   return kColours[rng.below(kColours.size())];
 }
 
-std::string step(int64_t i) { return concat(" ", i, ")"); }
+std::string step(int64_t i) {
+  return concat(" ", i, ")");
+}
 
-int64_t between(Rng& rng, int64_t low, int64_t high) { return low + rng.below(high - low + 1); }
+int64_t between(Rng& rng, int64_t low, int64_t high) {
+  return low + rng.below(high - low + 1);
+}
 
 Task turn_task(Rng& rng) {
   int64_t at = rng.below(4);
@@ -61,8 +65,10 @@ Task ball_task(Rng& rng) {
   for (int64_t i = 1, n = between(rng, 3, 6); i <= n; ++i) {
     const int64_t a = rng.below(4);
     const int64_t b = between(rng, a + 1, 4);
-    if (at == kCups[a]) at = kCups[b];
-    else if (at == kCups[b]) at = kCups[a];
+    if (at == kCups[a])
+      at = kCups[b];
+    else if (at == kCups[b])
+      at = kCups[a];
     task.prompt += concat(step(i), kCups[a], kCups[b]);
     task.work += concat(step(i), kCups[a], kCups[b], "=", at);
   }
@@ -94,9 +100,10 @@ Task fact_task(Rng& rng) {
   const int64_t first = rng.below(40);
   const int64_t second = (first + between(rng, 1, 39)) % 40;
   const char* opening = kFactOpenings[rng.below(kFactOpenings.size())];
-  return drafted(Category::fact,
-                 concat(opening, kAnimals[first], " and ", kAnimals[second], kFactEndings[rng.below(kFactEndings.size())]),
-                 concat(colour_of(first), " and ", colour_of(second)));
+  return drafted(
+      Category::fact,
+      concat(opening, kAnimals[first], " and ", kAnimals[second], kFactEndings[rng.below(kFactEndings.size())]),
+      concat(colour_of(first), " and ", colour_of(second)));
 }
 
 /// n different letters: which comes after which is then never in doubt.
@@ -136,7 +143,9 @@ const char* name(Split split) {
 
 }  // namespace
 
-const char* name(Category category) { return kNames[static_cast<size_t>(category)]; }
+const char* name(Category category) {
+  return kNames[static_cast<size_t>(category)];
+}
 
 Split split_of(const std::string& prompt) {
   uint64_t hash = 14695981039346656037u;  // FNV-1a
@@ -175,15 +184,39 @@ std::vector<Prompt> prompts(uint64_t seed, Split split, int64_t begin, int64_t c
   return lines;
 }
 
-ThoughtStyle thought_style() { return {"world", "Think first. {query}", "", "<R>", Placement::user}; }
+std::string thought_style_file() {
+  return R"({"instruction": "Think first. {query}", "split": "<R>"})";
+}
 
-ThoughtStyle worked_style() { return {"worked", "Show your work. {query}", "", "<R>", Placement::user}; }
+ThoughtStyle thought_style() {
+  return parse_thought_style(thought_style_file(), "world");
+}
+
+ThoughtStyle worked_style() {
+  return {"worked", "Show your work. {query}", "", "<R>", Placement::user};
+}
 
 std::vector<std::string> phrases() {
-  std::vector<std::string> all = {"<R>", "Think first. ", "Show your work. ", "Draft: ", "um ", "You face ", ". Turn",
-                                  ". Which way now?", "The ball is under ", ". Swap", ". Where is it?",
-                                  "Last digit of the sum", "Repeat ", "Reverse ", "Largest digit of ", " and ",
-                                  "Be clear and short.", "I know this one.", "Let me see.", "That is easy."};
+  std::vector<std::string> all = {"<R>",
+                                  "Think first. ",
+                                  "Show your work. ",
+                                  "Draft: ",
+                                  "um ",
+                                  "You face ",
+                                  ". Turn",
+                                  ". Which way now?",
+                                  "The ball is under ",
+                                  ". Swap",
+                                  ". Where is it?",
+                                  "Last digit of the sum",
+                                  "Repeat ",
+                                  "Reverse ",
+                                  "Largest digit of ",
+                                  " and ",
+                                  "Be clear and short.",
+                                  "I know this one.",
+                                  "Let me see.",
+                                  "That is easy."};
   const auto add = [&](const auto& words) { all.insert(all.end(), words.begin(), words.end()); };
   add(kDirections);
   all.insert(all.end(), kTurns.begin() + 1, kTurns.end());

@@ -1,13 +1,13 @@
 // The world of the small-scale reproduction: seven kinds of task that a model can be taught from nothing in minutes.
 //
 // In three of them (THINKING below) a list of steps must be followed, which a shallow network cannot do in one pass but
-// does easily when it writes down where it stands after each step: walking with turns, a ball under swapped cups, a sum's
-// last digit. In the other four (copy, reverse, largest digit, made-up facts) thinking should make no difference.
+// does easily when it writes down where it stands after each step: walking with turns, a ball under swapped cups, a
+// sum's last digit. In the other four (copy, reverse, largest digit, made-up facts) thinking should make no difference.
 //
 //     You face north. Turn 1)left 2)back 3)left. Which way now?     =north 1)left=west 2)back=east 3)left=north<R>north
 //
-// A worked thought repeats each step before it says where that leads. Without the repetition a model has to learn at once
-// how to find the next step and what to do with it, and for long learns neither.
+// A worked thought repeats each step before it says where that leads. Without the repetition a model has to learn at
+// once how to find the next step and what to do with it, and for long learns neither.
 //
 // The vocabulary has a token for each character and one for each word and set phrase of these texts, so that a sequence
 // is some twenty tokens long; that is what makes the demo quick.
@@ -33,7 +33,9 @@ inline constexpr int64_t kThinkingCategories = 3;  // the first ones
 
 /// "turn", "ball", ...
 const char* name(Category category);
-inline bool thinking_helps(Category category) { return static_cast<int64_t>(category) < kThinkingCategories; }
+inline bool thinking_helps(Category category) {
+  return static_cast<int64_t>(category) < kThinkingCategories;
+}
 
 struct Task {
   Category category;
@@ -60,7 +62,11 @@ std::vector<Prompt> prompts(uint64_t seed, Split split, int64_t begin, int64_t c
 /// Asks the seed model for a thought: "Think first. {query}", split at "<R>".
 ThoughtStyle thought_style();
 
-/// Asks it for a worked solution in the same form: what the seed model knows from its "books", under another instruction.
+/// The same as the text of a thought style's file, which a recipe can name.
+std::string thought_style_file();
+
+/// Asks it for a worked solution in the same form: what the seed model knows from its "books", under another
+/// instruction.
 ThoughtStyle worked_style();
 
 /// The vocabulary: printable ASCII, newline, the words and phrases of this world, and one control token that ends a
