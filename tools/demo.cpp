@@ -49,14 +49,12 @@ PromptSets prompt_sets(const Recipe& recipe, int64_t test_prompts) {
 }
 
 RunResult run_arm(Device& device, const Options& options, world::Arm arm, const Progress& progress) {
-  Recipe recipe = world::demo_recipe(arm, options.seed, options.quick);
+  Recipe recipe = world::demo_recipe(options.seed, options.quick);
   recipe.model = options.out + "/seed";
   recipe.name = arm == world::Arm::thinking ? "thinking" : "direct";
   if (arm == world::Arm::thinking) {
-    const ThoughtStyle style = world::thought_style();
     recipe.thought = options.out + "/thought.json";
-    const Json file{{"instruction", style.instruction}, {"open", style.open}, {"split", style.split}};
-    write_file_atomically(recipe.thought, file.dump(2) + "\n");
+    write_file_atomically(recipe.thought, world::thought_style_file() + "\n");
   }
   Model model = open_model(device, recipe.model, DType::F32);
   RunOptions run_options;

@@ -19,6 +19,8 @@ namespace fs = std::filesystem;
 /// Below this share of parsed outputs an iteration has too little to learn from.
 constexpr double kLeastParsed = 0.1;
 
+constexpr int64_t kTinyModel = 20'000'000;
+
 class Run {
  public:
   Run(const Recipe& recipe, Model& model, const PromptSets& prompts, const RunOptions& options)
@@ -60,6 +62,8 @@ class Run {
     stage.thought_budget = recipe_.thought_budget;
     stage.k = recipe_.sampling.k;
     stage.max_new = recipe_.sampling.max_new;
+    // Enough rows for efficient products; a tiny model needs more of them, and they cost it little.
+    stage.max_rows = model_.net.parameters() < kTinyModel ? 256 : 64;
     stage.sampling = {.temperature = recipe_.sampling.temperature, .top_k = 0, .top_p = recipe_.sampling.top_p,
                       .min_p = 0.0, .greedy = false};
     stage.seed = recipe_.seed;
