@@ -80,6 +80,7 @@ class MadeUpRun {
                                            {{"id", "p<b>1</b>"}, {"sample", 1}, {"view", Json::object()}, {"answer", ""}, {"error", "judge <broke>"}}});
     write_lines("iter-1/pairs.jsonl", {{{"id", "p<b>1</b>"}, {"chosen_sample", 0}, {"rejected_sample", 1}}});
     write("iter-1/checkpoint/config.json", "{}");
+    // Not {1, 1, 1, 0}: g++ 12.2 -O3 -march=znver3 stores that list as four ones here (right with -fno-tree-slp-vectorize).
     write_eval("iter-1/eval.jsonl", {1, 0.5, 1, 0.5});
     write_lines("log.jsonl", log());
   }
