@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs test programs and adds up their counts. The last line is "N passed, N failed, N skipped". A program that ends without its
+# Runs test programs and adds up their counts. The last line is "N passed, N failed". A program that ends without its
 # summary (a crash) counts as one failure; a line that begins with "SKIP:" is a check that could not run here.
 set -u
 passed=0; failed=0; skipped=0
@@ -21,5 +21,6 @@ for program in "$@"; do
   echo "$program: $p passed, $f failed, $skips skipped, $(($(date +%s) - start)) s"
   passed=$((passed + p - (skips < p ? skips : p))); failed=$((failed + f)); skipped=$((skipped + skips))
 done
-echo "$passed passed, $failed failed, $skipped skipped"
+[ "$skipped" = 0 ] || echo "$skipped skipped"
+echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -35,8 +35,8 @@ double best_seconds(int64_t repeat, const std::function<void()>& work) {
 }
 
 void row(const char* what, double value, const char* unit, double share = -1.0, const char* of = "") {
-  if (share >= 0.0) std::printf("%-58s %9.1f %-9s %5.1f %% of %s\n", what, value, unit, 100.0 * share, of);
-  else std::printf("%-58s %9.1f %s\n", what, value, unit);
+  if (share >= 0.0) std::printf("%-58s %9.2f %-9s %5.1f %% of %s\n", what, value, unit, 100.0 * share, of);
+  else std::printf("%-58s %9.2f %s\n", what, value, unit);
   std::fflush(stdout);
 }
 
@@ -78,7 +78,7 @@ void bench_generate(const Transformer& net, int64_t rows, int64_t repeat, double
   constexpr int64_t kNew = 64;
   Rng rng(7, Purpose::generate_data);
   std::vector<GenerateRequest> requests;
-  for (int64_t i = 0; i < rows; ++i) requests.push_back({random_ids(rng, 32, net.config().vocab), i, 1, 0});
+  for (int64_t i = 0; i < rows; ++i) requests.push_back({random_ids(rng, 16, net.config().vocab), i, 1, 0});
   GenerateOptions options;
   options.max_new = kNew;
   options.max_rows = rows;
