@@ -103,7 +103,7 @@ void print_claims(std::ostream& out, const std::vector<EvalSummary>& thinking, c
     std::snprintf(text, sizeof text, "%-8s thinking %.3f, direct %.3f", category.c_str(), entry.first, other->second.first);
     out << "  " << text << "\n";
   }
-  std::snprintf(text, sizeof text, "parse failures fall: %.1f %% to %.1f %%", 100 * (1 - t0.parse_rate), 100 * (1 - t1.parse_rate));
+  std::snprintf(text, sizeof text, "parse failures do not rise: %.1f %% at first, %.1f %% at the end", 100 * (1 - t0.parse_rate), 100 * (1 - t1.parse_rate));
   print_claim(out, t1.parse_rate >= t0.parse_rate, text);
 }
 

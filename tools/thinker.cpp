@@ -6,6 +6,7 @@
 
 #include "tensor/check.h"
 #include "tools/commands.h"
+#include "tpo/provenance.h"
 #include "tpo/text.h"
 
 namespace {
@@ -32,7 +33,7 @@ std::string suggestion(const CLI::App& app) {
 int run(int argc, char** argv) {
   CLI::App app("Thinker: Thought Preference Optimization. Teaches language models to think before they answer.", "thinker");
   app.require_subcommand(1);
-  app.set_version_flag("--version", "thinker 0.1.0");
+  app.set_version_flag("--version", std::string("thinker ") + version());
   using namespace thinker;
   for (auto add : {add_demo, add_train, add_chat, add_generate, add_sample, add_judge, add_pair, add_eval, add_report, add_sft,
                    add_dpo, add_tokenize, add_score, add_convert, add_bench}) {

@@ -314,8 +314,12 @@ void collect_paths(const Json& json, const std::string& prefix, std::vector<std:
 
 }  // namespace
 
-Recipe parse_recipe(const Json& json, const std::string& place) {
-  if (!json.is_object()) fail(place, ": a recipe is a JSON object");
+Recipe parse_recipe(const Json& given, const std::string& place) {
+  if (!given.is_object()) fail(place, ": a recipe is a JSON object");
+  // A run's own recipe.json says two things more (tpo/provenance.h); it can be run again as it is.
+  Json json = given;
+  json.erase("version");
+  json.erase("inputs");
   std::vector<std::string> paths;
   collect_paths(recipe_to_json(Recipe{}), "", &paths);
   Recipe recipe;

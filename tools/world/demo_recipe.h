@@ -15,10 +15,14 @@ inline Recipe demo_recipe(uint64_t seed, bool quick) {
   Recipe r;
   r.seed = seed;
   r.device = DeviceChoice::automatic;
+  // For the reader of recipe.json; the demo makes the prompts itself.
+  r.prompts.train.generator = r.prompts.test.generator = "world";
+  r.prompts.test.count = kTestPrompts;
   r.thought = "none";
   r.warmup.samples = 0;  // the seed model knows the format
   r.iterations = quick ? 2 : 4;
   r.prompts_per_iteration = 400;
+  r.prompts.train.count = r.iterations * r.prompts_per_iteration;
   r.sampling.k = 8;
   r.sampling.temperature = 0.8;
   r.sampling.top_p = 0.95;

@@ -1,0 +1,20 @@
+// What a run began with, so that a resumed one cannot mix two: the program's version and a hash of every input file.
+#pragma once
+
+#include <string>
+
+#include "tpo/recipe.h"
+
+namespace thinker {
+
+/// The program's version.
+const char* version();
+
+/// {"version": …, "inputs": {FILE: "fnv1a:…"}}: the model's files, the prompt files and a thought style's file. Throws Error
+/// when one cannot be read.
+Json provenance(const Recipe& recipe);
+
+/// The resolved recipe followed by its provenance: the content of a run's recipe.json, which parse_recipe reads back.
+Json recorded_recipe(const Recipe& recipe);
+
+}  // namespace thinker
