@@ -142,6 +142,7 @@ void bench_dpo(Transformer& net, int64_t repeat, double product) {
 void run(const Options& options) {
   const auto device = options.device.open();
   const DType t = options.device.dtype_on(*device);
+  if (!options.model.empty()) open_tokenizer(options.model);  // a wrong name is told before the measurements
   std::printf("%s, %s\n", device->backend().description().c_str(), name(t));
   const double big = product_speed(*device, t, 2048, 2048, 2048, options.repeat);
   row("product 2048 x 2048 x 2048", big, "GFLOP/s");
@@ -170,7 +171,7 @@ void add_bench(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("bench", "speed of this machine, and of a model on it");
   command->add_option("MODEL", options->model, "folder or .gguf file");
-  command->add_option("--repeat", options->repeat, "repetitions; the best counts")->check(CLI::PositiveNumber);
+  command->add_option("--repeat", options->repeat, "repetitions; the best counts")->check(whole(1, 1000));
   options->device.add_to(*command);
   command->callback([options] { run(*options); });
 }

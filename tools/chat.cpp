@@ -1,10 +1,12 @@
 // thinker chat: a conversation on the terminal. Thoughts stay hidden unless asked for, and never enter the history.
 #include <unistd.h>
 
+#include <algorithm>
 #include <iostream>
 
 #include "tools/common.h"
 #include "tools/stream_printer.h"
+#include "tpo/text.h"
 
 namespace thinker {
 
@@ -17,8 +19,32 @@ struct Options {
   DrawOptions draw;
 };
 
+/// A slash and one word: a command, right or mistyped; "/etc/hosts is what?" is a message.
+bool looks_like_command(std::string_view line) {
+  return line.starts_with("/") && std::none_of(line.begin(), line.end(), [](char c) { return c == ' ' || c == '\t'; });
+}
+
+/// Whether the model can be asked this at all; if not, says why. Leaves the answer the room that the context has.
+bool fits(const Model& model, const Messages& history, SampleStage& stage) {
+  const int64_t context = model.net.config().context;
+  try {
+    const auto tokens = static_cast<int64_t>(model.text.prompt_ids(apply_thought(history, stage.style)).size());
+    if (tokens == 0) fail("the message has no tokens");
+    if (tokens >= context) fail("the conversation is longer than the model's context of ", context, " tokens; /new starts over");
+    stage.max_new = std::min(stage.max_new, context - tokens);
+    return true;
+  } catch (const std::runtime_error& e) {
+    std::cerr << "[" << e.what() << "]\n";
+    return false;
+  }
+}
+
 /// One answer; the user's message is dropped from the history when it got none.
-void answer(const Model& model, const Options& options, SampleStage& stage, Messages& history, int64_t turn) {
+void answer(const Model& model, const Options& options, SampleStage stage, Messages& history, int64_t turn) {
+  if (!fits(model, history, stage)) {
+    history.pop_back();
+    return;
+  }
   const bool terminal = isatty(STDERR_FILENO) != 0;
   StreamPrinter printer(model.text, stage.style, options.show_thought ? ShowThought::yes : ShowThought::no, std::cout,
                         std::cerr, terminal);
@@ -46,14 +72,17 @@ void run(const Options& options) {
   if (terminal) std::cerr << "Type a message; /new starts over, /quit or Ctrl-D ends.\n";
   std::string line;
   for (int64_t turn = 0; (terminal && std::cerr << "> " << std::flush, std::getline(std::cin, line)); ++turn) {
-    if (line == "/quit") break;
-    if (line == "/new") {
+    if (line.ends_with('\r')) line.pop_back();
+    const std::string_view word = trim(line);
+    if (word == "/quit") break;
+    if (word == "/new") {
       start_over();
-      continue;
+    } else if (looks_like_command(word)) {
+      std::cerr << "[" << excerpt(word) << " is no command; /new starts over, /quit ends]\n";
+    } else if (!word.empty()) {
+      history.push_back({"user", line});
+      answer(model, options, stage, history, turn);
     }
-    if (line.empty()) continue;
-    history.push_back({"user", line});
-    answer(model, options, stage, history, turn);
   }
 }
 

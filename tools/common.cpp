@@ -2,14 +2,19 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
+#include <cstring>
+#include <filesystem>
 #include <iostream>
 
 namespace thinker {
 
+namespace fs = std::filesystem;
+
 void DeviceOptions::add_to(CLI::App& command) {
-  command.add_option("--device", device, "auto, cpu or cuda");
-  command.add_option("--dtype", dtype, "auto, f32 or bf16 (bf16 on CUDA only)");
+  command.add_option("--device", device, "auto, cpu or cuda")->check(one_of({"auto", "cpu", "cuda"}));
+  command.add_option("--dtype", dtype, "auto, f32 or bf16 (bf16 on CUDA only)")->check(one_of({"auto", "f32", "bf16"}));
 }
 
 std::unique_ptr<Device> DeviceOptions::open() const { return open_device(device); }
@@ -30,15 +35,15 @@ DType dtype_from_name(const std::string& name) {
 
 void DrawOptions::add_to(CLI::App& command) {
   stage.sampling = {.temperature = 0.8, .top_k = 0, .top_p = 0.95, .min_p = 0.0, .greedy = false};
-  command.add_option("--max-new", stage.max_new, "tokens to write at most")->check(CLI::PositiveNumber);
-  command.add_option("--temperature", stage.sampling.temperature, "comes before top-k, top-p and min-p")->check(CLI::PositiveNumber);
-  command.add_option("--top-p", stage.sampling.top_p, "keep the most probable tokens with this mass")->check(CLI::Range(0.0, 1.0));
-  command.add_option("--top-k", stage.sampling.top_k, "keep this many of the most probable tokens; 0: all")->check(CLI::NonNegativeNumber);
-  command.add_option("--min-p", stage.sampling.min_p, "keep tokens with this share of the greatest probability")->check(CLI::Range(0.0, 1.0));
-  command.add_option("--seed", stage.seed, "of the random draws");
+  command.add_option("--max-new", stage.max_new, "tokens to write at most")->check(whole(1, 1'000'000));
+  command.add_option("--temperature", stage.sampling.temperature, "comes before top-k, top-p and min-p")->check(number_above(0.0));
+  command.add_option("--top-p", stage.sampling.top_p, "keep the most probable tokens with this mass")->check(number_above(0.0, 1.0));
+  command.add_option("--top-k", stage.sampling.top_k, "keep this many of the most probable tokens; 0: all")->check(whole(0));
+  command.add_option("--min-p", stage.sampling.min_p, "keep tokens with this share of the greatest probability")->check(number_within(0.0, 1.0));
+  command.add_option("--seed", stage.seed, "of the random draws")->check(any_seed());
   command.add_option("--thought", thought, "thought prompt: none, generic, specific, system, or a JSON file");
   command.add_flag("--force-format", force_format, "write the thought's markers for the model");
-  command.add_option("--thought-budget", stage.thought_budget, "with --force-format: tokens of thought")->check(CLI::PositiveNumber);
+  command.add_option("--thought-budget", stage.thought_budget, "with --force-format: tokens of thought")->check(whole(1, 1'000'000));
 }
 
 SampleStage DrawOptions::resolve() const {
@@ -49,17 +54,28 @@ SampleStage DrawOptions::resolve() const {
   return resolved;
 }
 
-void for_each_chunk(const std::string& path, int64_t chunk, const std::function<void(std::vector<JsonLine>&)>& handle) {
-  const bool from_stdin = path.empty() || path == "-";
-  JsonlReader reader = from_stdin ? JsonlReader(std::cin, "<stdin>") : JsonlReader(path);
-  std::vector<JsonLine> lines;
-  while (auto line = reader.next()) {
-    lines.push_back(std::move(*line));
-    if (static_cast<int64_t>(lines.size()) < chunk) continue;
-    handle(lines);
-    lines.clear();
-  }
-  if (!lines.empty()) handle(lines);
+JsonlReader open_lines(const std::string& path) {
+  return path.empty() || path == "-" ? JsonlReader(std::cin, "<stdin>") : JsonlReader(path);
+}
+
+void check_context(const Model& model, size_t tokens) {
+  const int64_t context = model.net.config().context;
+  if (static_cast<int64_t>(tokens) > context) fail(tokens, " tokens are more than the model's context of ", context);
+}
+
+void prepare_folder(const std::string& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) fail(folder, ": the folder cannot be made: ", error.message());
+  if (access(folder.c_str(), W_OK) != 0) fail(folder, ": the folder cannot be written to: ", std::strerror(errno));
+}
+
+void check_output_file(const std::string& path) {
+  const fs::path parent = fs::path(path).parent_path();
+  const std::string folder = parent.empty() ? "." : parent.string();
+  if (fs::is_directory(path)) fail(path, ": is a folder, cannot write a file of that name");
+  if (!fs::is_directory(folder)) fail(path, ": cannot be written: its folder does not exist");
+  if (access(folder.c_str(), W_OK) != 0) fail(path, ": cannot be written: ", std::strerror(errno));
 }
 
 void print_line(const Json& line) {

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "tools/commands.h"
+#include "tools/validators.h"
+#include "tensor/check.h"
 #include "tpo/jsonl.h"
 #include "tpo/model.h"
 #include "tpo/progress.h"
@@ -42,8 +44,43 @@ struct DrawOptions {
   SampleStage resolve() const;
 };
 
-/// Reads JSON lines from FILE, or standard input for "-" or "", in chunks; calls handle with each chunk, in order.
-void for_each_chunk(const std::string& path, int64_t chunk, const std::function<void(std::vector<JsonLine>&)>& handle);
+/// Opens FILE, or standard input for "-" or "".
+JsonlReader open_lines(const std::string& path);
+
+/// Parses the lines of FILE (see open_lines) and calls handle with up to `chunk` of the results at a time, in order. When a
+/// line fails, those before it are handled first, so that their output is there.
+template <class Parse, class Handle>
+void for_each_chunk(const std::string& path, size_t chunk, const Parse& parse, const Handle& handle) {
+  JsonlReader reader = open_lines(path);
+  std::vector<decltype(parse(std::declval<const JsonLine&>()))> items;
+  const auto flush = [&] {
+    if (!items.empty()) handle(items);
+    items.clear();
+  };
+  const auto next = [&] {
+    try {
+      const auto line = reader.next();
+      if (line) items.push_back(line->placed([&] { return parse(*line); }));
+      return line.has_value();
+    } catch (const Error&) {
+      flush();
+      throw;
+    }
+  };
+  while (next()) {
+    if (items.size() == chunk) flush();
+  }
+  flush();
+}
+
+/// Throws Error when a text of that many tokens is longer than what the model was made for.
+void check_context(const Model& model, size_t tokens);
+
+/// Makes the folder where it is missing. Throws Error when nothing can be written there: better before hours of work than after.
+void prepare_folder(const std::string& folder);
+
+/// The same for a file that will be written: its folder must exist.
+void check_output_file(const std::string& path);
 
 /// Prints one JSON line on stdout.
 void print_line(const Json& line);

@@ -11,11 +11,13 @@ void add_convert(CLI::App& app) {
   CLI::App* command = app.add_subcommand("convert", "a model to a Hugging Face folder");
   command->add_option("MODEL", options->model, "folder or .gguf file")->required();
   command->add_option("OUT", options->out, "folder to write")->required();
-  command->add_option("--dtype", options->dtype, "f32 or bf16");
+  command->add_option("--dtype", options->dtype, "f32 or bf16")->check(one_of({"f32", "bf16"}));
   command->callback([options] {
     const StoredAs stored_as = dtype_from_name(options->dtype) == DType::F32 ? StoredAs::f32 : StoredAs::bf16;
     const auto device = open_device("cpu");
-    open_model(*device, options->model, DType::F32).save(options->out, stored_as);
+    const Model model = open_model(*device, options->model, DType::F32);
+    prepare_folder(options->out);
+    model.save(options->out, stored_as);
   });
 }
 

@@ -107,10 +107,15 @@ void print_claims(std::ostream& out, const std::vector<EvalSummary>& thinking, c
   print_claim(out, t1.parse_rate >= t0.parse_rate, text);
 }
 
+/// Removes what a demo writes and nothing else: the folder may be the user's own.
+void remove_earlier(const std::string& folder) {
+  for (const char* name : {"seed", "thinking", "direct", "thought.json", "report.html"}) fs::remove_all(folder + "/" + name);
+}
+
 void run(const Options& options) {
   const auto start = std::chrono::steady_clock::now();
-  if (options.fresh) fs::remove_all(options.out);
-  fs::create_directories(options.out);
+  if (options.fresh) remove_earlier(options.out);
+  prepare_folder(options.out);
   const auto device = open_device(options.device);
   const Progress progress = make_progress();
   seed_model(*device, options, progress);
@@ -138,9 +143,9 @@ void add_demo(CLI::App& app) {
   CLI::App* command = app.add_subcommand("demo", "the small-scale reproduction: thoughts against none, in minutes");
   command->add_flag("--quick", options->quick, "fewer iterations");
   command->add_flag("--fresh", options->fresh, "remove what an earlier demo left, the seed model too");
-  command->add_option("--seed", options->seed, "of data, weights and draws");
+  command->add_option("--seed", options->seed, "of data, weights and draws")->check(any_seed());
   command->add_option("--out", options->out, "folder for the runs and the report");
-  command->add_option("--device", options->device, "auto, cpu or cuda");
+  command->add_option("--device", options->device, "auto, cpu or cuda")->check(one_of({"auto", "cpu", "cuda"}));
   command->callback([options] { run(*options); });
 }
 

@@ -1,6 +1,4 @@
 // thinker dpo: one stage of preference training on a file of pairs.
-#include <filesystem>
-
 #include "tools/common.h"
 #include "tools/train_options.h"
 #include "tpo/stages/pair.h"
@@ -18,9 +16,14 @@ struct Options {
 };
 
 void run(const Options& options) {
-  check_options(options.dpo);
+  try {
+    check_options(options.dpo);
+  } catch (const Error& e) {
+    throw UsageError(e.what());
+  }
   const TrainOptions train = options.train.resolve();
   const auto device = options.device.open();
+  prepare_folder(options.out);
   const DType t = options.device.dtype_on(*device);
   Model model = open_model(*device, options.model, t);
   const std::vector<IdPair> pairs = read_id_pairs(options.pairs, model.text);
@@ -51,12 +54,12 @@ void add_dpo(CLI::App& app) {
   command->add_option("MODEL", options->model, "folder or .gguf file")->required();
   command->add_option("--pairs", options->pairs, "JSONL of {\"messages\",\"chosen\",\"rejected\"} or of their ids")->required();
   command->add_option("--out", options->out, "folder for the trained model")->required();
-  command->add_option("--beta", options->dpo.beta, "strength of the pull to the reference")->check(CLI::PositiveNumber);
-  const std::map<std::string, DpoLoss> losses{
-      {"sigmoid", DpoLoss::sigmoid}, {"ipo", DpoLoss::ipo}, {"cdpo", DpoLoss::cdpo}, {"robust", DpoLoss::robust}};
-  command->add_option("--loss", options->dpo.loss, "sigmoid, ipo, cdpo or robust")->transform(CLI::CheckedTransformer(losses));
-  command->add_option("--label-smoothing", options->dpo.label_smoothing, "share of flipped labels, for cdpo and robust");
-  command->add_option("--nll", options->dpo.nll, "weight of the chosen's mean NLL (IRPO)")->check(CLI::NonNegativeNumber);
+  command->add_option("--beta", options->dpo.beta, "strength of the pull to the reference")->check(number_above(0.0));
+  add_choice<DpoLoss>(*command, "--loss", options->dpo.loss,
+                      {{"sigmoid", DpoLoss::sigmoid}, {"ipo", DpoLoss::ipo}, {"cdpo", DpoLoss::cdpo}, {"robust", DpoLoss::robust}},
+                      "sigmoid, ipo, cdpo or robust");
+  command->add_option("--label-smoothing", options->dpo.label_smoothing, "share of flipped labels, for cdpo and robust")->check(number_within(0.0, 0.5));
+  command->add_option("--nll", options->dpo.nll, "weight of the chosen's mean NLL (IRPO)")->check(number_within(0.0, 1e9));
   command->add_option("--reference", options->reference, "reference MODEL (default: MODEL as it is at the start)");
   command->add_option("--log", options->log, "JSONL file with one line a step");
   options->train.add_to(*command);

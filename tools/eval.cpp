@@ -16,6 +16,12 @@ struct Options {
   DrawOptions draw;
 };
 
+/// Sees before the long work that the opponent can be opened.
+void check_opponent(const std::string& against) {
+  if (against.ends_with(".jsonl")) read_evals(against);
+  else open_tokenizer(against);
+}
+
 /// The opponent's scores: of its stored eval lines, or of a MODEL that is evaluated on the same prompts.
 std::vector<EvalRecord> opponent(const Options& options, Device& device, Judge& judge, const std::vector<Prompt>& prompts,
                                  SampleStage stage) {
@@ -47,6 +53,8 @@ Json compare(const std::vector<EvalRecord>& ours, const std::vector<EvalRecord>&
 
 void run(const Options& options) {
   SampleStage stage = options.draw.resolve();
+  check_output_file(options.out);
+  if (!options.against.empty()) check_opponent(options.against);
   const auto judge = open_judge(options.judge);
   const std::vector<Prompt> prompts = read_prompts(options.prompts);
   const auto device = options.device.open();
@@ -73,7 +81,7 @@ void add_eval(CLI::App& app) {
   command->add_option("--against", options->against, "another MODEL, or eval.jsonl lines of an earlier evaluation");
   command->add_option("--against-thought", options->against_thought, "the opponent's thought prompt");
   command->add_option("--judge", options->judge, "rule, or a recipe or judge file (JSON)")->required();
-  command->add_option("--resample", options->resample, "attempts more for an output that does not parse")->check(CLI::NonNegativeNumber);
+  command->add_option("--resample", options->resample, "attempts more for an output that does not parse")->check(whole(0, 100));
   command->add_option("--out", options->out, "eval.jsonl to write")->required();
   options->draw.add_to(*command);
   options->device.add_to(*command);

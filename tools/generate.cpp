@@ -11,25 +11,33 @@ namespace thinker {
 namespace {
 
 struct Options {
-  std::string model, input, prompt;
+  std::string model, input;
+  std::optional<std::string> prompt;
   bool json = false, show_thought = false;
   DeviceOptions device;
   DrawOptions draw;
 };
 
-/// A sample in the words of `generate`: as in samples.jsonl, without the prompt's ids, after the line's own id.
-Json to_output(Json out, const SampleRecord& sample) {
-  const Json fields = sample_to_json(sample);
-  for (const auto& [key, value] : fields.items()) {
-    if (key != "id" && key != "prompt_ids") out[key] = value;
-  }
+/// Throws when the prompt cannot be encoded, is empty or leaves no room for an answer.
+void check_prompt(const Model& model, const Messages& messages, const SampleStage& stage) {
+  const size_t tokens = model.text.prompt_ids(apply_thought(messages, stage.style)).size();
+  if (tokens == 0) fail("the prompt has no tokens");
+  check_context(model, tokens + 1);
+}
+
+/// A sample in the words of `generate`: as in samples.jsonl, without the prompt's ids; "id" only where the input had one.
+Json to_output(const SampleRecord& sample) {
+  Json out = sample_to_json(sample);
+  out.erase("prompt_ids");
+  if (sample.id.is_null()) out.erase("id");
   return out;
 }
 
 void answer_prompt(const Model& model, const Options& options, SampleStage stage) {
-  const SamplePrompt prompt{Json(nullptr), {{"user", options.prompt}}, 0};
+  const SamplePrompt prompt{Json(nullptr), {{"user", *options.prompt}}, 0};
+  check_prompt(model, prompt.messages, stage);
   if (stage.k > 1 || options.json) {
-    for (const SampleRecord& s : sample_prompts(model, {prompt}, stage)) print_line(to_output(Json::object(), s));
+    for (const SampleRecord& s : sample_prompts(model, {prompt}, stage)) print_line(to_output(s));
     return;
   }
   StreamPrinter printer(model.text, stage.style, options.show_thought ? ShowThought::yes : ShowThought::no, std::cout,
@@ -44,16 +52,18 @@ void run(const Options& options) {
   const SampleStage stage = options.draw.resolve();
   const auto device = options.device.open();
   const Model model = open_model(*device, options.model, options.device.dtype_on(*device));
-  if (!options.prompt.empty()) {
+  if (options.prompt) {
     answer_prompt(model, options, stage);
     return;
   }
   int64_t key = 0;
-  for_each_chunk(options.input, 64, [&](std::vector<JsonLine>& lines) {
-    std::vector<SamplePrompt> prompts;
-    for (const JsonLine& line : lines) prompts.push_back({Json(nullptr), line.messages(), key++});
-    const std::vector<SampleRecord> samples = sample_prompts(model, prompts, stage);
-    for (size_t i = 0; i < samples.size(); ++i) print_line(to_output(with_id(lines[i / stage.k]), samples[i]));
+  const auto parse = [&](const JsonLine& line) {
+    SamplePrompt prompt{line.id().value_or(Json(nullptr)), line.messages(), key++};
+    check_prompt(model, prompt.messages, stage);
+    return prompt;
+  };
+  for_each_chunk(options.input, 64, parse, [&](const std::vector<SamplePrompt>& prompts) {
+    for (const SampleRecord& s : sample_prompts(model, prompts, stage)) print_line(to_output(s));
   });
 }
 
@@ -63,10 +73,10 @@ void add_generate(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("generate", "sample outputs for prompts");
   command->add_option("MODEL", options->model, "folder or .gguf file")->required();
-  command->add_option("--input", options->input, "JSONL file of {\"messages\"} or {\"prompt\"} (default: standard input)");
-  command->add_option("--n", options->draw.stage.k, "samples a prompt")->check(CLI::PositiveNumber);
+  CLI::Option* input = command->add_option("--input", options->input, "JSONL file of {\"messages\"} or {\"prompt\"} (default: standard input)");
+  command->add_option("--n", options->draw.stage.k, "samples a prompt")->check(whole(1, 1'000'000));
   command->add_flag("--greedy", options->draw.stage.sampling.greedy, "always the most probable token");
-  command->add_option("--prompt", options->prompt, "answer this one prompt as plain text");
+  command->add_option("--prompt", options->prompt, "answer this one prompt as plain text")->excludes(input);
   command->add_flag("--show-thought", options->show_thought, "with --prompt: print the thought too, on stderr");
   command->add_flag("--json", options->json, "with --prompt: print the JSON line instead");
   options->draw.stage.k = 1;

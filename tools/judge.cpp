@@ -9,9 +9,10 @@
 namespace thinker {
 
 std::unique_ptr<Judge> open_judge(const std::string& recipe_or_kind) {
-  if (!std::filesystem::exists(recipe_or_kind)) return make_judge({{"kind", recipe_or_kind}});
+  const bool meant_as_file = recipe_or_kind.find('/') != std::string::npos || recipe_or_kind.ends_with(".json");
+  if (!meant_as_file && !std::filesystem::exists(recipe_or_kind)) return make_judge({{"kind", recipe_or_kind}});
   const Json file = parse_json(read_text_file(recipe_or_kind), recipe_or_kind);
-  return make_judge(file.contains("judge") ? file.at("judge") : file);
+  return make_judge(file.is_object() && file.contains("judge") ? file.at("judge") : file);
 }
 
 std::string prompts_beside(const std::string& prompts, const std::string& samples) {
@@ -30,6 +31,7 @@ void add_judge(CLI::App& app) {
   command->add_option("--judge", options->judge, "rule, or a recipe or judge file (JSON)")->required();
   command->add_option("--out", options->out, "judgments.jsonl to write")->required();
   command->callback([options] {
+    check_output_file(options->out);
     const auto judge = open_judge(options->judge);
     const std::vector<Prompt> prompts = read_prompts(prompts_beside(options->prompts, options->samples));
     std::vector<Json> lines;

@@ -6,9 +6,22 @@
 
 namespace thinker {
 
+namespace {
+
+/// The pairs' messages repeat the thought prompt, so it has to be the one of the samples.
+void check_style(const std::vector<SampleRecord>& samples, const std::string& thought, const ThoughtStyle& style) {
+  for (const SampleRecord& s : samples) {
+    if (!s.valid() || s.split.thought.has_value() == style.thinks()) continue;
+    fail("--thought ", thought, ": sample ", s.sample, " of ", s.id.dump(), " was drawn ", style.thinks() ? "without" : "with",
+         " a thought prompt; name the one that was used");
+  }
+}
+
+}  // namespace
+
 void add_pair(CLI::App& app) {
   struct Options {
-    std::string samples, judgments, prompts, out, rho = "0", thought = "generic", model;
+    std::string samples, judgments, prompts, out, rho = "0", thought = "none", model;
     PairStage stage;
   };
   auto options = std::make_shared<Options>();
@@ -19,11 +32,11 @@ void add_pair(CLI::App& app) {
   command->add_option("--out", options->out, "pairs.jsonl to write")->required();
   command->add_option("--rho", options->rho, "length control: 0 to 0.5, or auto");
   command->add_option("--thought", options->thought, "the thought prompt that the samples were drawn with");
-  const std::map<std::string, Failures> failures{{"drop", Failures::drop}, {"reject", Failures::reject}};
-  command->add_option("--parse-failures", options->stage.options.parse_failures, "drop or reject")->transform(CLI::CheckedTransformer(failures));
-  command->add_option("--truncated", options->stage.options.truncated, "drop or reject")->transform(CLI::CheckedTransformer(failures));
-  const std::map<std::string, LengthUnit> units{{"chars", LengthUnit::chars}, {"tokens", LengthUnit::tokens}};
-  command->add_option("--length", options->stage.length, "chars or tokens")->transform(CLI::CheckedTransformer(units));
+  const std::vector<std::pair<std::string, Failures>> failures{{"drop", Failures::drop}, {"reject", Failures::reject}};
+  add_choice(*command, "--parse-failures", options->stage.options.parse_failures, failures, "drop or reject");
+  add_choice(*command, "--truncated", options->stage.options.truncated, failures, "drop or reject");
+  add_choice<LengthUnit>(*command, "--length", options->stage.length, {{"chars", LengthUnit::chars}, {"tokens", LengthUnit::tokens}},
+                         "chars or tokens");
   command->add_option("--model", options->model, "MODEL whose tokenizer counts, for --length tokens");
   command->callback([options] {
     PairStage& stage = options->stage;
@@ -32,12 +45,14 @@ void add_pair(CLI::App& app) {
       throw UsageError("--rho " + options->rho + ": is neither a number from 0 to 0.5 nor auto");
     }
     if (stage.length == LengthUnit::tokens && options->model.empty()) throw UsageError("--length tokens needs --model");
+    check_output_file(options->out);
     stage.style = thought_style(options->thought);
     const std::vector<Prompt> prompts = read_prompts(prompts_beside(options->prompts, options->samples));
     std::unique_ptr<ChatTokenizer> tokenizer;
     if (!options->model.empty()) tokenizer = std::make_unique<ChatTokenizer>(open_tokenizer(options->model));
-    const PairResult result = pair_samples(prompts, read_samples(options->samples), read_judgments(options->judgments),
-                                           stage, tokenizer.get());
+    const std::vector<SampleRecord> samples = read_samples(options->samples);
+    check_style(samples, options->thought, stage.style);
+    const PairResult result = pair_samples(prompts, samples, read_judgments(options->judgments), stage, tokenizer.get());
     std::vector<Json> lines;
     for (const PairRecord& p : result.pairs) lines.push_back(pair_to_json(p));
     write_jsonl(options->out, lines);

@@ -15,11 +15,12 @@ void add_sample(CLI::App& app) {
   command->add_option("MODEL", options->model, "folder or .gguf file")->required();
   command->add_option("--prompts", options->prompts, "prompts.jsonl")->required();
   command->add_option("--out", options->out, "samples.jsonl to write; an interrupted one is continued")->required();
-  command->add_option("--k", options->draw.stage.k, "samples a prompt")->check(CLI::PositiveNumber);
+  command->add_option("--k", options->draw.stage.k, "samples a prompt")->check(whole(1, 1024));
   options->draw.add_to(*command);
   options->device.add_to(*command);
   command->callback([options] {
     const SampleStage stage = options->draw.resolve();
+    check_output_file(options->out);
     const auto device = options->device.open();
     const Model model = open_model(*device, options->model, options->device.dtype_on(*device));
     const std::vector<Prompt> prompts = read_prompts(options->prompts);

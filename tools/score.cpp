@@ -12,26 +12,35 @@ struct Options {
   DeviceOptions device;
 };
 
+struct Item {
+  Json head;  // the output's beginning
+  std::vector<int32_t> prompt, completion;
+};
+
+Item parse_item(const JsonLine& line, const Model& model) {
+  Item item{with_id(line), model.text.prompt_ids(line.messages()), model.text.completion_ids(line.string("completion"))};
+  if (item.prompt.empty()) line.error("the prompt has no tokens");
+  check_context(model, item.prompt.size() + item.completion.size());
+  return item;
+}
+
 /// One packed forward for a chunk of lines; equal prompts are computed once.
-void score_chunk(const Model& model, std::vector<JsonLine>& lines) {
+void score_chunk(const Model& model, const std::vector<Item>& items) {
   Batch batch;
   std::map<std::vector<int32_t>, Batch::Prefix> prompts;
-  std::vector<std::vector<int32_t>> completions;
-  for (const JsonLine& line : lines) {
-    const std::vector<int32_t> prompt = model.text.prompt_ids(line.messages());
-    auto it = prompts.find(prompt);
-    if (it == prompts.end()) it = prompts.emplace(prompt, batch.add_prompt(prompt)).first;
-    completions.push_back(model.text.completion_ids(line.string("completion")));
-    batch.add_completion(it->second, completions.back());
+  for (const Item& item : items) {
+    auto it = prompts.find(item.prompt);
+    if (it == prompts.end()) it = prompts.emplace(item.prompt, batch.add_prompt(item.prompt)).first;
+    batch.add_completion(it->second, item.completion);
   }
   Tape tape(model.net.device(), Tape::Mode::no_grad);
   const std::vector<float> logprobs = model.net.logprobs(tape, batch).to_host<float>();
-  for (size_t b = 0; b < lines.size(); ++b) {
+  for (size_t b = 0; b < items.size(); ++b) {
     const std::vector<float> own(logprobs.begin() + batch.offsets[b], logprobs.begin() + batch.offsets[b + 1]);
     double sum = 0.0;
     for (float x : own) sum += x;
-    Json out = with_id(lines[b]);
-    out["ids"] = completions[b];
+    Json out = items[b].head;
+    out["ids"] = items[b].completion;
     out["logprobs"] = own;
     out["sum_logprob"] = sum;
     print_line(out);
@@ -49,7 +58,9 @@ void add_score(CLI::App& app) {
   command->callback([options] {
     const auto device = options->device.open();
     const Model model = open_model(*device, options->model, options->device.dtype_on(*device));
-    for_each_chunk(options->input, 16, [&](std::vector<JsonLine>& lines) { score_chunk(model, lines); });
+    for_each_chunk(
+        options->input, 16, [&](const JsonLine& line) { return parse_item(line, model); },
+        [&](const std::vector<Item>& items) { score_chunk(model, items); });
   });
 }
 

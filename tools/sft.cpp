@@ -22,6 +22,7 @@ void run(const Options& options) {
   const std::vector<SftExample> examples =
       read_supervised(options.data, model.text, options.all_turns ? TrainedTurns::all : TrainedTurns::last);
   if (examples.empty()) fail(options.data, ": holds no examples");
+  prepare_folder(options.out);
   StepLogFile log(options.log);
   const Progress progress = make_progress();
   const int64_t steps = steps_per_epoch(static_cast<int64_t>(examples.size()), train) * train.epochs;

@@ -37,14 +37,20 @@ void StreamPrinter::clear_thinking() {
   notes_ << (terminal_ ? "\r\033[K" : "\n") << std::flush;
 }
 
+void StreamPrinter::end_thought_line() {
+  if (thought_printed_) notes_ << "\n" << std::flush;
+  thought_printed_ = false;
+}
+
 void StreamPrinter::show(const StreamSplitter::Piece& piece) {
   if (!piece.thought.empty() && show_ == ShowThought::yes) {
     clear_thinking();
     notes_ << (terminal_ ? "\033[2m" : "") << piece.thought << (terminal_ ? "\033[0m" : "") << std::flush;
+    thought_printed_ = true;
   }
   if (piece.response.empty()) return;
   clear_thinking();
-  if (!answered_ && show_ == ShowThought::yes && style_.thinks()) notes_ << "\n" << std::flush;
+  end_thought_line();
   answered_ = true;
   out_ << piece.response << std::flush;
 }
@@ -59,6 +65,7 @@ SplitOutput StreamPrinter::finish(Stop stop) {
   const SplitOutput output = splitter_.finish(stop, &rest);
   show(rest);
   clear_thinking();
+  end_thought_line();
   if (answered_) out_ << "\n" << std::flush;
   if (output.parse != Parse::ok) notes_ << "[" << reason(output.parse, style_) << "]\n" << std::flush;
   return output;

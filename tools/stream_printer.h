@@ -28,6 +28,7 @@ class StreamPrinter {
  private:
   void show(const StreamSplitter::Piece& piece);
   void clear_thinking();
+  void end_thought_line();
 
   const ChatTokenizer& text_;
   StreamDecoder decoder_;
@@ -39,6 +40,7 @@ class StreamPrinter {
   bool terminal_;
   bool thinking_shown_ = false;
   bool answered_ = false;
+  bool thought_printed_ = false;  // and its line not yet ended
 };
 
 }  // namespace thinker

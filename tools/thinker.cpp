@@ -6,6 +6,8 @@
 
 #include "tools/command_line.h"
 
+namespace {
+
 /// libgomp's waiting threads spin for milliseconds, which is ruinous when another program wants the processor. It reads its
 /// settings when it is loaded, so the program starts itself once more with a shorter spin, unless the user has chosen.
 void limit_spinning(char** argv) {

@@ -12,6 +12,7 @@ struct Options {
 
 Json tokenize_line(const JsonLine& line, const ChatTokenizer& text, bool decode) {
   Json out = with_id(line);
+  if (line.has("text") && line.has("messages")) line.error("has both \"text\" and \"messages\"; keep one");
   if (decode) {
     const std::vector<int32_t> ids = line.ids("ids");
     for (int32_t id : ids) {
@@ -40,9 +41,9 @@ void add_tokenize(CLI::App& app) {
   command->add_flag("--decode", options->decode, "ids to text");
   command->callback([options] {
     const ChatTokenizer text = open_tokenizer(options->model);
-    for_each_chunk(options->input, 1, [&](std::vector<JsonLine>& lines) {
-      print_line(tokenize_line(lines.front(), text, options->decode));
-    });
+    for_each_chunk(
+        options->input, 1, [&](const JsonLine& line) { return tokenize_line(line, text, options->decode); },
+        [](const std::vector<Json>& out) { print_line(out.front()); });
   });
 }
 

@@ -47,6 +47,7 @@ void run(const Options& options) {
     print_plan(std::cout, recipe, model);
     return;
   }
+  prepare_folder(options.out);
   RunOptions run_options;
   run_options.folder = options.out + "/" + recipe.name;
   run_options.resume = options.resume ? Resume::yes : Resume::no;
@@ -67,9 +68,9 @@ void add_train(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("train", "Thought Preference Optimization by a recipe");
   command->add_option("RECIPE", options->recipe, "recipe (JSON)")->required();
-  command->add_option("--set", options->set, "override a key: dpo.beta=0.05 (may be repeated)")->take_all();
+  command->add_option("--set", options->set, "override a key: dpo.beta=0.05 (may be repeated)")->take_all()->allow_extra_args(false);
   command->add_option("--out", options->out, "folder of runs");
-  command->add_option("--device", options->device, "auto, cpu or cuda (default: the recipe's)");
+  command->add_option("--device", options->device, "auto, cpu or cuda (default: the recipe's)")->check(one_of({"auto", "cpu", "cuda"}));
   command->add_flag("--resume", options->resume, "continue an interrupted run");
   command->add_flag("--plan", options->plan, "print the resolved recipe and what it will take, and stop");
   command->callback([options] { run(*options); });

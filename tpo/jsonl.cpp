@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <limits>
 
 #include "tensor/check.h"
@@ -180,6 +181,7 @@ void JsonLine::error(const std::string& reason) const {
 }
 
 JsonlReader::JsonlReader(const std::string& path) : file_(path), stream_(&file_), name_(path) {
+  if (std::filesystem::is_directory(path)) fail(path, ": is a folder, expected a file");
   if (!file_) fail(path, ": cannot be opened: ", std::strerror(errno));
 }
 

@@ -9,6 +9,7 @@
 #include <istream>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -60,6 +61,17 @@ class JsonLine {
 
   /// Throws Error "FILE:LINE: " and the reason.
   [[noreturn]] void error(const std::string& reason) const;
+
+  /// What the work on this line returns. An error that it throws without the place, such as the tokenizer's, gets it.
+  template <class Work>
+  auto placed(const Work& work) const {
+    try {
+      return work();
+    } catch (const std::runtime_error& e) {
+      if (std::string_view(e.what()).starts_with(place_)) throw;
+      error(e.what());
+    }
+  }
 
  private:
   Json object_;

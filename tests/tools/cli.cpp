@@ -1,0 +1,271 @@
+#include "tools/command_line.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <iostream>
+#include <sstream>
+
+#include "tensor/file.h"
+#include "tests/tensor/temp_folder.h"
+#include "tools/world/seed_text.h"
+#include "tpo/jsonl.h"
+#include "tpo/model.h"
+
+using namespace thinker;
+
+namespace {
+
+struct Outcome {
+  int status = 0;
+  std::string out, err;
+  /// The lines of standard output: each must be a JSON object.
+  std::vector<Json> lines() const {
+    std::istringstream stream(out);
+    JsonlReader reader(stream, "stdout");
+    std::vector<Json> list;
+    while (auto line = reader.next()) list.push_back(line->json());
+    return list;
+  }
+};
+
+/// Sends the standard streams elsewhere for as long as it lives.
+class Redirected {
+ public:
+  explicit Redirected(const std::string& input) : in_(input) {
+    old_in_ = std::cin.rdbuf(in_.rdbuf());
+    old_out_ = std::cout.rdbuf(out_.rdbuf());
+    old_err_ = std::cerr.rdbuf(err_.rdbuf());
+    std::cin.clear();
+    std::cout.clear();
+  }
+  Redirected(const Redirected&) = delete;
+  Redirected& operator=(const Redirected&) = delete;
+  ~Redirected() {
+    std::cin.rdbuf(old_in_);
+    std::cout.rdbuf(old_out_);
+    std::cerr.rdbuf(old_err_);
+    std::cin.clear();
+    std::cout.clear();
+  }
+  std::string out() const { return out_.str(); }
+  std::string err() const { return err_.str(); }
+
+ private:
+  std::istringstream in_;
+  std::ostringstream out_, err_;
+  std::streambuf *old_in_, *old_out_, *old_err_;
+};
+
+Outcome thinker_with(const std::string& input, std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), "thinker");
+  std::vector<const char*> argv;
+  for (const std::string& a : arguments) argv.push_back(a.c_str());
+  const Redirected streams(input);
+  const int status = run_command_line(static_cast<int>(argv.size()), argv.data());
+  return {status, streams.out(), streams.err()};
+}
+
+Outcome run_thinker(std::vector<std::string> arguments) { return thinker_with("", std::move(arguments)); }
+
+bool one_line(const std::string& text) { return std::count(text.begin(), text.end(), '\n') == 1 && text.ends_with("\n"); }
+
+/// The demo's seed model before any training, in a folder. It opens all that a trained one opens.
+const std::string& model_folder() {
+  static const TempFolder folder;
+  static const std::string path = [] {
+    const auto device = open_device("cpu");
+    ChatTokenizer text{Tokenizer(world::vocabulary())};
+    Transformer net = world::new_seed_model(*device, text.tokenizer.vocabulary_size(), 1);
+    Model{std::move(net), std::move(text)}.save(folder / "model");
+    return folder / "model";
+  }();
+  return path;
+}
+
+const char* const kPrompts =
+    "{\"id\":\"p\",\"prompt\":\"You face north. Turn 1)back 2)right. Which way now?\"}\n"
+    "{\"id\":7,\"messages\":[{\"role\":\"user\",\"content\":\"You face south. Turn 1)left. Which way now?\"}]}\n"
+    "{\"prompt\":\"You face west. Turn 1)back. Which way now?\"}\n";
+
+std::vector<std::string> keys_of(const Json& line) {
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : line.items()) keys.push_back(key);
+  return keys;
+}
+
+}  // namespace
+
+TEST_CASE("cli: wrong usage is one line on stderr that names the remedy, and status 2") {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{}, "which command?"},
+      {{"generat", "M"}, "did you mean \"generate\"?"},
+      {{"--versoin"}, "did you mean --version?"},
+      {{"generate"}, "MODEL is required; see `thinker generate --help`"},
+      {{"generate", "M", "--max-nwe", "5"}, "unknown option --max-nwe; did you mean --max-new?"},
+      {{"generate", "M", "--max-nwe=5"}, "unknown option --max-nwe; did you mean --max-new?"},
+      {{"generate", "M", "extra"}, "unexpected argument \"extra\""},
+      {{"generate", "M", "--max-new", "5", "--max-new", "6"}, "--max-new"},
+      {{"generate", "M", "--max-new", "-3"}, "--max-new: -3 is not a whole number from 1 to 1000000"},
+      {{"generate", "M", "--max-new", "99999999999999999999"}, "is not a whole number"},
+      {{"generate", "M", "--seed", "-1"}, "--seed: -1 is not a whole number"},
+      {{"generate", "M", "--temperature", "nan"}, "--temperature: nan is not a number above 0"},
+      {{"generate", "M", "--temperature", "inf"}, "inf is not a number"},
+      {{"generate", "M", "--temperature", "1x"}, "1x is not a number"},
+      {{"generate", "M", "--top-p", "0"}, "0 is not a number above 0 and at most 1"},
+      {{"generate", "M", "--device", "cpuu"}, "\"cpuu\" is unknown; did you mean \"cpu\"?"},
+      {{"generate", "M", "--greedy", "--n", "2"}, "--greedy"},
+      {{"generate", "M", "--force-format"}, "--thought"},
+      {{"generate", "M", "--prompt", "x", "--input", "y"}, "--input"},
+      {{"dpo", "M", "--pairs", "F", "--out", "D", "--loss", "sigmiod"}, "did you mean \"sigmoid\"?"},
+      {{"dpo", "M", "--pairs", "F", "--out", "D", "--loss", "2"}, "\"2\" is unknown"},
+      {{"dpo", "M", "--pairs", "F", "--out", "D", "--lr", "nan"}, "--lr: nan is not a number"},
+      {{"dpo", "M", "--pairs", "F", "--out", "D", "--label-smoothing", "0.2"}, "choose cdpo or robust"},
+      {{"pair", "--samples", "S", "--judgments", "J", "--out", "O", "--rho", "0.7"}, "--rho 0.7"},
+      {{"train", "--set", "seed=2"}, "RECIPE is required"},
+  };
+  for (const auto& [arguments, remedy] : cases) {
+    const Outcome outcome = run_thinker(arguments);
+    CAPTURE(outcome.err);
+    CHECK(outcome.status == 2);
+    CHECK(outcome.out.empty());
+    CHECK(one_line(outcome.err));
+    CHECK(holds(outcome.err, remedy));
+  }
+}
+
+TEST_CASE("cli: what fails is one line on stderr and status 1; a place that cannot be written is told before the work") {
+  const TempFolder folder;
+  const std::string& model = model_folder();
+  const std::string prompts = folder.write("prompts.jsonl", kPrompts), file = folder.write("file", "");
+  const std::string pairs = folder.write("pairs.jsonl", "{\"prompt\":\"north\",\"chosen\":\"a\",\"rejected\":\"b\"}\n");
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{"generate", "/nonexistent", "--prompt", "x"}, "/nonexistent: no such file or folder"},
+      {{"generate", model, "--prompt", ""}, "the prompt has no tokens"},
+      {{"generate", model, "--input", folder.path()}, "is a folder, expected a file"},
+      {{"generate", model, "--input", folder / "none"}, "cannot be opened"},
+      {{"sample", model, "--prompts", prompts, "--out", folder / "no/samples.jsonl"}, "its folder does not exist"},
+      {{"sample", model, "--prompts", prompts, "--out", folder.path()}, "is a folder"},
+      {{"sft", model, "--data", prompts, "--out", folder / "out"}, "prompts.jsonl:1: "},
+      {{"dpo", model, "--pairs", pairs, "--out", file}, "the folder cannot be made"},
+      {{"dpo", model, "--pairs", pairs, "--out", file + "/x"}, "the folder cannot be made"},
+      {{"eval", model, "--prompts", prompts, "--judge", "rule", "--out", folder / "e", "--against", "/nonexistent"}, "/nonexistent"},
+      {{"judge", "--samples", prompts, "--judge", "no.json", "--out", folder / "j"}, "no.json"},
+      {{"convert", model, file}, "the folder cannot be made"},
+      {{"train", folder / "none.json"}, "none.json"},
+  };
+  for (const auto& [arguments, reason] : cases) {
+    const Outcome outcome = run_thinker(arguments);
+    CAPTURE(outcome.err);
+    CHECK(outcome.status == 1);
+    CHECK(outcome.out.empty());
+    CHECK(one_line(outcome.err));
+    CHECK(holds(outcome.err, reason));
+  }
+}
+
+TEST_CASE("cli: a bad line is named by file and line; the output of the lines before it is kept") {
+  const std::string& model = model_folder();
+  const std::string good = "{\"id\":\"p\",\"prompt\":\"north\",\"completion\":\"south\"}\n{\"prompt\":\"west\",\"completion\":\"\"}\n";
+  const std::vector<std::pair<std::string, std::string>> bad_lines = {
+      {"{\"prompt\":", "broken JSON"},
+      {"{\"prompt\":\"n\xff\",\"completion\":\"\"}", "invalid UTF-8"},
+      {"{\"prompt\":5,\"completion\":\"\"}", "\"prompt\" is not a string"},
+      {"{\"prompt\":\"\",\"completion\":\"\"}", "no tokens"},
+      {"{\"prompt\":\"\\u0000\",\"completion\":\"\"}", "U+0000"},
+      {"{\"id\":[],\"prompt\":\"a\",\"completion\":\"\"}", "\"id\""},
+      {"{\"prompt\":\"" + std::string(1000, 'a') + "\",\"completion\":\"\"}", "context"},
+  };
+  for (const auto& [line, reason] : bad_lines) {
+    for (const std::vector<std::string>& command :
+         {std::vector<std::string>{"score", model}, {"generate", model, "--max-new", "2"}}) {
+      const Outcome outcome = thinker_with(good + line + "\n" + good, command);
+      CAPTURE(outcome.err);
+      CHECK(outcome.status == 1);
+      CHECK(one_line(outcome.err));
+      CHECK(holds(outcome.err, "<stdin>:3: "));
+      CHECK(holds(outcome.err, reason));
+      CHECK(outcome.lines().size() == 2);
+    }
+  }
+}
+
+TEST_CASE("cli: generate, score and tokenize write the documented fields, in the input's order, with its ids") {
+  const std::string& model = model_folder();
+  const std::string windows = "\xEF\xBB\xBF{\"id\":\"p\",\"text\":\"north\"}\r\n\r\n{\"id\":7,\"text\":\"\"}\r\n{\"text\":\"west\"}";
+  const Outcome ids = thinker_with(windows, {"tokenize", model});
+  CHECK(ids.status == 0);
+  CHECK(ids.err.empty());
+  REQUIRE(ids.lines().size() == 3);
+  CHECK(ids.lines()[0]["id"] == "p");
+  CHECK(ids.lines()[1].dump() == "{\"id\":7,\"ids\":[]}");
+  CHECK(!ids.lines()[2].contains("id"));
+  const Outcome texts = thinker_with(ids.out, {"tokenize", model, "--decode"});
+  CHECK(texts.lines()[2]["text"] == "west");
+
+  const Outcome generated = thinker_with(kPrompts, {"generate", model, "--n", "2", "--max-new", "6"});
+  CHECK(generated.status == 0);
+  const std::vector<Json> samples = generated.lines();
+  REQUIRE(samples.size() == 6);
+  CHECK(keys_of(samples[0]) ==
+        std::vector<std::string>{"id", "sample", "ids", "logprobs", "text", "thought", "response", "parse", "stop"});
+  CHECK(samples[1]["id"] == "p");
+  CHECK(samples[1]["sample"] == 1);
+  CHECK(samples[2]["id"] == 7);
+  CHECK(!samples[5].contains("id"));
+  for (const Json& s : samples) CHECK(s["ids"].size() == s["logprobs"].size());
+
+  const Outcome scored = thinker_with("{\"prompt\":\"north\",\"completion\":\"west\"}\n", {"score", model});
+  CHECK(keys_of(scored.lines().at(0)) == std::vector<std::string>{"ids", "logprobs", "sum_logprob"});
+}
+
+TEST_CASE("cli: chat outlives what it cannot encode and never shows a thought as an answer") {
+  const std::string& model = model_folder();
+  const TempFolder folder;
+  const std::string style = folder.write("thought.json", "{\"instruction\":\"{query}\",\"split\":\"<R>\"}");
+  const Outcome outcome =
+      thinker_with("\n/new\n/nwe\nnorth \x01\nnorth\r\n/quit\nwest\n", {"chat", model, "--thought", style, "--max-new", "1"});
+  CHECK(outcome.status == 0);
+  CHECK(outcome.out.empty());  // one token is a thought without its marker
+  CHECK(holds(outcome.err, "/nwe is no command"));
+  CHECK(holds(outcome.err, "not in this model's alphabet"));
+  CHECK(std::count(outcome.err.begin(), outcome.err.end(), '[') == 3);  // both above, and no response to "north"
+}
+
+TEST_CASE("cli: sample, judge, pair and dpo by hand on files; the thought prompt of the samples is asked for") {
+  const TempFolder folder;
+  const std::string& model = model_folder();
+  const std::string prompts = folder.write("prompts.jsonl", "{\"id\":\"p\",\"prompt\":\"north\",\"check\":{\"exact\":\"west\"}}\n");
+  const std::string samples = folder / "samples.jsonl", judgments = folder / "judgments.jsonl", pairs = folder / "pairs.jsonl";
+  REQUIRE(run_thinker({"sample", model, "--prompts", prompts, "--out", samples, "--k", "8", "--max-new", "4"}).status == 0);
+  REQUIRE(read_jsonl(samples).size() == 8);
+  const std::string part = samples + ".part";
+  CHECK(!std::filesystem::exists(part));
+
+  // An untrained model answers nonsense: two of its samples are made a right and a wrong answer.
+  std::string edited;
+  int64_t sample = 0;
+  for (const char* response : {"west", "east"}) {
+    Json line = read_jsonl(samples).front().json();
+    line["sample"] = sample++;
+    line["text"] = line["response"] = response;
+    line["parse"] = "ok";
+    line["stop"] = "end";
+    edited += line.dump() + "\n";
+  }
+  write_file_atomically(samples, edited);
+  REQUIRE(run_thinker({"judge", "--samples", samples, "--judge", "rule", "--out", judgments}).status == 0);
+  CHECK(read_jsonl(judgments).size() == 2);
+  const Outcome wrong = run_thinker({"pair", "--samples", samples, "--judgments", judgments, "--thought", "generic", "--out", pairs});
+  CHECK(wrong.status == 1);
+  CHECK(holds(wrong.err, "was drawn without a thought prompt"));
+  REQUIRE(run_thinker({"pair", "--samples", samples, "--judgments", judgments, "--out", pairs}).status == 0);
+  REQUIRE(read_jsonl(pairs).size() == 1);
+  CHECK(read_jsonl(pairs).front().string("chosen") == "west");
+  const std::string log = folder / "log.jsonl";
+  const Outcome trained = run_thinker({"dpo", model, "--pairs", pairs, "--out", folder / "out", "--log", log});
+  CHECK(trained.status == 0);
+  CHECK(trained.out.empty());
+  CHECK(read_jsonl(log).front().integer("step") == 1);
+  CHECK(run_thinker({"generate", folder / "out", "--prompt", "north", "--max-new", "2"}).status == 0);
+}

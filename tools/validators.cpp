@@ -1,0 +1,53 @@
+#include "tools/validators.h"
+
+#include <charconv>
+#include <cmath>
+
+#include "tensor/check.h"
+#include "tpo/text.h"
+
+namespace thinker {
+
+namespace {
+
+/// Reads the whole word as a T; false when it is not one.
+template <class T>
+bool read_all(const std::string& word, T& value) {
+  const char* end = word.data() + word.size();
+  const auto result = std::from_chars(word.data(), end, value);
+  return result.ec == std::errc() && result.ptr == end;
+}
+
+CLI::Validator number(bool low_allowed, double low, double high, const std::string& range) {
+  const auto check = [=](std::string& word) -> std::string {
+    double x = 0.0;
+    const bool holds = read_all(word, x) && std::isfinite(x) && (low_allowed ? x >= low : x > low) && x <= high;
+    return holds ? "" : excerpt(word) + " is not a number " + range;
+  };
+  return CLI::Validator(check, "");
+}
+
+}  // namespace
+
+CLI::Validator number_within(double low, double high) { return number(true, low, high, concat("from ", low, " to ", high)); }
+
+CLI::Validator number_above(double low, double high) { return number(false, low, high, concat("above ", low, " and at most ", high)); }
+
+CLI::Validator whole(uint64_t low, uint64_t high) {
+  const auto check = [=](std::string& word) -> std::string {
+    uint64_t x = 0;
+    const bool holds = read_all(word, x) && x >= low && x <= high;
+    return holds ? "" : concat(excerpt(word), " is not a whole number from ", low, " to ", high);
+  };
+  return CLI::Validator(check, "");
+}
+
+CLI::Validator one_of(std::vector<std::string> words) {
+  const auto check = [words = std::move(words)](std::string& word) -> std::string {
+    if (std::find(words.begin(), words.end(), word) != words.end()) return "";
+    return "\"" + excerpt(word) + "\" is unknown; did you mean \"" + nearest_name(word, words) + "\"?";
+  };
+  return CLI::Validator(check, "");
+}
+
+}  // namespace thinker
