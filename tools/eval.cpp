@@ -1,9 +1,11 @@
 // thinker eval: a model's held-out score, alone or against another model or stored outputs.
 #include <filesystem>
 #include <iostream>
+#include <set>
 
 #include "tools/common.h"
 #include "tpo/stages/evaluate.h"
+#include "tpo/stages/judge.h"
 
 namespace thinker {
 
@@ -16,16 +18,34 @@ struct Options {
   DrawOptions draw;
 };
 
-/// Sees before the long work that the opponent can be opened.
-void check_opponent(const std::string& against) {
-  if (against.ends_with(".jsonl")) read_evals(against);
-  else open_tokenizer(against);
+/// Stored outputs: lines of eval.jsonl with the scores that they had, or of samples.jsonl, of which each prompt's first one is
+/// judged now. What did not parse loses.
+std::vector<EvalRecord> stored_outputs(const std::string& path, Judge& judge, const std::vector<Prompt>& prompts) {
+  if (auto first = JsonlReader(path).next(); first && first->has("attempts")) return read_evals(path);
+  std::vector<EvalRecord> records;
+  std::vector<SampleRecord> valid;
+  std::set<std::string> seen;
+  for (SampleRecord& s : read_samples(path)) {
+    if (!seen.insert(s.id.dump()).second) continue;
+    if (s.valid()) valid.push_back(s);
+    EvalRecord record;
+    record.sample = std::move(s);
+    records.push_back(std::move(record));
+  }
+  std::vector<JudgmentRecord> judgments = judge_samples(judge, prompts, valid);
+  size_t next = 0;
+  for (EvalRecord& r : records) {
+    if (r.sample.valid()) r.judged = std::move(judgments[next++].judged);
+    else r.judged.score = 0.0;
+  }
+  return records;
 }
 
-/// The opponent's scores: of its stored eval lines, or of a MODEL that is evaluated on the same prompts.
+bool is_stored(const std::string& against) { return against.ends_with(".jsonl"); }
+
+/// The opponent's records: stored ones, or of a MODEL that is evaluated on the same prompts.
 std::vector<EvalRecord> opponent(const Options& options, Device& device, Judge& judge, const std::vector<Prompt>& prompts,
                                  SampleStage stage) {
-  if (options.against.ends_with(".jsonl")) return read_evals(options.against);
   stage.style = thought_style(options.against_thought);
   if (!stage.style.thinks()) stage.format = Format::free;
   const Model model = open_model(device, options.against, options.device.dtype_on(device));
@@ -54,9 +74,12 @@ Json compare(const std::vector<EvalRecord>& ours, const std::vector<EvalRecord>&
 void run(const Options& options) {
   SampleStage stage = options.draw.resolve();
   check_output_file(options.out);
-  if (!options.against.empty()) check_opponent(options.against);
   const auto judge = open_judge(options.judge);
   const std::vector<Prompt> prompts = read_prompts(options.prompts);
+  // What can be wrong with the opponent is seen before the long work.
+  std::vector<EvalRecord> theirs;
+  if (is_stored(options.against)) theirs = stored_outputs(options.against, *judge, prompts);
+  else if (!options.against.empty()) open_tokenizer(options.against);
   const auto device = options.device.open();
   std::vector<EvalRecord> records;
   {
@@ -67,7 +90,10 @@ void run(const Options& options) {
   for (const EvalRecord& r : records) lines.push_back(eval_to_json(r));
   write_jsonl(options.out, lines);
   Json summary = summary_to_json(summarise(records, stage.seed));
-  if (!options.against.empty()) summary["against"] = compare(records, opponent(options, *device, *judge, prompts, stage), stage.seed);
+  if (!options.against.empty()) {
+    if (!is_stored(options.against)) theirs = opponent(options, *device, *judge, prompts, stage);
+    summary["against"] = compare(records, theirs, stage.seed);
+  }
   print_line(summary);
 }
 
@@ -78,7 +104,7 @@ void add_eval(CLI::App& app) {
   CLI::App* command = app.add_subcommand("eval", "held-out score of a model, alone or against another");
   command->add_option("MODEL", options->model, "folder or .gguf file")->required();
   command->add_option("--prompts", options->prompts, "prompts.jsonl")->required();
-  command->add_option("--against", options->against, "another MODEL, or eval.jsonl lines of an earlier evaluation");
+  command->add_option("--against", options->against, "another MODEL, or stored outputs: an eval.jsonl or samples.jsonl");
   command->add_option("--against-thought", options->against_thought, "the opponent's thought prompt");
   command->add_option("--judge", options->judge, "rule, or a recipe or judge file (JSON)")->required();
   command->add_option("--resample", options->resample, "attempts more for an output that does not parse")->check(whole(0, 100));
