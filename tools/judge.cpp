@@ -4,6 +4,7 @@
 
 #include "tensor/file.h"
 #include "tools/common.h"
+#include "tpo/recipe.h"
 #include "tpo/stages/judge.h"
 
 namespace thinker {
@@ -12,7 +13,9 @@ std::unique_ptr<Judge> open_judge(const std::string& recipe_or_kind) {
   const bool meant_as_file = recipe_or_kind.find('/') != std::string::npos || recipe_or_kind.ends_with(".json");
   if (!meant_as_file && !std::filesystem::exists(recipe_or_kind)) return make_judge({{"kind", recipe_or_kind}});
   const Json file = parse_json(read_text_file(recipe_or_kind), recipe_or_kind);
-  return make_judge(file.is_object() && file.contains("judge") ? file.at("judge") : file);
+  const bool recipe = file.is_object() && file.contains("prompts");  // without "judge" it has the default one
+  if (!recipe && !(file.is_object() && file.contains("judge"))) return make_judge(file);
+  return make_judge(file.value("judge", Recipe{}.judge));
 }
 
 std::string prompts_beside(const std::string& prompts, const std::string& samples) {

@@ -256,6 +256,11 @@ TEST_CASE("cli: sample, judge, pair and dpo by hand on files; the thought prompt
   write_file_atomically(samples, edited);
   REQUIRE(run_thinker({"judge", "--samples", samples, "--judge", "rule", "--out", judgments}).status == 0);
   CHECK(read_jsonl(judgments).size() == 2);
+  const std::string by_rule = read_text_file(judgments);
+  for (const char* file : {R"({"kind":"rule"})", R"({"judge":{"kind":"rule"}})", R"({"prompts":{"train":"F"}})"}) {
+    REQUIRE(run_thinker({"judge", "--samples", samples, "--judge", folder.write("j.json", file), "--out", judgments}).status == 0);
+    CHECK(read_text_file(judgments) == by_rule);
+  }
   const Outcome wrong = run_thinker({"pair", "--samples", samples, "--judgments", judgments, "--thought", "generic", "--out", pairs});
   CHECK(wrong.status == 1);
   CHECK(holds(wrong.err, "was drawn without a thought prompt"));
