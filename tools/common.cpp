@@ -99,7 +99,8 @@ Progress make_progress() {
   const bool terminal = isatty(STDERR_FILENO) != 0;
   return [state, terminal](const std::string& what, int64_t done, int64_t total) {
     const Clock::time_point now = Clock::now();
-    if (what != state->what) *state = {what, now, Clock::time_point{}};
+    const std::string stage = what.substr(0, what.find(','));  // what follows, such as a loss, changes at every step
+    if (stage != state->what) *state = {stage, now, Clock::time_point{}};
     const bool finished = done >= total;
     const auto pause = terminal ? std::chrono::milliseconds(100) : std::chrono::milliseconds(5000);
     if (!finished && now - state->shown < pause) return;
