@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "tensor/file.h"
+#include "tpo/provenance.h"
 #include "tpo/run_log.h"
 #include "tpo/stages/judge.h"
 #include "tpo/stages/pair.h"
@@ -43,12 +44,12 @@ class Run {
 
   void open_folder() {
     const std::string path = options_.folder + "/recipe.json";
-    const std::string text = recipe_to_json(recipe_).dump(2) + "\n";
+    const std::string text = recorded_recipe(recipe_).dump(2) + "\n";
     if (fs::exists(path)) {
       if (options_.resume == Resume::no) {
         fail(options_.folder, ": holds a run already; continue it with --resume, or give the recipe another name");
       }
-      if (read_text_file(path) != text) fail(path, ": is another recipe; a run is resumed with the one it began with");
+      if (read_text_file(path) != text) fail(path, ": is of another recipe, version or input files; a run is resumed with what it began with");
       return;
     }
     fs::create_directories(options_.folder);
@@ -65,7 +66,7 @@ class Run {
     // Enough rows for efficient products; a tiny model needs more of them, and they cost it little.
     stage.max_rows = model_.net.parameters() < kTinyModel ? 256 : 64;
     stage.sampling = {.temperature = recipe_.sampling.temperature, .top_k = 0, .top_p = recipe_.sampling.top_p,
-                      .min_p = 0.0, .greedy = false};
+                      .min_p = 0.0, .greedy = recipe_.sampling.temperature == 0.0};
     stage.seed = recipe_.seed;
     return stage;
   }
@@ -73,6 +74,7 @@ class Run {
   SampleStage eval_stage(const ThoughtStyle& style, Format format, int64_t iteration) const {
     SampleStage stage = sample_stage(style, format);
     stage.sampling.temperature = recipe_.eval.temperature;
+    stage.sampling.greedy = recipe_.eval.temperature == 0.0;
     stage.sampling.top_p = recipe_.eval.top_p;
     stage.iteration = static_cast<uint32_t>(iteration);
     return stage;
@@ -119,7 +121,7 @@ class Run {
       log_.begin(0, "warmup");
       const std::vector<Prompt> prompts = prompts_.train(0, recipe_.warmup.samples);
       const std::vector<SampleRecord> samples =
-          sample_to_file(model_, sample_prompts_of(prompts), stage, folder + "/samples.jsonl", named("warm-up: sample"));
+          sample_once(prompts, stage, folder + "/samples.jsonl", "warm-up: sample");
       std::vector<SftExample> examples;
       for (const SampleRecord& s : samples) {
         if (s.valid()) examples.push_back(to_example(s.prompt_ids, s.ids));
@@ -130,7 +132,9 @@ class Run {
              "sampling.max_new or lower thought_budget");
       }
       train_warm_up(examples);
-      model_.save(folder + "/checkpoint");
+      fs::remove_all(folder + "/checkpoint.new");
+      model_.save(folder + "/checkpoint.new");
+      fs::rename(folder + "/checkpoint.new", folder + "/checkpoint");
     }
     load(folder + "/checkpoint");
     evaluate_as(0, "after the warm-up", folder + "/eval.jsonl", style_, recipe_.format);
@@ -140,7 +144,7 @@ class Run {
     TrainOptions train;
     train.lr = recipe_.warmup.lr;
     train.schedule = ScheduleKind::linear;
-    train.batch = 8;
+    train.batch = 4;  // few examples: steps count for more than the smoothness of each
     train.epochs = recipe_.warmup.epochs;
     train.seed = recipe_.seed;
     const int64_t steps = steps_per_epoch(static_cast<int64_t>(examples.size()), train) * train.epochs;
@@ -164,6 +168,7 @@ class Run {
       pair(t, prompts, samples, judgments, folder + "/pairs.jsonl");
       train(t, folder);
     }
+    remove_train_state(folder);
     load(folder + "/checkpoint");
     evaluate_as(t, "iteration " + std::to_string(t), folder + "/eval.jsonl", style_, recipe_.format);
   }
@@ -178,11 +183,11 @@ class Run {
   }
 
   std::vector<SampleRecord> sample(int64_t t, const std::vector<Prompt>& prompts, const std::string& path) {
-    if (fs::exists(path)) return read_samples(path);
     SampleStage stage = sample_stage(style_, recipe_.format);
     stage.iteration = static_cast<uint32_t>(t);
+    const auto samples = sample_once(prompts, stage, path, "sample");
+    if (fs::exists(fs::path(path).replace_filename("judgments.jsonl"))) return samples;  // and so the log has them too
     log_.begin(t, "sample");
-    const auto samples = sample_to_file(model_, sample_prompts_of(prompts), stage, path, named("sample"));
     std::map<std::string, int64_t> reasons;
     for (const SampleRecord& s : samples) ++reasons[name(s.split.parse)];
     const double parsed = static_cast<double>(reasons["ok"]) / static_cast<double>(samples.size());
@@ -199,7 +204,7 @@ class Run {
                                     const std::vector<SampleRecord>& samples, const std::string& path) {
     if (fs::exists(path)) return read_judgments(path);
     log_.begin(t, "judge");
-    std::vector<JudgmentRecord> judgments = judge_samples(*judge_, prompts, samples);
+    const std::vector<JudgmentRecord> judgments = judge_samples(*judge_, prompts, samples);
     std::vector<Json> lines;
     std::vector<double> scores;
     for (const JudgmentRecord& j : judgments) {
@@ -208,7 +213,7 @@ class Run {
     }
     log_.write({{"judged", judgments.size()}, {"errors", judgments.size() - scores.size()}, {"score", mean(scores)}});
     write_jsonl(path, lines);
-    return judgments;
+    return read_judgments(path);  // with the file's digits, as a resumed run sees them
   }
 
   void pair(int64_t t, const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples,
@@ -227,7 +232,7 @@ class Run {
   }
 
   void train(int64_t t, const std::string& folder) {
-    log_.begin(t, "train");
+    log_.begin(t, "train", finished_epochs(folder));
     PreferenceStage stage;
     stage.loss = recipe_.dpo.options;
     stage.train.lr = recipe_.dpo.lr;
@@ -261,6 +266,14 @@ class Run {
   std::string seed_checkpoint() const {
     const std::string warm = options_.folder + "/warmup/checkpoint";
     return fs::exists(warm) ? warm : recipe_.model;
+  }
+
+  /// The samples of an earlier run's file, or fresh ones.
+  std::vector<SampleRecord> sample_once(const std::vector<Prompt>& prompts, const SampleStage& stage,
+                                        const std::string& path, const std::string& what) {
+    if (!fs::exists(path)) return sample_to_file(model_, sample_prompts_of(prompts), stage, path, named(what));
+    fs::remove(path + ".part");
+    return read_samples(path);
   }
 
   Progress named(const std::string& what) const {

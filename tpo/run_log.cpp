@@ -1,5 +1,6 @@
 #include "tpo/run_log.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "tensor/check.h"
@@ -9,25 +10,27 @@ namespace thinker {
 
 namespace {
 
-/// Whether a line of the log belongs to the stage. A torn last line belongs to whichever stage was interrupted.
-bool belongs_to(const std::string& line, int64_t iteration, const std::string& stage) {
-  const nlohmann::json object = nlohmann::json::parse(line, nullptr, false);
+/// Whether the stage will write the line again. A torn last line belongs to whichever stage was interrupted.
+bool is_repeated(const std::string& line, int64_t iteration, const std::string& stage, int64_t finished_epochs) {
+  const Json object = Json::parse(line, nullptr, false);
   if (!object.is_object()) return true;
-  return object.value("iteration", int64_t{-1}) == iteration && object.value("stage", "") == stage;
+  if (object.value("iteration", int64_t{-1}) != iteration || object.value("stage", "") != stage) return false;
+  const int64_t unknown = finished_epochs + 1;
+  return std::min(object.value("epoch", unknown), object.value("select_epoch", unknown)) > finished_epochs;
 }
 
 }  // namespace
 
 RunLog::RunLog(std::string path, std::function<void(const Json&)> also) : path_(std::move(path)), also_(std::move(also)) {}
 
-void RunLog::begin(int64_t iteration, const std::string& stage) {
+void RunLog::begin(int64_t iteration, const std::string& stage, int64_t finished_epochs) {
   iteration_ = iteration;
   stage_ = stage;
   std::string kept;
   if (std::filesystem::exists(path_)) {
     std::ifstream old(path_, std::ios::binary);
     for (std::string line; std::getline(old, line);) {
-      if (!belongs_to(line, iteration, stage)) kept += line + "\n";
+      if (!is_repeated(line, iteration, stage, finished_epochs)) kept += line + "\n";
     }
   }
   file_.close();

@@ -21,6 +21,9 @@ struct TrainState {
   std::vector<ReferenceLogps> reference;
 };
 
+std::string state_folder(const std::string& folder) { return folder + "/train_state"; }
+std::string best_folder(const std::string& folder) { return folder + "/best"; }
+
 /// Exact: hexadecimal, so that a resumed run continues with the same bits.
 std::string exact(double x) {
   char text[64];
@@ -76,13 +79,12 @@ class Training {
     train_dpo(model_.net, optimizer_, pairs_, state_.reference, is, stage_.loss, stage_.train, hooks);
     model_.net.set_recompute(Recompute::nothing);
     keep_best();
-    fs::remove_all(current());
-    fs::remove_all(best());
+    remove_train_state(folder_);
   }
 
  private:
-  std::string current() const { return folder_ + "/train_state"; }
-  std::string best() const { return folder_ + "/best"; }
+  std::string current() const { return state_folder(folder_); }
+  std::string best() const { return best_folder(folder_); }
 
   void begin() {
     fs::remove_all(best());
@@ -142,6 +144,16 @@ class Training {
 };
 
 }  // namespace
+
+int64_t finished_epochs(const std::string& folder) {
+  const std::string path = state_folder(folder) + "/state.json";
+  if (!fs::exists(path)) return 0;
+  return JsonLine(parse_json(read_text_file(path), path), path).integer("epoch");
+}
+
+void remove_train_state(const std::string& folder) {
+  for (const std::string& part : {state_folder(folder), state_folder(folder) + ".new", best_folder(folder)}) fs::remove_all(part);
+}
 
 void train_on_pairs(Model& model, const std::vector<IdPair>& pairs, const PreferenceStage& stage, const std::string& folder) {
   Training(model, pairs, stage, folder).run();

@@ -22,6 +22,12 @@ struct PreferenceStage {
   std::function<double(int64_t epoch)> select;
 };
 
+/// Epochs that an interrupted training of the folder need not run again; 0 where there is none.
+int64_t finished_epochs(const std::string& folder);
+
+/// Removes what an interrupted training left beside its checkpoint.
+void remove_train_state(const std::string& folder);
+
 /// Trains the model in place and writes FOLDER/checkpoint. Between epochs FOLDER/train_state holds what is needed to go on;
 /// it is removed at the end. After an interruption a call with the same arguments (and the model as it was at the
 /// iteration's start) ends with the same bits.
