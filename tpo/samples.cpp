@@ -2,6 +2,8 @@
 
 #include <set>
 
+#include "tensor/check.h"
+
 namespace thinker {
 
 namespace {
@@ -16,6 +18,15 @@ std::optional<std::string> optional_string(const JsonLine& line, const std::stri
 Json required_id(const JsonLine& line) {
   if (auto id = line.id()) return *id;
   line.error("\"id\" is missing");
+}
+
+Parse required_parse(const JsonLine& line) {
+  const std::string word = line.string("parse");
+  try {
+    return parse_from_name(word);
+  } catch (const Error& e) {
+    line.error("\"parse\": " + std::string(e.what()));
+  }
 }
 
 }  // namespace
@@ -61,7 +72,7 @@ SampleRecord parse_sample(const JsonLine& line) {
   s.text = line.string("text");
   s.split.thought = optional_string(line, "thought");
   s.split.response = optional_string(line, "response");
-  s.split.parse = parse_from_name(line.string("parse"));
+  s.split.parse = required_parse(line);
   if (s.valid() && !s.split.response) line.error("\"parse\" is ok but \"response\" is null");
   const std::string stop = line.string("stop");
   if (stop != "end" && stop != "length") line.error("\"stop\" is neither end nor length");

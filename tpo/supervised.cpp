@@ -1,5 +1,7 @@
 #include "tpo/supervised.h"
 
+#include "tokenizer/error.h"
+
 namespace thinker {
 
 namespace {
@@ -15,16 +17,7 @@ SftExample all_turns(const Messages& messages, const ChatTokenizer& text) {
   return example;
 }
 
-}  // namespace
-
-SftExample to_example(const std::vector<int32_t>& prompt, const std::vector<int32_t>& completion) {
-  SftExample example{prompt, std::vector<uint8_t>(prompt.size(), 0)};
-  example.ids.insert(example.ids.end(), completion.begin(), completion.end());
-  example.trained.insert(example.trained.end(), completion.size(), 1);
-  return example;
-}
-
-SftExample to_example(const JsonLine& line, const ChatTokenizer& text, TrainedTurns turns) {
+SftExample encode_line(const JsonLine& line, const ChatTokenizer& text, TrainedTurns turns) {
   if (line.has("completion")) {
     const Json& completion = line.at("completion");
     if (completion.is_string()) {
@@ -43,6 +36,23 @@ SftExample to_example(const JsonLine& line, const ChatTokenizer& text, TrainedTu
   const std::string answer = std::move(messages.back().content);
   messages.pop_back();
   return to_example(text.prompt_ids(messages), text.completion_ids(answer));
+}
+
+}  // namespace
+
+SftExample to_example(const std::vector<int32_t>& prompt, const std::vector<int32_t>& completion) {
+  SftExample example{prompt, std::vector<uint8_t>(prompt.size(), 0)};
+  example.ids.insert(example.ids.end(), completion.begin(), completion.end());
+  example.trained.insert(example.trained.end(), completion.size(), 1);
+  return example;
+}
+
+SftExample to_example(const JsonLine& line, const ChatTokenizer& text, TrainedTurns turns) {
+  try {
+    return encode_line(line, text, turns);
+  } catch (const TokenizerError& e) {
+    line.error(e.what());
+  }
 }
 
 std::vector<SftExample> read_supervised(const std::string& path, const ChatTokenizer& text, TrainedTurns turns) {

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "tensor/check.h"
+#include "tokenizer/error.h"
 #include "tpo/text.h"
 
 namespace thinker {
@@ -56,6 +57,16 @@ PairRecord to_record(const Group& group, const std::vector<Candidate>& candidate
           length(chosen), length(rejected)};
 }
 
+/// A line of texts instead of ids.
+IdPair encode_pair(const JsonLine& line, const ChatTokenizer& text) {
+  try {
+    return {text.prompt_ids(line.messages()), text.completion_ids(line.string("chosen")),
+            text.completion_ids(line.string("rejected")), {}, {}};
+  } catch (const TokenizerError& e) {
+    line.error(e.what());
+  }
+}
+
 }  // namespace
 
 Json pair_to_json(const PairRecord& p) {
@@ -89,8 +100,7 @@ std::vector<IdPair> read_id_pairs(const std::string& path, const ChatTokenizer& 
       if (line->has("chosen_forced")) pair.chosen_forced = parse_runs(*line, "chosen_forced", pair.chosen.size());
       if (line->has("rejected_forced")) pair.rejected_forced = parse_runs(*line, "rejected_forced", pair.rejected.size());
     } else {
-      pair = {text.prompt_ids(line->messages()), text.completion_ids(line->string("chosen")),
-              text.completion_ids(line->string("rejected")), {}, {}};
+      pair = encode_pair(*line, text);
     }
     if (pair.prompt.empty() || pair.chosen.empty() || pair.rejected.empty()) {
       line->error("prompt, chosen and rejected need at least one token each");

@@ -59,14 +59,25 @@ SampleRecord to_record(GeneratedSample&& sample, const SamplePrompt& prompt, con
 
 std::string part_path(const std::string& path) { return path + ".part"; }
 
-/// Finished chunks of an interrupted stage; lines of the unfinished one are dropped, a torn last line too.
-std::vector<SampleRecord> recover(const std::string& path, int64_t per_chunk) {
+/// Finished chunks of an interrupted stage. They end at the first line that is torn, damaged or of other samples than those
+/// asked for; an unfinished chunk is dropped.
+std::vector<SampleRecord> recover(const std::string& path, const std::vector<SamplePrompt>& prompts,
+                                  const SampleStage& stage) {
   std::vector<SampleRecord> done;
   std::ifstream file(part_path(path), std::ios::binary);
+  const size_t total = prompts.size() * static_cast<size_t>(stage.k);
   std::string line;
-  while (std::getline(file, line) && !file.eof()) {
-    done.push_back(parse_sample(JsonLine(parse_json(line, part_path(path)), part_path(path))));
+  while (done.size() < total && std::getline(file, line) && !file.eof()) {
+    try {
+      SampleRecord record = parse_sample(JsonLine(parse_json(line, part_path(path)), part_path(path)));
+      const auto i = static_cast<int64_t>(done.size());
+      if (record.id != prompts[i / stage.k].id || record.sample != stage.first_sample + i % stage.k) break;
+      done.push_back(std::move(record));
+    } catch (const Error&) {
+      break;
+    }
   }
+  const int64_t per_chunk = kChunkPrompts * stage.k;
   done.resize(static_cast<int64_t>(done.size()) / per_chunk * per_chunk);
   return done;
 }
@@ -113,7 +124,7 @@ std::vector<SampleRecord> sample_prompts(const Model& model, const std::vector<S
 
 std::vector<SampleRecord> sample_to_file(const Model& model, const std::vector<SamplePrompt>& prompts,
                                          const SampleStage& stage, const std::string& path, const Progress& progress) {
-  std::vector<SampleRecord> done = recover(path, kChunkPrompts * stage.k);
+  std::vector<SampleRecord> done = recover(path, prompts, stage);
   write_file_atomically(part_path(path), to_lines(done, 0));
   std::ofstream part(part_path(path), std::ios::binary | std::ios::app);
   const auto total = static_cast<int64_t>(prompts.size());
