@@ -57,6 +57,7 @@ void run(const Options& options) {
   };
   const RunResult result = run_loop(recipe, model, prompts, run_options);
   print_rows(std::cout, result.rows);
+  print_pairs(std::cout, run_options.folder);
   const std::string page = run_options.folder + "/report.html";
   write_report({run_options.folder}, recipe.name, page);
   std::cout << "checkpoint: " << result.checkpoint << "\nreport: " << page << "\n";

@@ -58,6 +58,7 @@ class MadeUpRun {
     Json line = sample(id, 0, "four", "answer");
     line["category"] = category;
     line["attempts"] = 1;
+    line["first_parse"] = "ok";
     line["score"] = score;
     return line;
   }

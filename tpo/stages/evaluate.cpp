@@ -17,6 +17,7 @@ Json eval_to_json(const EvalRecord& r) {
   Json line = sample_to_json(r.sample);
   line["category"] = r.category;
   line["attempts"] = r.attempts;
+  line["first_parse"] = name(r.first_parse);
   if (r.judged.score) line["score"] = *r.judged.score;
   else line["error"] = r.judged.error;
   return line;
@@ -27,6 +28,7 @@ EvalRecord parse_eval(const JsonLine& line) {
   r.sample = parse_sample(line);
   r.category = line.string("category");
   r.attempts = line.integer("attempts");
+  r.first_parse = parse_from_name(line.string("first_parse"));
   if (line.has("score")) r.judged.score = line.number("score");
   else r.judged.error = line.string("error");
   return r;
@@ -54,7 +56,9 @@ std::vector<EvalRecord> evaluate(const Model& model, Judge& judge, const std::ve
     std::vector<int64_t> failed;
     for (size_t j = 0; j < samples.size(); ++j) {
       if (!samples[j].valid()) failed.push_back(open[j]);
-      records[open[j]] = {prompts[open[j]].category, std::move(samples[j]), attempt + 1, {}};
+      EvalRecord& record = records[open[j]];
+      const Parse first = attempt == 0 ? samples[j].split.parse : record.first_parse;
+      record = {prompts[open[j]].category, std::move(samples[j]), attempt + 1, first, {}};
     }
     open = std::move(failed);
     if (progress) progress("evaluate", static_cast<int64_t>(prompts.size() - open.size()), static_cast<int64_t>(prompts.size()));
@@ -75,9 +79,10 @@ std::vector<EvalRecord> evaluate(const Model& model, Judge& judge, const std::ve
 EvalSummary summarise(const std::vector<EvalRecord>& records, uint64_t seed) {
   EvalSummary s;
   std::vector<double> scores, thoughts, responses;
-  int64_t parsed_at_once = 0;
+  int64_t parsed_at_once = 0, marked = 0;
   for (const EvalRecord& r : records) {
-    parsed_at_once += r.sample.valid() && r.attempts == 1;
+    parsed_at_once += r.first_parse == Parse::ok;
+    marked += r.first_parse != Parse::no_open && r.first_parse != Parse::no_marker;
     if (r.sample.split.thought) thoughts.push_back(static_cast<double>(count_code_points(*r.sample.split.thought)));
     if (r.sample.split.response) responses.push_back(static_cast<double>(count_code_points(*r.sample.split.response)));
     if (!r.judged.score) {
@@ -94,6 +99,7 @@ EvalSummary summarise(const std::vector<EvalRecord>& records, uint64_t seed) {
   s.score = mean(scores);
   s.interval = bootstrap_interval(scores, seed);
   s.parse_rate = records.empty() ? 0.0 : static_cast<double>(parsed_at_once) / static_cast<double>(s.prompts);
+  s.marker_rate = records.empty() ? 0.0 : static_cast<double>(marked) / static_cast<double>(s.prompts);
   s.thought_length = mean(thoughts);
   s.response_length = mean(responses);
   return s;
@@ -107,6 +113,7 @@ Json summary_to_json(const EvalSummary& s) {
           {"low", s.interval.low},
           {"high", s.interval.high},
           {"parse_rate", s.parse_rate},
+          {"marker_rate", s.marker_rate},
           {"unjudged", s.unjudged},
           {"thought_length", s.thought_length},
           {"response_length", s.response_length},

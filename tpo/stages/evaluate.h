@@ -16,6 +16,7 @@ struct EvalRecord {
   std::string category;
   SampleRecord sample;  // of the last attempt
   int64_t attempts = 1;
+  Parse first_parse = Parse::ok;  // of the first attempt
   Judged judged;  // score 0 when no attempt parsed
 };
 
@@ -28,7 +29,8 @@ struct EvalSummary {
   int64_t unjudged = 0;  // the judge failed: left out of the score
   double score = 0.0;    // mean
   Interval interval{0, 0};  // bootstrap 95 % over prompts
-  double parse_rate = 0.0;  // of first attempts
+  double parse_rate = 0.0;   // of first attempts
+  double marker_rate = 0.0;  // first attempts that hold the style's markers, whatever else may be wrong with them
   double thought_length = 0.0, response_length = 0.0;  // mean code points of parsed outputs
   std::map<std::string, std::pair<double, int64_t>> categories;  // mean score and number of prompts
 };
