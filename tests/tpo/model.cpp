@@ -1,0 +1,74 @@
+// Opening models: SmolLM2's tokenizer from GGUF against transformers, and folders that are written and read back.
+#include "tpo/model.h"
+
+#include <filesystem>
+#include <iostream>
+
+#include "tests/tokenizer/goldens.h"
+#include "tests/tpo/tiny_world.h"
+#include "tokenizer/hf.h"
+
+using namespace thinker;
+
+TEST_CASE("model: SmolLM2's GGUF tokenizer and chat template give transformers' ids") {
+  const std::string path = "models/SmolLM2-135M-Instruct.Q4_1.gguf";
+  if (!std::filesystem::exists(path)) {
+    std::cerr << "SKIP: SmolLM2's tokenizer against transformers: " << path << " is missing; `make model` fetches it\n";
+    return;
+  }
+  const ChatTokenizer text = open_tokenizer(path);
+  int64_t rows = 0;
+  for (const auto& row : test::read_jsonl(test::golden_path("smollm2.jsonl"))) {
+    const auto words = row["text"].get<std::string>();
+    const auto ids = row["ids"].get<Ids>();
+    CAPTURE(words);
+    CHECK(text.tokenizer.encode(words, SpecialText::Plain) == ids);
+    CHECK(text.tokenizer.encode(words, SpecialText::Parse) == row.value("parsed", ids));
+    ++rows;
+  }
+  CHECK(rows >= 150);
+  for (const auto& row : test::read_jsonl(test::golden_path("smollm2_chat.jsonl"))) {
+    Messages messages;
+    for (const auto& m : row["messages"]) messages.push_back({m["role"], m["content"]});
+    const bool add = row["generation_prompt"].get<bool>();
+    CHECK(render_ids(text.tokenizer, text.chat, messages, add ? GenerationPrompt::Add : GenerationPrompt::None) ==
+          row["ids"].get<Ids>());
+    if (add) CHECK(text.prompt_ids(messages) == row["ids"].get<Ids>());
+  }
+  const Ids hello = text.completion_ids("Hello");
+  CHECK(hello.back() == text.end_ids.front());
+  CHECK(text.tokenizer.decode(hello, SpecialTokens::Keep) == "Hello<|im_end|>");
+}
+
+TEST_CASE("model: saved and opened, it has the same ids, ends and log-probs") {
+  const TempFolder folder;
+  const auto device = open_device("cpu");
+  Model model = tiny::untrained_model(*device);
+  tiny::train_format(model, thought_style("none"), 32);
+  model.save(folder / "saved");
+  const Model again = open_model(*device, folder / "saved", DType::F32);
+  CHECK(weights_of(again.net) == weights_of(model.net));
+  CHECK(again.text.end_ids == model.text.end_ids);
+  CHECK(again.text.chat.family == ChatFamily::Plain);
+  const Ids prompt = model.text.prompt_ids({{"user", "abc?"}}), completion = model.text.completion_ids("mn|a b");
+  CHECK(again.text.prompt_ids({{"user", "abc?"}}) == prompt);
+  CHECK(again.text.completion_ids("mn|a b") == completion);
+  CHECK(open_tokenizer(folder / "saved").completion_ids("mn|a b") == completion);
+  CHECK(completion_logprobs(again.net, prompt, completion) == completion_logprobs(model.net, prompt, completion));
+  CHECK(again.text.decode(completion) == "mn|a b");
+}
+
+TEST_CASE("model: what cannot be opened is named") {
+  const TempFolder folder;
+  const auto device = open_device("cpu");
+  CHECK(holds(error_of([&] { open_model(*device, folder / "none", DType::F32); }), "no such file or folder"));
+  const std::string text = folder.write("model.txt", "x");
+  CHECK(holds(error_of([&] { open_tokenizer(text); }), "neither a folder nor a .gguf file"));
+  Model model = tiny::untrained_model(*device);
+  model.save(folder / "small");
+  TokenizerSpec larger = tiny::spec();
+  larger.tokens.push_back("<more>");
+  larger.types.push_back(TokenType::Control);
+  write_tokenizer_json(folder / "small", larger);
+  CHECK(holds(error_of([&] { open_model(*device, folder / "small", DType::F32); }), "embedding only"));
+}

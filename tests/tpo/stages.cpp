@@ -1,0 +1,310 @@
+// The stages one by one: forced format, chunks of sampling, evaluation, pairs as files, supervised data, damaged lines.
+#include "tensor/file.h"
+#include "tests/tpo/tiny_world.h"
+#include "tpo/stages/judge.h"
+#include "tpo/stages/pair.h"
+#include "tpo/supervised.h"
+
+using namespace thinker;
+
+namespace {
+
+const tiny::World& world() {
+  static const tiny::World shared;
+  return shared;
+}
+
+SampleStage stage_of(int64_t k = 4) {
+  SampleStage stage;
+  stage.style = world().style;
+  stage.k = k;
+  stage.max_new = 24;
+  stage.max_rows = 256;
+  stage.sampling.temperature = 1.0;
+  stage.sampling.top_p = 1.0;
+  stage.seed = 7;
+  return stage;
+}
+
+/// Gives 1, fails for answers of one letter, and counts what it saw.
+class PickyJudge : public Judge {
+ public:
+  std::vector<Judged> judge(std::span<const JudgeView> views) override {
+    std::vector<Judged> all;
+    for (const JudgeView& v : views) {
+      ++seen;
+      all.push_back(v.response().size() == 1 ? Judged{std::nullopt, "too short", ""} : Judged{1.0, "", ""});
+    }
+    return all;
+  }
+  int64_t seen = 0;
+};
+
+const char* const kSample =
+    R"({"id":1,"sample":0,"prompt_ids":[1],"ids":[2,0],"logprobs":[-1,-1],"text":"m|a","thought":"m","response":"a","parse":"ok","stop":"end"})";
+
+/// The error of reading a file whose second line has one key replaced; "" deletes the key.
+template <class Read>
+std::string error_with(const char* good, const std::string& key, const std::string& value, Read&& read) {
+  const TempFolder folder;
+  Json bad = Json::parse(good);
+  bad["id"] = 2;
+  if (value.empty())
+    bad.erase(key);
+  else
+    bad[key] = Json::parse(value);
+  const std::string path = folder.write("F", std::string(good) + "\n" + bad.dump() + "\n");
+  return error_of([&] { read(path); });
+}
+
+}  // namespace
+
+TEST_CASE(
+    "sample: forced format writes the marker after the budget, forbids an early end, and says which tokens it wrote") {
+  const Model model = world().open();
+  SampleStage stage = stage_of();
+  stage.format = Format::forced;
+  stage.thought_budget = 3;
+  stage.style = parse_thought_style(R"({"instruction": "{query}\n", "open": "mm", "split": "|"})", "own");
+  const Ids open = model.text.tokenizer.encode("mm", SpecialText::Plain),
+            split = model.text.tokenizer.encode("\n\n|\n", SpecialText::Plain);
+  int64_t written = 0, by_itself = 0;
+  for (const SampleRecord& s : sample_prompts(model, sample_prompts_of(tiny::prompts(8, 4)), stage)) {
+    REQUIRE(!s.forced.empty());
+    CHECK(s.forced[0] == std::pair<int64_t, int64_t>(0, 2));
+    CHECK(Ids(s.ids.begin(), s.ids.begin() + 2) == open);
+    const auto marker = static_cast<int64_t>(s.text.find('|'));
+    REQUIRE(s.text.find('|') != std::string::npos);
+    if (s.forced.size() == 2) {
+      ++written;
+      CHECK(s.forced[1] == std::pair<int64_t, int64_t>(5, 9));
+      CHECK(Ids(s.ids.begin() + 5, s.ids.begin() + 9) == split);
+    } else {
+      ++by_itself;
+      CHECK(marker < 5);
+    }
+    for (int64_t t = 0; t < marker; ++t) CHECK(s.ids[t] != 0);
+    CHECK(s.ids.size() == s.logprobs.size());
+    if (s.stop == Stop::length) CHECK(s.ids.back() != 0);  // trap 21
+    CHECK(parse_sample(JsonLine(parse_json(dump_json(sample_to_json(s)), "x"), "x")).forced == s.forced);
+  }
+  CHECK(written > 0);
+  CHECK(by_itself > 0);
+}
+
+TEST_CASE("sample: an interrupted file is continued from its whole chunks, and ends with the same bytes") {
+  const Model model = world().open();
+  const auto prompts = sample_prompts_of(tiny::prompts(70, 5));  // a chunk of 64 and a partial one
+  SampleStage stage = stage_of(2);
+  stage.max_new = 8;
+  const std::string path = world().folder / "samples.jsonl", part = path + ".part";
+  sample_to_file(model, prompts, stage, path, {});
+  const std::string expected = read_text_file(path);
+  CHECK(!std::filesystem::exists(part));
+  const size_t first_chunk = [&] {
+    size_t at = 0;
+    for (int i = 0; i < 128; ++i) at = expected.find('\n', at) + 1;
+    return at;
+  }();
+  std::string damaged = expected;
+  damaged.replace(first_chunk / 2, 3, "\"\"\"");
+  std::string foreign = expected;
+  foreign.replace(foreign.find("\"p5-3\""), 6, "\"q5-3\"");
+  const std::pair<std::string, int64_t> parts[] = {{expected.substr(0, first_chunk), 1},
+                                                   {expected.substr(0, first_chunk + 40), 1},  // a torn line
+                                                   {expected.substr(0, first_chunk - 1), 2},
+                                                   {expected, 1},
+                                                   {expected + expected, 1},
+                                                   {damaged, 2},
+                                                   {foreign, 2},
+                                                   {"", 2}};
+  for (const auto& [text, chunks] : parts) {
+    std::filesystem::remove(path);
+    write_file_atomically(part, text);
+    int64_t sampled = 0;
+    sample_to_file(model, prompts, stage, path, [&](const std::string&, int64_t, int64_t) { ++sampled; });
+    CHECK(sampled == chunks);
+    CHECK(read_text_file(path) == expected);
+  }
+}
+
+TEST_CASE("evaluate: failures are drawn again, then lose; what the judge could not score is left out") {
+  const Model model = world().open();
+  const auto prompts = tiny::prompts(40, 6);
+  SampleStage stage = stage_of();
+  stage.max_new = 8;
+  PickyJudge judge;
+  const auto once = evaluate(model, judge, prompts, stage, 0, {});
+  int64_t valid = 0;
+  for (const EvalRecord& r : once) {
+    valid += r.sample.valid();
+    CHECK(r.attempts == 1);
+    if (!r.sample.valid()) CHECK(r.judged.score == 0.0);
+  }
+  CHECK(judge.seen == valid);
+  REQUIRE(valid < 40);
+  const auto thrice = evaluate(model, judge, prompts, stage, 2, {});
+  int64_t parsed_at_once = 0, unjudged = 0;
+  double sum = 0;
+  for (size_t i = 0; i < 40; ++i) {
+    const EvalRecord& r = thrice[i];
+    CHECK(r.sample.id == *prompts[i].id);
+    CHECK(r.category == prompts[i].category);
+    CHECK(r.sample.sample == r.attempts - 1);
+    CHECK((r.sample.valid() || r.attempts == 3));
+    if (once[i].sample.valid()) CHECK(r.sample.ids == once[i].sample.ids);
+    parsed_at_once += r.sample.valid() && r.attempts == 1;
+    unjudged += !r.judged.score;
+    sum += r.judged.score.value_or(0);
+  }
+  CHECK(parsed_at_once == valid);
+  REQUIRE(unjudged > 0);
+  const EvalSummary s = summarise(thrice, 1);
+  CHECK(s.unjudged == unjudged);
+  CHECK(s.score == doctest::Approx(sum / static_cast<double>(40 - unjudged)));
+  CHECK(s.parse_rate == doctest::Approx(static_cast<double>(valid) / 40));
+  std::vector<Json> lines;
+  for (const EvalRecord& r : thrice) lines.push_back(eval_to_json(r));
+  write_jsonl(world().folder / "eval.jsonl", lines);
+  CHECK(summary_to_json(summarise(read_evals(world().folder / "eval.jsonl"), 1)).dump() == summary_to_json(s).dump());
+}
+
+// Traps 21, 23, 33, 36.
+TEST_CASE("pairs: exactly the sampled ids and texts, forced runs included, and back from the file") {
+  const Model model = world().open();
+  SampleStage stage = stage_of(8);
+  stage.format = Format::forced;
+  stage.thought_budget = 2;
+  const auto prompts = tiny::prompts(12, 8);
+  const auto samples = sample_prompts(model, sample_prompts_of(prompts), stage);
+  const auto judge = make_judge({{"kind", "rule"}});
+  PairStage how;
+  how.style = stage.style;
+  how.options.parse_failures = Failures::reject;
+  how.options.truncated = Failures::reject;
+  const PairResult result = pair_samples(prompts, samples, judge_samples(*judge, prompts, samples), how, nullptr);
+  REQUIRE(result.pairs.size() >= 3);
+  std::vector<Json> lines;
+  for (const PairRecord& p : result.pairs) lines.push_back(pair_to_json(p));
+  const std::string path = world().folder / "pairs.jsonl";
+  write_jsonl(path, lines);
+  const auto read = read_id_pairs(path, model.text);
+  const auto sample_of = [&](const Json& id, int64_t k) {
+    for (const SampleRecord& s : samples) {
+      if (s.id == id && s.sample == k) return s;
+    }
+    return SampleRecord{};
+  };
+  for (size_t i = 0; i < read.size(); ++i) {
+    const PairRecord& p = result.pairs[i];
+    const SampleRecord c = sample_of(p.id, p.chosen_sample), r = sample_of(p.id, p.rejected_sample);
+    CHECK(read[i].prompt == c.prompt_ids);
+    CHECK(read[i].prompt == model.text.prompt_ids(p.messages));
+    CHECK(read[i].chosen == c.ids);
+    CHECK(read[i].rejected == r.ids);
+    CHECK(read[i].chosen_forced == c.forced);
+    CHECK(read[i].rejected_forced == r.forced);
+    CHECK(p.chosen == c.text);
+    CHECK(p.rejected == r.text);
+    CHECK(p.chosen != p.rejected);
+    CHECK(p.messages[0].content[0] == 'Z');
+    if (r.stop == Stop::length) CHECK(read[i].rejected.back() != 0);
+    if (p.score_rejected) CHECK(*p.score_chosen > *p.score_rejected);
+  }
+
+  // Text alone is encoded by the template.
+  const std::string texts =
+      world().folder.write("texts.jsonl", R"({"prompt": "abc?", "chosen": "m|a", "rejected": "n|b"})"
+                                          "\n");
+  const IdPair encoded = read_id_pairs(texts, model.text).at(0);
+  CHECK(encoded.prompt == model.text.prompt_ids({{"user", "abc?"}}));
+  CHECK(encoded.chosen == model.text.completion_ids("m|a"));
+  CHECK(encoded.rejected.back() == 0);
+
+  auto unknown = samples;
+  unknown[3].id = "nobody";
+  unknown[3].split = unknown[3].valid() ? unknown[3].split : SplitOutput{std::nullopt, "a", Parse::ok};
+  CHECK(holds(error_of([&] { judge_samples(*judge, prompts, unknown); }), "\"nobody\" belongs to no prompt"));
+  CHECK(holds(error_of([&] { pair_samples(prompts, unknown, {}, how, nullptr); }), "\"nobody\" belongs to no prompt"));
+}
+
+TEST_CASE("damaged lines of samples, judgments, evaluations and pairs are named by file and line") {
+  const auto samples = [](const std::string& path) { read_samples(path); };
+  for (const auto& [key, value] : std::vector<std::pair<std::string, std::string>>{{"id", ""},
+                                                                                   {"sample", "\"x\""},
+                                                                                   {"ids", "[2,-1]"},
+                                                                                   {"ids", "3"},
+                                                                                   {"logprobs", "[-1]"},
+                                                                                   {"text", ""},
+                                                                                   {"parse", "\"fine\""},
+                                                                                   {"response", "null"},
+                                                                                   {"stop", "\"x\""},
+                                                                                   {"forced", "[[0,3]]"},
+                                                                                   {"forced", "[[1,0]]"},
+                                                                                   {"forced", "7"}}) {
+    CHECK_MESSAGE(holds(error_with(kSample, key, value, samples), "/F:2: "), key, " ", value);
+  }
+  CHECK(error_with(kSample, "category", "\"c\"", samples) == "");
+  const auto judgments = [](const std::string& path) { read_judgments(path); };
+  const char* const judgment = R"({"id":1,"sample":0,"view":{},"answer":"","score":1})";
+  for (const char* key : {"id", "sample", "view", "score"})
+    CHECK_MESSAGE(holds(error_with(judgment, key, "", judgments), "/F:2: "), key);
+  Json eval = Json::parse(kSample);
+  eval["category"] = "c";
+  eval["attempts"] = 1;
+  eval["first_parse"] = "ok";
+  eval["score"] = 0.5;
+  const std::string evaluated = eval.dump();
+  const auto evals = [](const std::string& path) { read_evals(path); };
+  for (const char* key : {"category", "attempts", "score"})
+    CHECK_MESSAGE(holds(error_with(evaluated.c_str(), key, "", evals), "/F:2: "), key);
+  const Model model = world().open();
+  const auto pairs = [&](const std::string& path) { read_id_pairs(path, model.text); };
+  const char* const pair = R"({"id":1,"prompt_ids":[1],"chosen_ids":[2,0],"rejected_ids":[3,0]})";
+  for (const auto& [key, value] : std::vector<std::pair<std::string, std::string>>{{"prompt_ids", "[]"},
+                                                                                   {"prompt_ids", ""},
+                                                                                   {"chosen_ids", "[99]"},
+                                                                                   {"rejected_ids", "[0.5]"},
+                                                                                   {"chosen_forced", "[[0,9]]"}}) {
+    CHECK_MESSAGE(holds(error_with(pair, key, value, pairs), "/F:2: "), key, " ", value);
+  }
+  const char* const text = R"({"id":1,"prompt":"a?","chosen":"a","rejected":"b"})";
+  CHECK(holds(error_with(text, "chosen", "\"K\"", pairs), "/F:2: "));  // not in the alphabet
+  CHECK(holds(error_with(text, "rejected", "", pairs), "/F:2: "));
+}
+
+TEST_CASE("supervised: chats, strings and message lists; the last answer or all of them") {
+  const Model model = world().open();
+  const auto example = [&](const char* line, TrainedTurns turns = TrainedTurns::last) {
+    return to_example(JsonLine(parse_json(line, "F:1"), "F:1"), model.text, turns);
+  };
+  const auto trained_text = [&](const SftExample& e) {
+    Ids ids;
+    for (size_t i = 0; i < e.ids.size(); ++i) {
+      if (e.trained[i]) ids.push_back(e.ids[i]);
+    }
+    return model.text.tokenizer.decode(ids, SpecialTokens::Keep);
+  };
+  const SftExample strings = example(R"({"prompt": "ab?", "completion": "cd"})");
+  CHECK(model.text.tokenizer.decode(strings.ids, SpecialTokens::Keep) == "ab?cd<end>");
+  CHECK(trained_text(strings) == "cd<end>");
+  for (const char* same :
+       {R"({"messages": [{"role":"user","content":"ab?"},{"role":"assistant","content":"cd"}]})",
+        R"({"prompt": [{"role":"user","content":"ab?"}], "completion": [{"role":"assistant","content":"cd"}]})"}) {
+    CHECK(example(same).ids == strings.ids);
+    CHECK(example(same).trained == strings.trained);
+    CHECK(example(same, TrainedTurns::all).trained == strings.trained);
+  }
+  const char* const two = R"({"messages": [{"role":"user","content":"ab?"},{"role":"assistant","content":"cd"},
+                              {"role":"user","content":"e?"},{"role":"assistant","content":"f"}]})";
+  CHECK(trained_text(example(two)) == "f<end>");
+  CHECK(trained_text(example(two, TrainedTurns::all)) == "cd<end>f<end>");
+  CHECK(example(two).ids == example(two, TrainedTurns::all).ids);
+  for (const char* bad :
+       {R"({"prompt": "ab?"})", R"({"messages": [{"role":"user","content":"a"}]})", R"({"completion": "a"})",
+        R"({"prompt": "a", "completion": [{"role":"assistant","content":"b"}]})",
+        R"({"prompt": [{"role":"user","content":"a"}], "completion": [{"role":"user","content":"b"}]})",
+        R"({"prompt": "K", "completion": "a"})"}) {
+    CHECK_MESSAGE(error_of([&] { example(bad); }).starts_with("F:1: "), bad);
+  }
+}
