@@ -19,10 +19,10 @@ struct Config {
   int64_t vocab = 0;                 // V
   int64_t width = 0;                 // C
   int64_t layers = 0;
-  int64_t heads = 0;      // H
-  int64_t kv_heads = 0;   // Hkv
-  int64_t head_dim = 0;   // D
-  int64_t ffn = 0;        // F
+  int64_t heads = 0;       // H
+  int64_t kv_heads = 0;    // Hkv
+  int64_t head_dim = 0;    // D
+  int64_t ffn = 0;         // F
   int64_t context = 2048;  // positions the model was made for
   double rope_theta = 10000.0;
   double norm_eps = 1e-5;
@@ -34,8 +34,8 @@ struct Config {
   void validate(const std::string& where) const;
 };
 
-/// The rotary frequencies (D/2): 1 / theta^(2j/D), stretched as Llama-3.1 does: frequencies whose wavelength exceeds the original context are divided
-/// by the factor, short ones are kept, and those between are blended.
+/// The rotary frequencies (D/2): 1 / theta^(2j/D), stretched as Llama-3.1 does: frequencies whose wavelength exceeds
+/// the original context are divided by the factor, short ones are kept, and those between are blended.
 std::vector<double> inverse_frequencies(const Config& config);
 
 }  // namespace thinker

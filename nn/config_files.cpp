@@ -76,8 +76,8 @@ RopeScaling read_rope_scaling(const json& object, const std::string& path) {
   const Keys keys(object, path + ": rope_scaling");
   const std::string kind = keys.find("rope_type") ? keys.text("rope_type") : keys.text("type");
   if (kind != "llama3") fail(path, ": rope scaling \"", kind, "\" is not supported; llama3 is");
-  return {keys.number_or("factor", 8.0), keys.number_or("low_freq_factor", 1.0), keys.number_or("high_freq_factor", 4.0),
-          keys.integer("original_max_position_embeddings")};
+  return {keys.number_or("factor", 8.0), keys.number_or("low_freq_factor", 1.0),
+          keys.number_or("high_freq_factor", 4.0), keys.integer("original_max_position_embeddings")};
 }
 
 bool is_token_id(const json& value) {
@@ -93,8 +93,8 @@ std::vector<int32_t> read_ids(const json& value, const std::string& path, const 
   return ids;
 }
 
-/// GGUF keeps Llama-3.1's stretch as one divisor a frequency. The greatest is the factor; the other three numbers are the
-/// same in every published model, and it is checked that they give the file's divisors.
+/// GGUF keeps Llama-3.1's stretch as one divisor a frequency. The greatest is the factor; the other three numbers are
+/// the same in every published model, and it is checked that they give the file's divisors.
 void read_rope_divisors(Config& config, const GgufFile& file, const GgufTensor& tensor) {
   std::vector<float> divisors(tensor.shape.numel());
   file.to_f32(divisors.data(), tensor);
@@ -103,7 +103,8 @@ void read_rope_divisors(Config& config, const GgufFile& file, const GgufTensor& 
   if (fits) {
     config.rope_scaling = RopeScaling{.factor = *std::max_element(divisors.begin(), divisors.end())};
     const std::vector<double> stretched = inverse_frequencies(config);
-    for (size_t j = 0; j < plain.size(); ++j) fits = fits && std::fabs(plain[j] / stretched[j] / divisors[j] - 1.0) < 1e-3;
+    for (size_t j = 0; j < plain.size(); ++j)
+      fits = fits && std::fabs(plain[j] / stretched[j] / divisors[j] - 1.0) < 1e-3;
   }
   if (!fits) fail(file.path(), ": rope_freqs.weight is not Llama-3.1's stretch; other kinds are not supported");
 }

@@ -36,8 +36,8 @@ struct Row {
   std::shared_ptr<CachedPrompt> prompt;
   GeneratedSample out;
   Rng rng;
-  int32_t own_begin = 0;        // its region of the cache: max_new rows
-  int32_t next_input = 0;       // the token to feed
+  int32_t own_begin = 0;   // its region of the cache: max_new rows
+  int32_t next_input = 0;  // the token to feed
   std::deque<int32_t> to_force;
 };
 
@@ -69,7 +69,8 @@ class Decoder {
       total += r.samples;
     }
     const int64_t rows = std::min(options_.max_rows, total);
-    const int64_t prompts = std::min<int64_t>(static_cast<int64_t>(requests_.size()), rows / std::min(fewest, rows) + 2);
+    const int64_t prompts =
+        std::min<int64_t>(static_cast<int64_t>(requests_.size()), rows / std::min(fewest, rows) + 2);
     return KvCache(model_.device(), model_.config(), rows * options_.max_new + prompts * longest, model_.dtype());
   }
 
@@ -105,8 +106,13 @@ class Decoder {
 
   void start_sample(const GenerateRequest& r, int32_t own_begin) {
     const int64_t sample = r.first_sample + started_;
-    Row row{current_, {}, Rng(options_.seed, Purpose::sample, options_.iteration, static_cast<uint32_t>(r.key),
-                              static_cast<uint32_t>(sample)), own_begin, r.prompt.back(), {}};
+    Row row{current_,
+            {},
+            Rng(options_.seed, Purpose::sample, options_.iteration, static_cast<uint32_t>(r.key),
+                static_cast<uint32_t>(sample)),
+            own_begin,
+            r.prompt.back(),
+            {}};
     row.out.request = static_cast<int64_t>(request_);
     row.out.sample = sample;
     rows_.push_back(std::move(row));
@@ -178,8 +184,10 @@ class Decoder {
     GeneratedSample& out = row.out;
     const auto at = static_cast<int64_t>(out.ids.size());
     if (forced) {
-      if (!out.forced.empty() && out.forced.back().second == at) ++out.forced.back().second;
-      else out.forced.emplace_back(at, at + 1);
+      if (!out.forced.empty() && out.forced.back().second == at)
+        ++out.forced.back().second;
+      else
+        out.forced.emplace_back(at, at + 1);
     }
     out.ids.push_back(id);
     out.logprobs.push_back(logprob);

@@ -22,17 +22,16 @@ void assign(const Tensor& weight, const std::vector<float>& values) {
 }
 
 void expect_shape(const std::string& where, const std::string& name, const Shape& found, const Shape& wanted) {
-  if (!(found == wanted)) fail(where, ": weight \"", name, "\" has shape ", found, ", the configuration asks for ", wanted);
+  if (!(found == wanted))
+    fail(where, ": weight \"", name, "\" has shape ", found, ", the configuration asks for ", wanted);
 }
 
 /// "model.layers.3.self_attn.q_proj.weight" -> "blk.3.attn_q.weight"
 std::string gguf_name(std::string name) {
   static const std::map<std::string, std::string> kParts{
-      {"input_layernorm", "attn_norm"},   {"self_attn.q_proj", "attn_q"},
-      {"self_attn.k_proj", "attn_k"},     {"self_attn.v_proj", "attn_v"},
-      {"self_attn.o_proj", "attn_output"}, {"post_attention_layernorm", "ffn_norm"},
-      {"mlp.gate_proj", "ffn_gate"},      {"mlp.up_proj", "ffn_up"},
-      {"mlp.down_proj", "ffn_down"}};
+      {"input_layernorm", "attn_norm"}, {"self_attn.q_proj", "attn_q"},      {"self_attn.k_proj", "attn_k"},
+      {"self_attn.v_proj", "attn_v"},   {"self_attn.o_proj", "attn_output"}, {"post_attention_layernorm", "ffn_norm"},
+      {"mlp.gate_proj", "ffn_gate"},    {"mlp.up_proj", "ffn_up"},           {"mlp.down_proj", "ffn_down"}};
   if (name == "model.embed_tokens.weight") return "token_embd.weight";
   if (name == "model.norm.weight") return "output_norm.weight";
   if (name == "lm_head.weight") return "output.weight";
@@ -42,7 +41,8 @@ std::string gguf_name(std::string name) {
   return "blk." + name.substr(0, first) + "." + kParts.at(name.substr(first + 1, last - first - 1)) + name.substr(last);
 }
 
-/// Undoes the row order of "llama" GGUF files: within each head, file row 2j+p is row j + p*D/2 of the rotate-half form.
+/// Undoes the row order of "llama" GGUF files: within each head, file row 2j+p is row j + p*D/2 of the rotate-half
+/// form.
 void unpermute_rows(std::vector<float>& values, int64_t heads, int64_t head_dim) {
   const std::vector<float> file = values;
   const int64_t width = static_cast<int64_t>(values.size()) / (heads * head_dim);  // 1 for a bias

@@ -15,8 +15,12 @@ constexpr const char* kSteps = "thinker.steps";
 AdamW::AdamW(const Transformer& model, const AdamWOptions& options) : device_(&model.device()), options_(options) {
   model.visit([&](const std::string& name, const Tensor& weight) {
     const DType t = weight.dtype(), acc = accumulator_of(t);
-    Slot slot{name, weight, weight, Tensor::zeros(*device_, weight.shape(), acc),
-              Tensor::zeros(*device_, weight.shape(), acc), weight.shape().rank() >= 2};
+    Slot slot{name,
+              weight,
+              weight,
+              Tensor::zeros(*device_, weight.shape(), acc),
+              Tensor::zeros(*device_, weight.shape(), acc),
+              weight.shape().rank() >= 2};
     if (acc != t) {
       // Weights in bf16 would swallow small steps: the optimizer moves an fp32 copy.
       slot.master = Tensor::zeros(*device_, weight.shape(), acc);
@@ -30,7 +34,8 @@ double AdamW::step(double lr) {
   Backend& backend = device_->backend();
   double squares = 0.0;
   for (const Slot& s : slots_) {
-    if (s.weight.grad_written()) squares += backend.sum_of_squares(s.weight.grad(), s.weight.numel(), s.weight.grad_dtype());
+    if (s.weight.grad_written())
+      squares += backend.sum_of_squares(s.weight.grad(), s.weight.numel(), s.weight.grad_dtype());
   }
   const double norm = std::sqrt(squares);
   if (!std::isfinite(norm)) {
@@ -38,8 +43,14 @@ double AdamW::step(double lr) {
   }
   ++steps_;
   const bool clips = options_.clip > 0.0 && norm > options_.clip;
-  AdamWStep step{lr, options_.beta1, options_.beta2, options_.eps, 0.0, 1.0 - std::pow(options_.beta1, steps_),
-                 1.0 - std::pow(options_.beta2, steps_), clips ? options_.clip / norm : 1.0};
+  AdamWStep step{lr,
+                 options_.beta1,
+                 options_.beta2,
+                 options_.eps,
+                 0.0,
+                 1.0 - std::pow(options_.beta1, steps_),
+                 1.0 - std::pow(options_.beta2, steps_),
+                 clips ? options_.clip / norm : 1.0};
   for (const Slot& s : slots_) {
     if (!s.weight.grad_written()) continue;  // took no part in any loss so far
     step.weight_decay = s.decays ? options_.weight_decay : 0.0;
@@ -80,7 +91,8 @@ void AdamW::load(const std::string& path) {
     const auto it = file.tensors().find(name);
     if (it == file.tensors().end() || !(it->second.shape == x.shape()) ||
         static_cast<int64_t>(it->second.data.size()) != x.bytes()) {
-      fail(path, ": the optimizer state of \"", name, "\" is missing or does not fit this model; start the iteration again");
+      fail(path, ": the optimizer state of \"", name,
+           "\" is missing or does not fit this model; start the iteration again");
     }
     device_->backend().copy_from_host(x.raw(), it->second.data.data(), x.bytes());
   };

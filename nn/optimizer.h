@@ -33,9 +33,9 @@ class AdamW {
  private:
   struct Slot {
     std::string name;
-    Tensor weight;   // a handle on the model's
-    Tensor master;   // acc; the weight itself when it is kept in acc
-    Tensor m, v;     // acc
+    Tensor weight;  // a handle on the model's
+    Tensor master;  // acc; the weight itself when it is kept in acc
+    Tensor m, v;    // acc
     bool decays;
   };
   Device* device_;

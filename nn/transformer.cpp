@@ -25,8 +25,7 @@ struct Transformer::Pass {
   KvCache* cache;
 };
 
-Transformer::Transformer(Device& device, const Config& config, DType t)
-    : device_(&device), config_(config), dtype_(t) {
+Transformer::Transformer(Device& device, const Config& config, DType t) : device_(&device), config_(config), dtype_(t) {
   config_.validate("model");
   const Config& c = config_;
   const int64_t q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
@@ -74,10 +73,10 @@ void Transformer::initialise(uint64_t seed) {
 
 Tensor Transformer::block_forward(Tape& tape, const Pass& pass, int64_t layer, const Tensor& x) const {
   const Block& b = blocks_[layer];
-  Tensor h = rmsnorm(tape, x, b.attention_norm, config_.norm_eps);                              // (N, C)
-  Tensor q = rope(tape, linear(tape, h, b.wq, b.bq), pass.positions, inverse_frequency_);      // (N, H*D)
-  Tensor k = rope(tape, linear(tape, h, b.wk, b.bk), pass.positions, inverse_frequency_);      // (N, Hkv*D)
-  Tensor v = linear(tape, h, b.wv, b.bv);                                                       // (N, Hkv*D)
+  Tensor h = rmsnorm(tape, x, b.attention_norm, config_.norm_eps);                         // (N, C)
+  Tensor q = rope(tape, linear(tape, h, b.wq, b.bq), pass.positions, inverse_frequency_);  // (N, H*D)
+  Tensor k = rope(tape, linear(tape, h, b.wk, b.bk), pass.positions, inverse_frequency_);  // (N, Hkv*D)
+  Tensor v = linear(tape, h, b.wv, b.bv);                                                  // (N, Hkv*D)
   if (pass.cache) {
     const int64_t n = k.dim(0), width = k.dim(1);
     const int32_t* rows = pass.cache_rows.data<int32_t>();
@@ -86,8 +85,8 @@ Tensor Transformer::block_forward(Tape& tape, const Pass& pass, int64_t layer, c
     k = pass.cache->keys(layer);
     v = pass.cache->values(layer);
   }
-  Tensor y = add(tape, x, linear(tape, attention(tape, q, k, v, pass.plan), b.wo));              // (N, C)
-  h = rmsnorm(tape, y, b.ffn_norm, config_.norm_eps);                                            // (N, C)
+  Tensor y = add(tape, x, linear(tape, attention(tape, q, k, v, pass.plan), b.wo));  // (N, C)
+  h = rmsnorm(tape, y, b.ffn_norm, config_.norm_eps);                                // (N, C)
   return add(tape, y, linear(tape, swiglu(tape, linear(tape, h, b.gate), linear(tape, h, b.up)), b.down));
 }
 
@@ -109,7 +108,8 @@ Tensor Transformer::hidden(Tape& tape, const Batch& batch, KvCache* cache) const
   Tensor x = embedding(tape, embedding_, tape.from(batch.tokens));  // (N, C)
   for (int64_t layer = 0; layer < config_.layers; ++layer) {
     if (tape.recording() && recompute_ == Recompute::blocks) {
-      x = checkpoint(tape, x, [this, pass, layer](Tape& t, const Tensor& in) { return block_forward(t, pass, layer, in); });
+      x = checkpoint(tape, x,
+                     [this, pass, layer](Tape& t, const Tensor& in) { return block_forward(t, pass, layer, in); });
     } else {
       x = tape.scope(x, [&](const Tensor& in) { return block_forward(tape, pass, layer, in); });
     }

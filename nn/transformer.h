@@ -91,11 +91,11 @@ class Transformer {
   Config config_;
   DType dtype_;
   Recompute recompute_ = Recompute::nothing;
-  Tensor embedding_;           // (V, C)
+  Tensor embedding_;  // (V, C)
   std::vector<Block> blocks_;
-  Tensor final_norm_;          // (C)
-  Tensor head_;                // (V, C); the embedding's handle when tied
-  Tensor inverse_frequency_;   // (D/2)
+  Tensor final_norm_;         // (C)
+  Tensor head_;               // (V, C); the embedding's handle when tied
+  Tensor inverse_frequency_;  // (D/2)
 };
 
 }  // namespace thinker

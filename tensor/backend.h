@@ -5,7 +5,8 @@
 // - Outputs first, then inputs, then sizes. Shapes are row-major; the letters are those of tensor/shape.h.
 // - `t` is the dtype of activations and weights. "acc" marks arrays kept in accumulator_of(t): F32, or F64 for F64.
 // - Write::set overwrites an output, Write::add adds to it. Gradients of parameters are acc; of activations, t.
-// - All pointers are device pointers, except where a name says host. Kernels may run asynchronously until synchronize().
+// - All pointers are device pointers, except where a name says host. Kernels may run asynchronously until
+// synchronize().
 // - A kernel that sums does so in an order fixed by its arguments: the same call gives the same bits.
 #pragma once
 
@@ -46,9 +47,9 @@ struct AdamWStep {
   double grad_scale;                // multiplies the gradient first: clipping by the global norm
 };
 
-/// How a token is drawn from a row of logits: softmax(logits / temperature), then the top_k most probable (0: all), then
-/// the smallest set of most probable ones whose mass reaches top_p, then those with at least min_p times the greatest
-/// probability. The temperature comes first, as in transformers and vLLM: it changes what top_p keeps.
+/// How a token is drawn from a row of logits: softmax(logits / temperature), then the top_k most probable (0: all),
+/// then the smallest set of most probable ones whose mass reaches top_p, then those with at least min_p times the
+/// greatest probability. The temperature comes first, as in transformers and vLLM: it changes what top_p keeps.
 struct SamplingOptions {
   double temperature = 1.0;
   int64_t top_k = 0;
@@ -59,8 +60,8 @@ struct SamplingOptions {
 
 /// What one row asks of `sample`.
 struct SampleRow {
-  double uniform;        // in [0, 1): picks from the kept tokens in the order of their ids
-  int32_t forced;        // >= 0: this id is taken and only its log-prob computed
+  double uniform;         // in [0, 1): picks from the kept tokens in the order of their ids
+  int32_t forced;         // >= 0: this id is taken and only its log-prob computed
   bool end_is_forbidden;  // the ids listed as end ids are never drawn
 };
 

@@ -32,7 +32,7 @@ template <class... Parts>
 
 /// Throws thinker::Error with the message, file and line when the condition does not hold; never compiled out.
 /// (The customary name CHECK belongs to doctest in our tests.)
-#define ENSURE(condition, ...)                                                         \
-  do {                                                                                 \
+#define ENSURE(condition, ...)                                                          \
+  do {                                                                                  \
     if (!(condition)) ::thinker::fail(__VA_ARGS__, " [", __FILE__, ":", __LINE__, "]"); \
   } while (false)

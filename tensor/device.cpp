@@ -20,7 +20,9 @@ void* BufferPool::take(int64_t bytes) {
   return p;
 }
 
-void BufferPool::give_back(void* p) { free_.emplace(sizes_.at(p), p); }
+void BufferPool::give_back(void* p) {
+  free_.emplace(sizes_.at(p), p);
+}
 
 std::unique_ptr<Device> open_device(const std::string& name) {
   std::string why_not;

@@ -17,7 +17,9 @@ struct bf16 {
   uint16_t bits;
 };
 
-inline float to_float(bf16 x) { return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16); }
+inline float to_float(bf16 x) {
+  return std::bit_cast<float>(static_cast<uint32_t>(x.bits) << 16);
+}
 
 /// Rounds to nearest, ties to even; NaN stays NaN.
 inline bf16 to_bf16(float x) {
@@ -48,12 +50,27 @@ inline const char* name(DType t) {
 }
 
 /// The type in which reductions, statistics, log-probs and parameter gradients of `t` are kept: F64 for F64, else F32.
-inline DType accumulator_of(DType t) { return t == DType::F64 ? DType::F64 : DType::F32; }
+inline DType accumulator_of(DType t) {
+  return t == DType::F64 ? DType::F64 : DType::F32;
+}
 
-template <class T> struct DTypeOf;
-template <> struct DTypeOf<float> { static constexpr DType value = DType::F32; };
-template <> struct DTypeOf<double> { static constexpr DType value = DType::F64; };
-template <> struct DTypeOf<bf16> { static constexpr DType value = DType::BF16; };
-template <> struct DTypeOf<int32_t> { static constexpr DType value = DType::I32; };
+template <class T>
+struct DTypeOf;
+template <>
+struct DTypeOf<float> {
+  static constexpr DType value = DType::F32;
+};
+template <>
+struct DTypeOf<double> {
+  static constexpr DType value = DType::F64;
+};
+template <>
+struct DTypeOf<bf16> {
+  static constexpr DType value = DType::BF16;
+};
+template <>
+struct DTypeOf<int32_t> {
+  static constexpr DType value = DType::I32;
+};
 
 }  // namespace thinker

@@ -1,6 +1,6 @@
-// Philox4x32-10: a counter-based random generator (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC'11).
-// A draw is a pure function of its key and counter, so it does not depend on batch shape, thread or device, and a
-// resumed run draws what a straight one would have drawn.
+// Philox4x32-10: a counter-based random generator (Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3",
+// SC'11). A draw is a pure function of its key and counter, so it does not depend on batch shape, thread or device, and
+// a resumed run draws what a straight one would have drawn.
 #pragma once
 
 #include <array>
@@ -10,7 +10,14 @@
 namespace thinker {
 
 /// What a draw is for. Two purposes never share a stream.
-enum class Purpose : uint32_t { initialise = 1, sample = 2, shuffle = 3, bootstrap = 4, generate_data = 5, corrupt = 6 };
+enum class Purpose : uint32_t {
+  initialise = 1,
+  sample = 2,
+  shuffle = 3,
+  bootstrap = 4,
+  generate_data = 5,
+  corrupt = 6
+};
 
 /// One block of Philox: 128 random bits for a 128-bit counter under a 64-bit key.
 inline std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key) {
@@ -43,7 +50,9 @@ class Rng {
   double uniform() { return at(step_++); }
 
   /// The next integer in [0, n). Precondition: n > 0. (The bias of a multiply-shift is below n / 2^32.)
-  int64_t below(int64_t n) { return static_cast<int64_t>((static_cast<uint64_t>(bits_at(step_++)) * static_cast<uint64_t>(n)) >> 32); }
+  int64_t below(int64_t n) {
+    return static_cast<int64_t>((static_cast<uint64_t>(bits_at(step_++)) * static_cast<uint64_t>(n)) >> 32);
+  }
 
   /// The next standard normal number (Box-Muller on two draws).
   double normal();

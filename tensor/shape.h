@@ -58,6 +58,8 @@ class Shape {
   int64_t numel_ = 1;
 };
 
-inline std::ostream& operator<<(std::ostream& out, const Shape& s) { return out << s.str(); }
+inline std::ostream& operator<<(std::ostream& out, const Shape& s) {
+  return out << s.str();
+}
 
 }  // namespace thinker

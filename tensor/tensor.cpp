@@ -5,8 +5,10 @@ namespace thinker {
 Tensor::Impl::~Impl() {
   if (slot.index < 0 && data) device->backend().free(data);
   if (!grad) return;
-  if (is_parameter) device->backend().free(grad);
-  else device->gradients().give_back(grad);
+  if (is_parameter)
+    device->backend().free(grad);
+  else
+    device->gradients().give_back(grad);
 }
 
 Tensor Tensor::zeros(Device& device, const Shape& shape, DType t) {

@@ -1,5 +1,6 @@
-// thinker bench: what this machine can do, and what share of it the work of a real model reaches. Each figure is the best of a
-// few repetitions in this one process, so that ratios hold even where absolute speeds move from machine to machine.
+// thinker bench: what this machine can do, and what share of it the work of a real model reaches. Each figure is the
+// best of a few repetitions in this one process, so that ratios hold even where absolute speeds move from machine to
+// machine.
 #include <sys/resource.h>
 
 #include <chrono>
@@ -35,8 +36,10 @@ double best_seconds(int64_t repeat, const std::function<void()>& work) {
 }
 
 void row(const char* what, double value, const char* unit, double share = -1.0, const char* of = "") {
-  if (share >= 0.0) std::printf("%-58s %9.2f %-9s %5.1f %% of %s\n", what, value, unit, 100.0 * share, of);
-  else std::printf("%-58s %9.2f %s\n", what, value, unit);
+  if (share >= 0.0)
+    std::printf("%-58s %9.2f %-9s %5.1f %% of %s\n", what, value, unit, 100.0 * share, of);
+  else
+    std::printf("%-58s %9.2f %s\n", what, value, unit);
   std::fflush(stdout);
 }
 
@@ -48,7 +51,8 @@ std::vector<int32_t> random_ids(Rng& rng, int64_t n, int64_t vocab) {
 
 /// GFLOP/s of the device's product, of (M, K) by (N, K) transposed.
 double product_speed(Device& device, DType t, int64_t m, int64_t n, int64_t k, int64_t repeat) {
-  const Tensor a = Tensor::zeros(device, {m, k}, t), b = Tensor::zeros(device, {n, k}, t), c = Tensor::zeros(device, {m, n}, t);
+  const Tensor a = Tensor::zeros(device, {m, k}, t), b = Tensor::zeros(device, {n, k}, t),
+               c = Tensor::zeros(device, {m, n}, t);
   const double seconds = best_seconds(5 * repeat, [&] {
     device.backend().matmul(c.raw(), a.raw(), b.raw(), m, n, k, Transpose::no, Transpose::yes, t, t, Write::set);
     device.backend().synchronize();
@@ -69,8 +73,8 @@ struct Cost {
   explicit Cost(const Transformer& net) {
     const Config& c = net.config();
     head = static_cast<double>(c.vocab * c.width);
-    body = static_cast<double>(c.layers * (2 * c.width * c.heads * c.head_dim + 2 * c.width * c.kv_heads * c.head_dim +
-                                           3 * c.width * c.ffn));
+    body = static_cast<double>(
+        c.layers * (2 * c.width * c.heads * c.head_dim + 2 * c.width * c.kv_heads * c.head_dim + 3 * c.width * c.ffn));
   }
 };
 
@@ -86,12 +90,14 @@ void bench_generate(const Transformer& net, int64_t rows, int64_t repeat, double
   const double seconds = best_seconds(repeat, [&] { generate(net, requests, options); });
   const double speed = static_cast<double>(rows * kNew) / seconds;
   char what[80];
-  std::snprintf(what, sizeof what, "generate, %lld row%s, %lld new tokens", static_cast<long long>(rows), rows == 1 ? "" : "s",
-                static_cast<long long>(kNew));
+  std::snprintf(what, sizeof what, "generate, %lld row%s, %lld new tokens", static_cast<long long>(rows),
+                rows == 1 ? "" : "s", static_cast<long long>(kNew));
   const Cost cost(net);
   const double weights = (cost.body + cost.head) * static_cast<double>(size_of(net.dtype()));
-  if (rows == 1) row(what, speed, "tokens/s", speed * weights * 1e-9 / bandwidth, "memory bandwidth");
-  else row(what, speed, "tokens/s", speed * 2e-9 * (cost.body + cost.head) / product, "products");
+  if (rows == 1)
+    row(what, speed, "tokens/s", speed * weights * 1e-9 / bandwidth, "memory bandwidth");
+  else
+    row(what, speed, "tokens/s", speed * 2e-9 * (cost.body + cost.head) / product, "products");
 }
 
 void bench_score(const Transformer& net, int64_t repeat, double product) {
@@ -105,8 +111,8 @@ void bench_score(const Transformer& net, int64_t repeat, double product) {
     net.logprobs(tape, batch).to_host<float>();
   });
   const Cost cost(net);
-  row("score a sequence of 512 tokens", kTokens / seconds, "tokens/s", kTokens * 2e-9 * (cost.body + cost.head) / seconds / product,
-      "products");
+  row("score a sequence of 512 tokens", kTokens / seconds, "tokens/s",
+      kTokens * 2e-9 * (cost.body + cost.head) / seconds / product, "products");
 }
 
 /// The DPO step of FINDINGS: batch 4, prompts of 128, completions of 96 to 224 tokens.
@@ -116,8 +122,11 @@ void bench_dpo(Transformer& net, int64_t repeat, double product) {
   double body_rows = 0, head_rows = 0;
   for (int64_t i = 0; i < 4; ++i) {
     const int64_t chosen = 96 + 128 * i / 3, rejected = 96 + 128 * (3 - i) / 3;
-    pairs.push_back({random_ids(rng, 128, net.config().vocab), random_ids(rng, chosen, net.config().vocab),
-                     random_ids(rng, rejected, net.config().vocab), {}, {}});
+    pairs.push_back({random_ids(rng, 128, net.config().vocab),
+                     random_ids(rng, chosen, net.config().vocab),
+                     random_ids(rng, rejected, net.config().vocab),
+                     {},
+                     {}});
     body_rows += static_cast<double>(128 + chosen - 1 + rejected - 1);
     head_rows += static_cast<double>(chosen + rejected);
   }
@@ -135,8 +144,10 @@ void bench_dpo(Transformer& net, int64_t repeat, double product) {
   };
   train_dpo(net, optimizer, pairs, reference, ReferenceIs::start, {}, options, hooks);
   const Cost cost(net);
-  const double flops = 2.0 * (3.0 * cost.body * body_rows + 4.0 * cost.head * head_rows);  // the head runs again in backward
-  row("DPO step, batch 4, prompts 128, completions 96-224", 4.0 / best, "pairs/s", flops * 1e-9 / best / product, "products");
+  const double flops =
+      2.0 * (3.0 * cost.body * body_rows + 4.0 * cost.head * head_rows);  // the head runs again in backward
+  row("DPO step, batch 4, prompts 128, completions 96-224", 4.0 / best, "pairs/s", flops * 1e-9 / best / product,
+      "products");
 }
 
 void run(const Options& options) {

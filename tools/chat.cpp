@@ -30,7 +30,8 @@ bool fits(const Model& model, const Messages& history, SampleStage& stage) {
   try {
     const auto tokens = static_cast<int64_t>(model.text.prompt_ids(apply_thought(history, stage.style)).size());
     if (tokens == 0) fail("the message has no tokens");
-    if (tokens >= context) fail("the conversation is longer than the model's context of ", context, " tokens; /new starts over");
+    if (tokens >= context)
+      fail("the conversation is longer than the model's context of ", context, " tokens; /new starts over");
     stage.max_new = std::min(stage.max_new, context - tokens);
     return true;
   } catch (const std::runtime_error& e) {
@@ -52,8 +53,10 @@ void answer(const Model& model, const Options& options, SampleStage stage, Messa
   const SamplePrompt prompt{Json(nullptr), history, turn};
   const SampleRecord sample = std::move(sample_prompts(model, {prompt}, stage).front());
   const SplitOutput output = printer.finish(sample.stop);
-  if (output.response) history.push_back({"assistant", *output.response});
-  else history.pop_back();
+  if (output.response)
+    history.push_back({"assistant", *output.response});
+  else
+    history.pop_back();
 }
 
 void run(const Options& options) {

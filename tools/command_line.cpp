@@ -33,13 +33,15 @@ std::vector<std::string> option_names(const CLI::App& command) {
 
 std::vector<std::string> command_names(const CLI::App& app) {
   std::vector<std::string> names;
-  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(sub->get_name());
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(sub->get_name());
   return names;
 }
 
 /// What to say of words that nobody expected. An option comes first: the words after it are mostly its value.
 std::string about_extras(const CLI::App& app, const std::vector<std::string>& extras) {
-  const auto option = std::find_if(extras.begin(), extras.end(), [](const std::string& word) { return word.starts_with("-"); });
+  const auto option =
+      std::find_if(extras.begin(), extras.end(), [](const std::string& word) { return word.starts_with("-"); });
   const CLI::App& command = deepest(app);
   if (option != extras.end()) {
     const std::string name = option->substr(0, option->find('='));
@@ -64,11 +66,12 @@ void flush_output() {
 }
 
 int parse_and_run(int argc, const char* const* argv) {
-  CLI::App app("Thinker: Thought Preference Optimization. Teaches language models to think before they answer.", "thinker");
+  CLI::App app("Thinker: Thought Preference Optimization. Teaches language models to think before they answer.",
+               "thinker");
   app.require_subcommand(1);
   app.set_version_flag("--version", std::string("thinker ") + version());
-  for (auto add : {add_demo, add_train, add_chat, add_generate, add_sample, add_judge, add_pair, add_eval, add_report, add_sft,
-                   add_dpo, add_tokenize, add_score, add_convert, add_bench}) {
+  for (auto add : {add_demo, add_train, add_chat, add_generate, add_sample, add_judge, add_pair, add_eval, add_report,
+                   add_sft, add_dpo, add_tokenize, add_score, add_convert, add_bench}) {
     add(app);
   }
   for (CLI::App* sub : app.get_subcommands([](CLI::App*) { return true; })) {

@@ -1,5 +1,5 @@
-// The whole command line of `thinker`: parses it, runs one subcommand, and turns what it throws into one line on stderr and an
-// exit status. Apart from main() so that tests can call it.
+// The whole command line of `thinker`: parses it, runs one subcommand, and turns what it throws into one line on stderr
+// and an exit status. Apart from main() so that tests can call it.
 #pragma once
 
 namespace thinker {

@@ -1,4 +1,5 @@
-// The subcommands of `thinker`. Each function adds one to the application; its callback does the work and throws on failure.
+// The subcommands of `thinker`. Each function adds one to the application; its callback does the work and throws on
+// failure.
 #pragma once
 
 #include <CLI/CLI.hpp>

@@ -17,7 +17,9 @@ void DeviceOptions::add_to(CLI::App& command) {
   command.add_option("--dtype", dtype, "auto, f32 or bf16 (bf16 on CUDA only)")->check(one_of({"auto", "f32", "bf16"}));
 }
 
-std::unique_ptr<Device> DeviceOptions::open() const { return open_device(device); }
+std::unique_ptr<Device> DeviceOptions::open() const {
+  return open_device(device);
+}
 
 DType DeviceOptions::dtype_on(Device& device_opened) const {
   const bool cpu = device_opened.backend().kind() == "cpu";
@@ -36,21 +38,27 @@ DType dtype_from_name(const std::string& name) {
 void DrawOptions::add_to(CLI::App& command) {
   stage.sampling = {.temperature = 0.8, .top_k = 0, .top_p = 0.95, .min_p = 0.0, .greedy = false};
   command.add_option("--max-new", stage.max_new, "tokens to write at most")->check(whole(1, 1'000'000));
-  command.add_option("--temperature", stage.sampling.temperature, "comes before top-k, top-p and min-p")->check(number_above(0.0));
-  command.add_option("--top-p", stage.sampling.top_p, "keep the most probable tokens with this mass")->check(number_above(0.0, 1.0));
-  command.add_option("--top-k", stage.sampling.top_k, "keep this many of the most probable tokens; 0: all")->check(whole(0));
-  command.add_option("--min-p", stage.sampling.min_p, "keep tokens with this share of the greatest probability")->check(number_within(0.0, 1.0));
+  command.add_option("--temperature", stage.sampling.temperature, "comes before top-k, top-p and min-p")
+      ->check(number_above(0.0));
+  command.add_option("--top-p", stage.sampling.top_p, "keep the most probable tokens with this mass")
+      ->check(number_above(0.0, 1.0));
+  command.add_option("--top-k", stage.sampling.top_k, "keep this many of the most probable tokens; 0: all")
+      ->check(whole(0));
+  command.add_option("--min-p", stage.sampling.min_p, "keep tokens with this share of the greatest probability")
+      ->check(number_within(0.0, 1.0));
   command.add_option("--seed", stage.seed, "of the random draws")->check(any_seed());
   command.add_option("--thought", thought, "thought prompt: none, generic, specific, system, or a JSON file");
   command.add_flag("--force-format", force_format, "write the thought's markers for the model");
-  command.add_option("--thought-budget", stage.thought_budget, "with --force-format: tokens of thought")->check(whole(1, 1'000'000));
+  command.add_option("--thought-budget", stage.thought_budget, "with --force-format: tokens of thought")
+      ->check(whole(1, 1'000'000));
 }
 
 SampleStage DrawOptions::resolve() const {
   SampleStage resolved = stage;
   resolved.style = thought_style(thought);
   resolved.format = force_format ? Format::forced : Format::free;
-  if (force_format && !resolved.style.thinks()) throw UsageError("--force-format needs a thought prompt: --thought generic");
+  if (force_format && !resolved.style.thinks())
+    throw UsageError("--force-format needs a thought prompt: --thought generic");
   return resolved;
 }
 
@@ -108,8 +116,8 @@ Progress make_progress() {
     const double seconds = std::chrono::duration<double>(now - state->began).count();
     const double left = done > 0 ? seconds / static_cast<double>(done) * static_cast<double>(total - done) : 0.0;
     char text[160];
-    std::snprintf(text, sizeof text, "%-28s %6lld/%lld  %5.0f s, %4.0f s left", what.c_str(), static_cast<long long>(done),
-                  static_cast<long long>(total), seconds, left);
+    std::snprintf(text, sizeof text, "%-28s %6lld/%lld  %5.0f s, %4.0f s left", what.c_str(),
+                  static_cast<long long>(done), static_cast<long long>(total), seconds, left);
     std::cerr << (terminal ? "\r" : "") << text << (terminal && !finished ? "   " : "\n") << std::flush;
   };
 }

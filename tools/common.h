@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "tensor/check.h"
 #include "tools/commands.h"
 #include "tools/validators.h"
-#include "tensor/check.h"
 #include "tpo/jsonl.h"
 #include "tpo/model.h"
 #include "tpo/progress.h"
@@ -47,8 +47,8 @@ struct DrawOptions {
 /// Opens FILE, or standard input for "-" or "".
 JsonlReader open_lines(const std::string& path);
 
-/// Parses the lines of FILE (see open_lines) and calls handle with up to `chunk` of the results at a time, in order. When a
-/// line fails, those before it are handled first, so that their output is there.
+/// Parses the lines of FILE (see open_lines) and calls handle with up to `chunk` of the results at a time, in order.
+/// When a line fails, those before it are handled first, so that their output is there.
 template <class Parse, class Handle>
 void for_each_chunk(const std::string& path, size_t chunk, const Parse& parse, const Handle& handle) {
   JsonlReader reader = open_lines(path);
@@ -76,7 +76,8 @@ void for_each_chunk(const std::string& path, size_t chunk, const Parse& parse, c
 /// Throws Error when a text of that many tokens is longer than what the model was made for.
 void check_context(const Model& model, size_t tokens);
 
-/// Makes the folder where it is missing. Throws Error when nothing can be written there: better before hours of work than after.
+/// Makes the folder where it is missing. Throws Error when nothing can be written there: better before hours of work
+/// than after.
 void prepare_folder(const std::string& folder);
 
 /// The same for a file that will be written: its folder must exist.

@@ -1,5 +1,6 @@
-// thinker demo: the paper's story at small scale. A seed model is trained from nothing on the tasks of tools/world; then the
-// same loop runs twice from it, with thoughts (TPO) and without (the direct baseline), and the two are compared.
+// thinker demo: the paper's story at small scale. A seed model is trained from nothing on the tasks of tools/world;
+// then the same loop runs twice from it, with thoughts (TPO) and without (the direct baseline), and the two are
+// compared.
 #include <chrono>
 #include <filesystem>
 #include <iostream>
@@ -45,7 +46,8 @@ Model seed_model(Device& device, const Options& options, const Progress& progres
 PromptSets prompt_sets(const Recipe& recipe, int64_t test_prompts) {
   const uint64_t seed = recipe.seed;
   return {[seed](int64_t first, int64_t count) { return world::prompts(seed, world::Split::train, first, count); },
-          world::prompts(seed, world::Split::select, 0, 350), world::prompts(seed, world::Split::test, 0, test_prompts)};
+          world::prompts(seed, world::Split::select, 0, 350),
+          world::prompts(seed, world::Split::test, 0, test_prompts)};
 }
 
 RunResult run_arm(Device& device, const Options& options, world::Arm arm, const Progress& progress) {
@@ -92,24 +94,29 @@ void print_claim(std::ostream& out, bool held, const std::string& claim) {
 void print_claims(std::ostream& out, const std::vector<EvalSummary>& thinking, const std::vector<EvalSummary>& direct) {
   char text[300];
   const EvalSummary &t0 = thinking.front(), &d0 = direct.front(), &t1 = thinking.back(), &d1 = direct.back();
-  std::snprintf(text, sizeof text, "the seed model is worse when told to think: %.3f against %.3f (set-up: its data makes it so)",
+  std::snprintf(text, sizeof text,
+                "the seed model is worse when told to think: %.3f against %.3f (set-up: its data makes it so)",
                 t0.score, d0.score);
   print_claim(out, t0.interval.high < d0.interval.low, text);
-  std::snprintf(text, sizeof text, "after the loop thinking is better than the direct baseline: %.3f against %.3f", t1.score, d1.score);
+  std::snprintf(text, sizeof text, "after the loop thinking is better than the direct baseline: %.3f against %.3f",
+                t1.score, d1.score);
   print_claim(out, t1.interval.low > d1.interval.high, text);
   for (const auto& [category, entry] : t1.categories) {
     const auto other = d1.categories.find(category);
     if (other == d1.categories.end()) continue;
-    std::snprintf(text, sizeof text, "%-8s thinking %.3f, direct %.3f", category.c_str(), entry.first, other->second.first);
+    std::snprintf(text, sizeof text, "%-8s thinking %.3f, direct %.3f", category.c_str(), entry.first,
+                  other->second.first);
     out << "  " << text << "\n";
   }
-  std::snprintf(text, sizeof text, "parse failures do not rise: %.1f %% at first, %.1f %% at the end", 100 * (1 - t0.parse_rate), 100 * (1 - t1.parse_rate));
+  std::snprintf(text, sizeof text, "parse failures do not rise: %.1f %% at first, %.1f %% at the end",
+                100 * (1 - t0.parse_rate), 100 * (1 - t1.parse_rate));
   print_claim(out, t1.parse_rate >= t0.parse_rate, text);
 }
 
 /// Removes what a demo writes and nothing else: the folder may be the user's own.
 void remove_earlier(const std::string& folder) {
-  for (const char* name : {"seed", "thinking", "direct", "thought.json", "report.html"}) fs::remove_all(folder + "/" + name);
+  for (const char* name : {"seed", "thinking", "direct", "thought.json", "report.html"})
+    fs::remove_all(folder + "/" + name);
 }
 
 void run(const Options& options) {
@@ -131,7 +138,8 @@ void run(const Options& options) {
   std::cout << "\n";
   print_claims(std::cout, t, d);
   const std::string page = options.out + "/report.html";
-  write_report({options.out + "/thinking", options.out + "/direct"}, "Thought Preference Optimization at small scale", page);
+  write_report({options.out + "/thinking", options.out + "/direct"}, "Thought Preference Optimization at small scale",
+               page);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   std::printf("\n%.0f seconds\nreport: %s\n", seconds, page.c_str());
 }

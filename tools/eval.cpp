@@ -18,8 +18,8 @@ struct Options {
   DrawOptions draw;
 };
 
-/// Stored outputs: lines of eval.jsonl with the scores that they had, or of samples.jsonl, of which each prompt's first one is
-/// judged now. What did not parse loses.
+/// Stored outputs: lines of eval.jsonl with the scores that they had, or of samples.jsonl, of which each prompt's first
+/// one is judged now. What did not parse loses.
 std::vector<EvalRecord> stored_outputs(const std::string& path, Judge& judge, const std::vector<Prompt>& prompts) {
   if (auto first = JsonlReader(path).next(); first && first->has("attempts")) return read_evals(path);
   std::vector<EvalRecord> records;
@@ -35,17 +35,21 @@ std::vector<EvalRecord> stored_outputs(const std::string& path, Judge& judge, co
   std::vector<JudgmentRecord> judgments = judge_samples(judge, prompts, valid);
   size_t next = 0;
   for (EvalRecord& r : records) {
-    if (r.sample.valid()) r.judged = std::move(judgments[next++].judged);
-    else r.judged.score = 0.0;
+    if (r.sample.valid())
+      r.judged = std::move(judgments[next++].judged);
+    else
+      r.judged.score = 0.0;
   }
   return records;
 }
 
-bool is_stored(const std::string& against) { return against.ends_with(".jsonl"); }
+bool is_stored(const std::string& against) {
+  return against.ends_with(".jsonl");
+}
 
 /// The opponent's records: stored ones, or of a MODEL that is evaluated on the same prompts.
-std::vector<EvalRecord> opponent(const Options& options, Device& device, Judge& judge, const std::vector<Prompt>& prompts,
-                                 SampleStage stage) {
+std::vector<EvalRecord> opponent(const Options& options, Device& device, Judge& judge,
+                                 const std::vector<Prompt>& prompts, SampleStage stage) {
   stage.style = thought_style(options.against_thought);
   if (!stage.style.thinks()) stage.format = Format::free;
   const Model model = open_model(device, options.against, options.device.dtype_on(device));
@@ -67,7 +71,7 @@ Json compare(const std::vector<EvalRecord>& ours, const std::vector<EvalRecord>&
   }
   if (games.empty()) fail("--against: no prompt has a score on both sides; are the ids the same?");
   const Interval interval = bootstrap_interval(games, seed);
-  return {{"games", games.size()}, {"wins", counts.wins}, {"ties", counts.ties}, {"losses", counts.losses},
+  return {{"games", games.size()},     {"wins", counts.wins}, {"ties", counts.ties},  {"losses", counts.losses},
           {"win_rate", counts.rate()}, {"low", interval.low}, {"high", interval.high}};
 }
 
@@ -78,8 +82,10 @@ void run(const Options& options) {
   const std::vector<Prompt> prompts = read_prompts(options.prompts);
   // What can be wrong with the opponent is seen before the long work.
   std::vector<EvalRecord> theirs;
-  if (is_stored(options.against)) theirs = stored_outputs(options.against, *judge, prompts);
-  else if (!options.against.empty()) open_tokenizer(options.against);
+  if (is_stored(options.against))
+    theirs = stored_outputs(options.against, *judge, prompts);
+  else if (!options.against.empty())
+    open_tokenizer(options.against);
   const auto device = options.device.open();
   std::vector<EvalRecord> records;
   {
@@ -104,10 +110,12 @@ void add_eval(CLI::App& app) {
   CLI::App* command = app.add_subcommand("eval", "held-out score of a model, alone or against another");
   command->add_option("MODEL", options->model, "folder or .gguf file")->required();
   command->add_option("--prompts", options->prompts, "prompts.jsonl")->required();
-  command->add_option("--against", options->against, "another MODEL, or stored outputs: an eval.jsonl or samples.jsonl");
+  command->add_option("--against", options->against,
+                      "another MODEL, or stored outputs: an eval.jsonl or samples.jsonl");
   command->add_option("--against-thought", options->against_thought, "the opponent's thought prompt");
   command->add_option("--judge", options->judge, "rule, or a recipe or judge file (JSON)")->required();
-  command->add_option("--resample", options->resample, "attempts more for an output that does not parse")->check(whole(0, 100));
+  command->add_option("--resample", options->resample, "attempts more for an output that does not parse")
+      ->check(whole(0, 100));
   command->add_option("--out", options->out, "eval.jsonl to write")->required();
   options->draw.add_to(*command);
   options->device.add_to(*command);

@@ -25,7 +25,8 @@ void check_prompt(const Model& model, const Messages& messages, const SampleStag
   check_context(model, tokens + 1);
 }
 
-/// A sample in the words of `generate`: as in samples.jsonl, without the prompt's ids; "id" only where the input had one.
+/// A sample in the words of `generate`: as in samples.jsonl, without the prompt's ids; "id" only where the input had
+/// one.
 Json to_output(const SampleRecord& sample) {
   Json out = sample_to_json(sample);
   out.erase("prompt_ids");
@@ -48,7 +49,8 @@ void answer_prompt(const Model& model, const Options& options, SampleStage stage
 }
 
 void run(const Options& options) {
-  if (options.draw.stage.sampling.greedy && options.draw.stage.k > 1) throw UsageError("--greedy with --n above 1 would write the same answer n times");
+  if (options.draw.stage.sampling.greedy && options.draw.stage.k > 1)
+    throw UsageError("--greedy with --n above 1 would write the same answer n times");
   const SampleStage stage = options.draw.resolve();
   const auto device = options.device.open();
   const Model model = open_model(*device, options.model, options.device.dtype_on(*device));
@@ -73,7 +75,8 @@ void add_generate(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("generate", "sample outputs for prompts");
   command->add_option("MODEL", options->model, "folder or .gguf file")->required();
-  CLI::Option* input = command->add_option("--input", options->input, "JSONL file of {\"messages\"} or {\"prompt\"} (default: standard input)");
+  CLI::Option* input = command->add_option("--input", options->input,
+                                           "JSONL file of {\"messages\"} or {\"prompt\"} (default: standard input)");
   command->add_option("--n", options->draw.stage.k, "samples a prompt")->check(whole(1, 1'000'000));
   command->add_flag("--greedy", options->draw.stage.sampling.greedy, "always the most probable token");
   command->add_option("--prompt", options->prompt, "answer this one prompt as plain text")->excludes(input);

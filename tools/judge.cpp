@@ -1,11 +1,12 @@
 // thinker judge: scores for the responses of samples.jsonl.
+#include "tpo/stages/judge.h"
+
 #include <filesystem>
 #include <iostream>
 
 #include "tensor/file.h"
 #include "tools/common.h"
 #include "tpo/recipe.h"
-#include "tpo/stages/judge.h"
 
 namespace thinker {
 

@@ -1,8 +1,9 @@
 // thinker pair: best against worst, from samples and judgments.
+#include "tpo/stages/pair.h"
+
 #include <iostream>
 
 #include "tools/common.h"
-#include "tpo/stages/pair.h"
 
 namespace thinker {
 
@@ -12,8 +13,8 @@ namespace {
 void check_style(const std::vector<SampleRecord>& samples, const std::string& thought, const ThoughtStyle& style) {
   for (const SampleRecord& s : samples) {
     if (!s.valid() || s.split.thought.has_value() == style.thinks()) continue;
-    fail("--thought ", thought, ": sample ", s.sample, " of ", s.id.dump(), " was drawn ", style.thinks() ? "without" : "with",
-         " a thought prompt; name the one that was used");
+    fail("--thought ", thought, ": sample ", s.sample, " of ", s.id.dump(), " was drawn ",
+         style.thinks() ? "without" : "with", " a thought prompt; name the one that was used");
   }
 }
 
@@ -35,13 +36,14 @@ void add_pair(CLI::App& app) {
   const std::vector<std::pair<std::string, Failures>> failures{{"drop", Failures::drop}, {"reject", Failures::reject}};
   add_choice(*command, "--parse-failures", options->stage.options.parse_failures, failures, "drop or reject");
   add_choice(*command, "--truncated", options->stage.options.truncated, failures, "drop or reject");
-  add_choice<LengthUnit>(*command, "--length", options->stage.length, {{"chars", LengthUnit::chars}, {"tokens", LengthUnit::tokens}},
-                         "chars or tokens");
+  add_choice<LengthUnit>(*command, "--length", options->stage.length,
+                         {{"chars", LengthUnit::chars}, {"tokens", LengthUnit::tokens}}, "chars or tokens");
   command->add_option("--model", options->model, "MODEL whose tokenizer counts, for --length tokens");
   command->callback([options] {
     PairStage& stage = options->stage;
     stage.auto_rho = options->rho == "auto";
-    if (!stage.auto_rho && (!CLI::detail::lexical_cast(options->rho, stage.options.rho) || !(stage.options.rho >= 0.0 && stage.options.rho <= 0.5))) {
+    if (!stage.auto_rho && (!CLI::detail::lexical_cast(options->rho, stage.options.rho) ||
+                            !(stage.options.rho >= 0.0 && stage.options.rho <= 0.5))) {
       throw UsageError("--rho " + options->rho + ": is neither a number from 0 to 0.5 nor auto");
     }
     if (stage.length == LengthUnit::tokens && options->model.empty()) throw UsageError("--length tokens needs --model");
@@ -52,7 +54,8 @@ void add_pair(CLI::App& app) {
     if (!options->model.empty()) tokenizer = std::make_unique<ChatTokenizer>(open_tokenizer(options->model));
     const std::vector<SampleRecord> samples = read_samples(options->samples);
     check_style(samples, options->thought, stage.style);
-    const PairResult result = pair_samples(prompts, samples, read_judgments(options->judgments), stage, tokenizer.get());
+    const PairResult result =
+        pair_samples(prompts, samples, read_judgments(options->judgments), stage, tokenizer.get());
     std::vector<Json> lines;
     for (const PairRecord& p : result.pairs) lines.push_back(pair_to_json(p));
     write_jsonl(options->out, lines);

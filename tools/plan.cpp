@@ -14,7 +14,8 @@ namespace {
 /// Multiply-adds a second of this device's products, times two; best of a few.
 double product_flops(Device& device, DType t) {
   constexpr int64_t m = 512, n = 1536, k = 576;
-  const Tensor a = Tensor::zeros(device, {m, k}, t), b = Tensor::zeros(device, {n, k}, t), c = Tensor::zeros(device, {m, n}, t);
+  const Tensor a = Tensor::zeros(device, {m, k}, t), b = Tensor::zeros(device, {n, k}, t),
+               c = Tensor::zeros(device, {m, n}, t);
   double best = 1e30;
   for (int i = 0; i < 8; ++i) {
     const auto start = std::chrono::steady_clock::now();
@@ -30,7 +31,8 @@ double product_flops(Device& device, DType t) {
 void print_plan(std::ostream& out, const Recipe& recipe, const Model& model) {
   const auto p = static_cast<double>(model.net.parameters());
   const auto k = static_cast<double>(recipe.sampling.k), length = static_cast<double>(recipe.sampling.max_new);
-  const auto prompts = static_cast<double>(recipe.prompts_per_iteration), iterations = static_cast<double>(recipe.iterations);
+  const auto prompts = static_cast<double>(recipe.prompts_per_iteration),
+             iterations = static_cast<double>(recipe.iterations);
   const bool warms_up = recipe.thought != "none" && recipe.warmup.samples > 0;
   const double warmup = warms_up ? static_cast<double>(recipe.warmup.samples) : 0.0;
   // Upper bounds: every output as long as allowed, a pair from every prompt, prompts as long as outputs.

@@ -18,7 +18,8 @@ struct Item {
 };
 
 Item parse_item(const JsonLine& line, const Model& model) {
-  Item item{with_id(line), model.text.prompt_ids(line.messages()), model.text.completion_ids(line.string("completion"))};
+  Item item{with_id(line), model.text.prompt_ids(line.messages()),
+            model.text.completion_ids(line.string("completion"))};
   if (item.prompt.empty()) line.error("the prompt has no tokens");
   check_context(model, item.prompt.size() + item.completion.size());
   return item;

@@ -24,8 +24,14 @@ std::string reason(Parse parse, const ThoughtStyle& style) {
 
 StreamPrinter::StreamPrinter(const ChatTokenizer& text, const ThoughtStyle& style, ShowThought show, std::ostream& out,
                              std::ostream& notes, bool notes_on_terminal)
-    : text_(text), decoder_(text.tokenizer, SpecialTokens::Skip), splitter_(style), style_(style), show_(show), out_(out),
-      notes_(notes), terminal_(notes_on_terminal) {
+    : text_(text),
+      decoder_(text.tokenizer, SpecialTokens::Skip),
+      splitter_(style),
+      style_(style),
+      show_(show),
+      out_(out),
+      notes_(notes),
+      terminal_(notes_on_terminal) {
   if (!style.thinks()) return;
   thinking_shown_ = true;
   notes_ << kThinking << std::flush;

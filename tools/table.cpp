@@ -14,12 +14,14 @@ void print_rows(std::ostream& out, const std::vector<RunRow>& rows) {
   out << line;
   for (const RunRow& row : rows) {
     const EvalSummary& e = row.eval;
-    std::snprintf(line, sizeof line, "%-20s %7.3f  [%.3f, %.3f]   %6.1f %% %6.1f %% %9.1f %9.1f\n", row.label.c_str(), e.score,
-                  e.interval.low, e.interval.high, 100.0 * e.marker_rate, 100.0 * e.parse_rate, e.thought_length,
-                  e.response_length);
+    std::snprintf(line, sizeof line, "%-20s %7.3f  [%.3f, %.3f]   %6.1f %% %6.1f %% %9.1f %9.1f\n", row.label.c_str(),
+                  e.score, e.interval.low, e.interval.high, 100.0 * e.marker_rate, 100.0 * e.parse_rate,
+                  e.thought_length, e.response_length);
     out << line;
   }
-  if (!rows.empty()) out << "(" << rows.front().eval.prompts << " held-out prompts; markers, parsed: share of first attempts; lengths in characters)\n";
+  if (!rows.empty())
+    out << "(" << rows.front().eval.prompts
+        << " held-out prompts; markers, parsed: share of first attempts; lengths in characters)\n";
 }
 
 void print_pairs(std::ostream& out, const std::string& folder) {
@@ -28,9 +30,9 @@ void print_pairs(std::ostream& out, const std::string& folder) {
     if (!line->has("pairs") || line->string("stage") != "pair") continue;
     out << "iteration " << line->integer("iteration") << ": " << line->integer("pairs") << " pairs of "
         << line->integer("prompts") << " prompts; none for ties in score: " << line->integer("equal_scores")
-        << ", fewer than two valid outputs: " << line->integer("too_few_valid") << ", equal texts: "
-        << line->integer("equal_texts") << ", length control: " << line->integer("not_better") << "; outputs that did not parse: "
-        << line->integer("unparsed") << " of " << line->integer("samples") << "\n";
+        << ", fewer than two valid outputs: " << line->integer("too_few_valid")
+        << ", equal texts: " << line->integer("equal_texts") << ", length control: " << line->integer("not_better")
+        << "; outputs that did not parse: " << line->integer("unparsed") << " of " << line->integer("samples") << "\n";
   }
 }
 

@@ -8,8 +8,9 @@
 
 namespace {
 
-/// libgomp's waiting threads spin for milliseconds, which is ruinous when another program wants the processor. It reads its
-/// settings when it is loaded, so the program starts itself once more with a shorter spin, unless the user has chosen.
+/// libgomp's waiting threads spin for milliseconds, which is ruinous when another program wants the processor. It reads
+/// its settings when it is loaded, so the program starts itself once more with a shorter spin, unless the user has
+/// chosen.
 void limit_spinning(char** argv) {
   if (std::getenv("GOMP_SPINCOUNT") || std::getenv("OMP_WAIT_POLICY")) return;
   setenv("GOMP_SPINCOUNT", "20000", 1);

@@ -16,7 +16,8 @@ Json tokenize_line(const JsonLine& line, const ChatTokenizer& text, bool decode)
   if (decode) {
     const std::vector<int32_t> ids = line.ids("ids");
     for (int32_t id : ids) {
-      if (id >= text.tokenizer.vocabulary_size()) line.error("token id " + std::to_string(id) + " is outside the vocabulary");
+      if (id >= text.tokenizer.vocabulary_size())
+        line.error("token id " + std::to_string(id) + " is outside the vocabulary");
     }
     out["text"] = text.tokenizer.decode(ids, SpecialTokens::Keep);
     return out;
@@ -27,7 +28,8 @@ Json tokenize_line(const JsonLine& line, const ChatTokenizer& text, bool decode)
   }
   const Messages messages = line.messages();
   const bool answered = messages.back().role == "assistant";
-  out["ids"] = render_ids(text.tokenizer, text.chat, messages, answered ? GenerationPrompt::None : GenerationPrompt::Add);
+  out["ids"] =
+      render_ids(text.tokenizer, text.chat, messages, answered ? GenerationPrompt::None : GenerationPrompt::Add);
   return out;
 }
 

@@ -40,7 +40,9 @@ void run(const Options& options) {
   const Recipe recipe = load_recipe(options.recipe, options.set);
   const PromptSets prompts = open_prompts(recipe);
   const auto device = open_device(options.device.empty() ? device_name(recipe.device) : options.device);
-  const DeviceOptions dtype{"", recipe.dtype == DtypeChoice::automatic ? "auto" : recipe.dtype == DtypeChoice::f32 ? "f32" : "bf16"};
+  const DeviceOptions dtype{"", recipe.dtype == DtypeChoice::automatic ? "auto"
+                                : recipe.dtype == DtypeChoice::f32     ? "f32"
+                                                                       : "bf16"};
   Model model = open_model(*device, recipe.model, dtype.dtype_on(*device));
   if (options.plan) {
     std::cout << recipe_to_json(recipe).dump(2) << "\n";
@@ -69,9 +71,12 @@ void add_train(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("train", "Thought Preference Optimization by a recipe");
   command->add_option("RECIPE", options->recipe, "recipe (JSON)")->required();
-  command->add_option("--set", options->set, "override a key: dpo.beta=0.05 (may be repeated)")->take_all()->allow_extra_args(false);
+  command->add_option("--set", options->set, "override a key: dpo.beta=0.05 (may be repeated)")
+      ->take_all()
+      ->allow_extra_args(false);
   command->add_option("--out", options->out, "folder of runs");
-  command->add_option("--device", options->device, "auto, cpu or cuda (default: the recipe's)")->check(one_of({"auto", "cpu", "cuda"}));
+  command->add_option("--device", options->device, "auto, cpu or cuda (default: the recipe's)")
+      ->check(one_of({"auto", "cpu", "cuda"}));
   command->add_flag("--resume", options->resume, "continue an interrupted run");
   command->add_flag("--plan", options->plan, "print the resolved recipe and what it will take, and stop");
   command->callback([options] { run(*options); });

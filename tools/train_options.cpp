@@ -6,12 +6,15 @@ namespace thinker {
 
 void TrainFlags::add_to(CLI::App& command) {
   command.add_option("--lr", options.lr, "peak learning rate")->check(number_within(0.0, 1.0));
-  command.add_option("--schedule", schedule, "constant, linear or cosine")->check(one_of({"constant", "linear", "cosine"}));
+  command.add_option("--schedule", schedule, "constant, linear or cosine")
+      ->check(one_of({"constant", "linear", "cosine"}));
   command.add_option("--warmup", options.warmup, "steps of linear rise")->check(whole(0));
   command.add_option("--batch", options.batch, "examples an optimizer step")->check(whole(1));
-  command.add_option("--micro-tokens", options.micro_tokens, "tokens of one forward; bounds memory, changes no result")->check(whole(1));
+  command.add_option("--micro-tokens", options.micro_tokens, "tokens of one forward; bounds memory, changes no result")
+      ->check(whole(1));
   command.add_option("--epochs", options.epochs, "passes over the data")->check(whole(1));
-  command.add_option("--clip", options.adamw.clip, "greatest norm of the gradient; 0: no clipping")->check(number_within(0.0, 1e9));
+  command.add_option("--clip", options.adamw.clip, "greatest norm of the gradient; 0: no clipping")
+      ->check(number_within(0.0, 1e9));
   command.add_option("--weight-decay", options.adamw.weight_decay, "on matrices only")->check(number_within(0.0, 1e9));
   command.add_flag("--no-shuffle", no_shuffle, "take the data in the file's order");
   command.add_option("--seed", options.seed, "of the shuffle")->check(any_seed());

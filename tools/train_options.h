@@ -20,7 +20,8 @@ struct TrainFlags {
   TrainOptions resolve() const;
 };
 
-/// Writes lines to FILE, each at once, or does nothing when the name is empty. Throws Error when a line cannot be written.
+/// Writes lines to FILE, each at once, or does nothing when the name is empty. Throws Error when a line cannot be
+/// written.
 class StepLogFile {
  public:
   explicit StepLogFile(const std::string& path);

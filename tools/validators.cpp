@@ -29,9 +29,13 @@ CLI::Validator number(bool low_allowed, double low, double high, const std::stri
 
 }  // namespace
 
-CLI::Validator number_within(double low, double high) { return number(true, low, high, concat("from ", low, " to ", high)); }
+CLI::Validator number_within(double low, double high) {
+  return number(true, low, high, concat("from ", low, " to ", high));
+}
 
-CLI::Validator number_above(double low, double high) { return number(false, low, high, concat("above ", low, " and at most ", high)); }
+CLI::Validator number_above(double low, double high) {
+  return number(false, low, high, concat("above ", low, " and at most ", high));
+}
 
 CLI::Validator whole(uint64_t low, uint64_t high) {
   const auto check = [=](std::string& word) -> std::string {

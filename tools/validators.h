@@ -1,5 +1,5 @@
-// Checks of option values, with messages that say what may stand there. The parser's own let NaN pass and answer a negative
-// number with the largest double in full.
+// Checks of option values, with messages that say what may stand there. The parser's own let NaN pass and answer a
+// negative number with the largest double in full.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -21,15 +21,17 @@ CLI::Validator number_above(double low, double high = 1e9);
 CLI::Validator whole(uint64_t low, uint64_t high = 1'000'000'000);
 
 /// A seed: any whole number of 64 bits.
-inline CLI::Validator any_seed() { return whole(0, std::numeric_limits<uint64_t>::max()); }
+inline CLI::Validator any_seed() {
+  return whole(0, std::numeric_limits<uint64_t>::max());
+}
 
 /// One of the words; the message names the nearest.
 CLI::Validator one_of(std::vector<std::string> words);
 
 /// An option whose words stand for values. `to` keeps its value as the default.
 template <class E>
-CLI::Option* add_choice(CLI::App& command, const std::string& name, E& to, const std::vector<std::pair<std::string, E>>& choices,
-                        const std::string& help) {
+CLI::Option* add_choice(CLI::App& command, const std::string& name, E& to,
+                        const std::vector<std::pair<std::string, E>>& choices, const std::string& help) {
   std::vector<std::string> words;
   std::string current;
   for (const auto& [word, value] : choices) {

@@ -10,7 +10,9 @@ namespace thinker {
 
 namespace {
 
-bool is_gguf(const std::string& path) { return path.ends_with(".gguf"); }
+bool is_gguf(const std::string& path) {
+  return path.ends_with(".gguf");
+}
 
 void check_path(const std::string& path) {
   if (!std::filesystem::exists(path)) {

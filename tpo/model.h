@@ -1,5 +1,5 @@
-// An opened MODEL: weights, tokenizer and chat template of a Hugging Face folder or a .gguf file, read once. Every command
-// turns messages and completions into ids here and nowhere else.
+// An opened MODEL: weights, tokenizer and chat template of a Hugging Face folder or a .gguf file, read once. Every
+// command turns messages and completions into ids here and nowhere else.
 #pragma once
 
 #include <memory>
@@ -21,7 +21,9 @@ struct ChatTokenizer {
   std::vector<int32_t> end_ids;  // all at which a generation stops, the end of turn first
 
   explicit ChatTokenizer(Tokenizer t)
-      : tokenizer(std::move(t)), chat(recognise_chat_template(tokenizer.spec())), end_ids(thinker::end_ids(tokenizer, chat)) {}
+      : tokenizer(std::move(t)),
+        chat(recognise_chat_template(tokenizer.spec())),
+        end_ids(thinker::end_ids(tokenizer, chat)) {}
 
   /// The chat template applied to messages, with the generation prompt.
   std::vector<int32_t> prompt_ids(const Messages& messages) const {
@@ -42,8 +44,8 @@ struct Model {
   void save(const std::string& folder, StoredAs stored_as = StoredAs::f32) const;
 };
 
-/// Opens a folder or a .gguf file. Throws Error naming the file and what is wrong with it or not supported, and when the
-/// vocabulary is larger than the embedding.
+/// Opens a folder or a .gguf file. Throws Error naming the file and what is wrong with it or not supported, and when
+/// the vocabulary is larger than the embedding.
 Model open_model(Device& device, const std::string& path, DType t);
 
 /// Opens only the tokenizer of a MODEL.

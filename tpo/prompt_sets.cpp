@@ -33,7 +33,8 @@ void check_disjoint(const std::vector<std::pair<std::string, const std::vector<P
 }  // namespace
 
 PromptSets open_prompts(const Recipe& recipe) {
-  const auto train = std::make_shared<std::vector<Prompt>>(open_source(recipe.prompts.train, recipe.seed, DataSplit::train));
+  const auto train =
+      std::make_shared<std::vector<Prompt>>(open_source(recipe.prompts.train, recipe.seed, DataSplit::train));
   PromptSets sets;
   sets.select = open_source(recipe.prompts.select, recipe.seed, DataSplit::select);
   sets.test = open_source(recipe.prompts.test, recipe.seed, DataSplit::test);

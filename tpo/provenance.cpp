@@ -51,7 +51,9 @@ std::vector<std::string> input_files(const Recipe& recipe) {
 
 }  // namespace
 
-const char* version() { return "0.1.0"; }
+const char* version() {
+  return "0.1.0";
+}
 
 Json provenance(const Recipe& recipe) {
   Json inputs = Json::object();

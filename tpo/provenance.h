@@ -10,8 +10,8 @@ namespace thinker {
 /// The program's version.
 const char* version();
 
-/// {"version": …, "inputs": {FILE: "fnv1a:…"}}: the model's files, the prompt files and a thought style's file. Throws Error
-/// when one cannot be read.
+/// {"version": …, "inputs": {FILE: "fnv1a:…"}}: the model's files, the prompt files and a thought style's file. Throws
+/// Error when one cannot be read.
 Json provenance(const Recipe& recipe);
 
 /// The resolved recipe followed by its provenance: the content of a run's recipe.json, which parse_recipe reads back.

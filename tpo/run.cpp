@@ -25,14 +25,20 @@ constexpr int64_t kTinyModel = 20'000'000;
 class Run {
  public:
   Run(const Recipe& recipe, Model& model, const PromptSets& prompts, const RunOptions& options)
-      : recipe_(recipe), model_(model), prompts_(prompts), options_(options), style_(thought_style(recipe.thought)),
-        judge_(make_judge(recipe.judge)), log_(options.folder + "/log.jsonl", options.on_log) {}
+      : recipe_(recipe),
+        model_(model),
+        prompts_(prompts),
+        options_(options),
+        style_(thought_style(recipe.thought)),
+        judge_(make_judge(recipe.judge)),
+        log_(options.folder + "/log.jsonl", options.on_log) {}
 
   RunResult run() {
     open_folder();
     start_ = options_.folder + "/iter-0";
     fs::create_directories(start_);
-    if (style_.thinks()) evaluate_as(0, "seed, direct", start_ + "/eval_direct.jsonl", thought_style("none"), Format::free);
+    if (style_.thinks())
+      evaluate_as(0, "seed, direct", start_ + "/eval_direct.jsonl", thought_style("none"), Format::free);
     evaluate_as(0, style_.thinks() ? "seed, thinking" : "seed", start_ + "/eval.jsonl", style_, recipe_.format);
     if (style_.thinks() && recipe_.warmup.samples > 0) warm_up();
     for (int64_t t = 1; t <= recipe_.iterations; ++t) iterate(t);
@@ -49,7 +55,8 @@ class Run {
       if (options_.resume == Resume::no) {
         fail(options_.folder, ": holds a run already; continue it with --resume, or give the recipe another name");
       }
-      if (read_text_file(path) != text) fail(path, ": is of another recipe, version or input files; a run is resumed with what it began with");
+      if (read_text_file(path) != text)
+        fail(path, ": is of another recipe, version or input files; a run is resumed with what it began with");
       return;
     }
     fs::create_directories(options_.folder);
@@ -65,8 +72,11 @@ class Run {
     stage.max_new = recipe_.sampling.max_new;
     // Enough rows for efficient products; a tiny model needs more of them, and they cost it little.
     stage.max_rows = model_.net.parameters() < kTinyModel ? 256 : 64;
-    stage.sampling = {.temperature = recipe_.sampling.temperature, .top_k = 0, .top_p = recipe_.sampling.top_p,
-                      .min_p = 0.0, .greedy = recipe_.sampling.temperature == 0.0};
+    stage.sampling = {.temperature = recipe_.sampling.temperature,
+                      .top_k = 0,
+                      .top_p = recipe_.sampling.top_p,
+                      .min_p = 0.0,
+                      .greedy = recipe_.sampling.temperature == 0.0};
     stage.seed = recipe_.seed;
     return stage;
   }
@@ -94,7 +104,8 @@ class Run {
     if (prompts_.test.empty()) return;
     if (!fs::exists(path)) {
       log_.begin(iteration, fs::path(path).parent_path().filename().string() + "/" + fs::path(path).stem().string());
-      const std::vector<EvalRecord> records = evaluate_on(prompts_.test, style, format, iteration, "evaluate: " + label);
+      const std::vector<EvalRecord> records =
+          evaluate_on(prompts_.test, style, format, iteration, "evaluate: " + label);
       std::vector<Json> lines;
       for (const EvalRecord& r : records) lines.push_back(eval_to_json(r));
       Json fields{{"label", label}};
@@ -128,8 +139,8 @@ class Run {
       }
       log_.write({{"samples", samples.size()}, {"kept", examples.size()}});
       if (examples.size() < 8) {
-        fail("warm-up: only ", examples.size(), " of ", samples.size(), " forced samples have a complete response; raise ",
-             "sampling.max_new or lower thought_budget");
+        fail("warm-up: only ", examples.size(), " of ", samples.size(),
+             " forced samples have a complete response; raise ", "sampling.max_new or lower thought_budget");
       }
       train_warm_up(examples);
       fs::remove_all(folder + "/checkpoint.new");
@@ -194,7 +205,8 @@ class Run {
     log_.write({{"samples", samples.size()}, {"parse_rate", parsed}, {"parse", reasons}});
     if (parsed < kLeastParsed) {
       fs::remove(path);
-      fail("iteration ", t, ": only ", static_cast<int>(100 * parsed), " % of the outputs parse; raise warmup.samples, ",
+      fail("iteration ", t, ": only ", static_cast<int>(100 * parsed),
+           " % of the outputs parse; raise warmup.samples, ",
            "warmup.epochs or sampling.max_new, or set \"format\": \"forced\"");
     }
     return samples;
@@ -224,7 +236,8 @@ class Run {
     const PairResult result = pair_samples(prompts, samples, judgments, stage, &model_.text);
     log_.write(counts_to_json(result));
     if (result.pairs.empty()) {
-      fail("iteration ", t, ": no pair could be built (", counts_to_json(result).dump(), "); use more or harder prompts");
+      fail("iteration ", t, ": no pair could be built (", counts_to_json(result).dump(),
+           "); use more or harder prompts");
     }
     std::vector<Json> lines;
     for (const PairRecord& p : result.pairs) lines.push_back(pair_to_json(p));
@@ -254,8 +267,11 @@ class Run {
       stage.select = [&](int64_t epoch) {
         const auto records = evaluate_on(prompts_.select, style_, recipe_.format, t, "select");
         const EvalSummary summary = summarise(records, recipe_.seed);
-        log_.write({{"select_epoch", epoch}, {"score", summary.score}, {"low", summary.interval.low},
-                    {"high", summary.interval.high}, {"parse_rate", summary.parse_rate}});
+        log_.write({{"select_epoch", epoch},
+                    {"score", summary.score},
+                    {"low", summary.interval.low},
+                    {"high", summary.interval.high},
+                    {"parse_rate", summary.parse_rate}});
         return summary.score;
       };
     }

@@ -1,6 +1,6 @@
-// The loop of Thought Preference Optimization (the paper's Figure 1): sample from the current model, judge the responses, pair
-// the best with the worst, train, evaluate, and again with fresh prompts. Each stage leaves one file; a stage whose file
-// exists is not run again, which is all that resuming is.
+// The loop of Thought Preference Optimization (the paper's Figure 1): sample from the current model, judge the
+// responses, pair the best with the worst, train, evaluate, and again with fresh prompts. Each stage leaves one file; a
+// stage whose file exists is not run again, which is all that resuming is.
 //
 //   FOLDER/recipe.json  log.jsonl
 //          iter-0/  eval_direct.jsonl  eval.jsonl                     the model as it comes, without and with thoughts
@@ -51,8 +51,8 @@ struct RunResult {
   std::string checkpoint;  // the last one
 };
 
-/// Runs all of the recipe on an opened model, which is trained in place. Throws Error when the folder holds a run and resume
-/// was not asked for, when it holds a run of another recipe, or with advice when too few outputs parse to go on.
+/// Runs all of the recipe on an opened model, which is trained in place. Throws Error when the folder holds a run and
+/// resume was not asked for, when it holds a run of another recipe, or with advice when too few outputs parse to go on.
 RunResult run_loop(const Recipe& recipe, Model& model, const PromptSets& prompts, const RunOptions& options);
 
 /// A recipe's device and dtype as tools name them.

@@ -21,7 +21,8 @@ bool is_repeated(const std::string& line, int64_t iteration, const std::string& 
 
 }  // namespace
 
-RunLog::RunLog(std::string path, std::function<void(const Json&)> also) : path_(std::move(path)), also_(std::move(also)) {}
+RunLog::RunLog(std::string path, std::function<void(const Json&)> also)
+    : path_(std::move(path)), also_(std::move(also)) {}
 
 void RunLog::begin(int64_t iteration, const std::string& stage, int64_t finished_epochs) {
   iteration_ = iteration;

@@ -13,8 +13,8 @@ class RunLog {
  public:
   RunLog(std::string path, std::function<void(const Json&)> also);
 
-  /// Begins a stage of an iteration: lines that an interrupted run left of it are dropped, except those of the epochs that
-  /// are finished and so will not be run again.
+  /// Begins a stage of an iteration: lines that an interrupted run left of it are dropped, except those of the epochs
+  /// that are finished and so will not be run again.
   void begin(int64_t iteration, const std::string& stage, int64_t finished_epochs = 0);
 
   /// Writes a line of the stage that was begun, with its iteration and name in front.

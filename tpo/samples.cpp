@@ -8,7 +8,9 @@ namespace thinker {
 
 namespace {
 
-Json or_null(const std::optional<std::string>& text) { return text ? Json(*text) : Json(nullptr); }
+Json or_null(const std::optional<std::string>& text) {
+  return text ? Json(*text) : Json(nullptr);
+}
 
 std::optional<std::string> optional_string(const JsonLine& line, const std::string& key) {
   if (!line.has(key)) return std::nullopt;
@@ -90,8 +92,10 @@ std::vector<SampleRecord> read_samples(const std::string& path) {
 
 Json judgment_to_json(const JudgmentRecord& j) {
   Json line{{"id", j.id}, {"sample", j.sample}, {"view", j.view}, {"answer", j.judged.answer}};
-  if (j.judged.score) line["score"] = *j.judged.score;
-  else line["error"] = j.judged.error;
+  if (j.judged.score)
+    line["score"] = *j.judged.score;
+  else
+    line["error"] = j.judged.error;
   return line;
 }
 
@@ -101,8 +105,10 @@ JudgmentRecord parse_judgment(const JsonLine& line) {
   j.sample = line.integer("sample");
   j.view = line.at("view");
   if (line.has("answer")) j.judged.answer = line.string("answer");
-  if (line.has("score")) j.judged.score = line.number("score");
-  else j.judged.error = line.string("error");
+  if (line.has("score"))
+    j.judged.score = line.number("score");
+  else
+    j.judged.error = line.string("error");
   return j;
 }
 

@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
-#include "tpo/judge.h"
 #include "tpo/jsonl.h"
+#include "tpo/judge.h"
 #include "tpo/thought.h"
 
 namespace thinker {
@@ -18,9 +18,9 @@ struct SampleRecord {
   Json id;             // the prompt's
   int64_t sample = 0;  // 0 ... K-1
   std::vector<int32_t> prompt_ids;
-  std::vector<int32_t> ids;      // as sampled, the end token included: what training sees; never encoded again
-  std::vector<float> logprobs;   // of ids, at temperature 1
-  std::string text;              // decoded without special tokens, not stripped
+  std::vector<int32_t> ids;     // as sampled, the end token included: what training sees; never encoded again
+  std::vector<float> logprobs;  // of ids, at temperature 1
+  std::string text;             // decoded without special tokens, not stripped
   SplitOutput split;
   Stop stop = Stop::end;
   std::vector<std::pair<int64_t, int64_t>> forced;  // runs [begin, end) of ids that were written, not sampled

@@ -20,8 +20,9 @@ Json dpo_step_to_json(const StepLog& s) {
 }
 
 Json sft_step_to_json(const StepLog& s) {
-  return {{"step", s.step}, {"epoch", s.epoch}, {"loss", s.loss}, {"grad_norm", s.grad_norm},
-          {"lr", s.lr},     {"tokens_per_s", s.tokens_per_s}, {"seconds", s.seconds}};
+  return {{"step", s.step},           {"epoch", s.epoch}, {"loss", s.loss},
+          {"grad_norm", s.grad_norm}, {"lr", s.lr},       {"tokens_per_s", s.tokens_per_s},
+          {"seconds", s.seconds}};
 }
 
 }  // namespace thinker

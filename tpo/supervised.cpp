@@ -21,7 +21,8 @@ SftExample encode_line(const JsonLine& line, const ChatTokenizer& text, TrainedT
   if (line.has("completion")) {
     const Json& completion = line.at("completion");
     if (completion.is_string()) {
-      return to_example(text.prompt_ids({{"user", line.string("prompt")}}), text.completion_ids(completion.get<std::string>()));
+      return to_example(text.prompt_ids({{"user", line.string("prompt")}}),
+                        text.completion_ids(completion.get<std::string>()));
     }
     const Messages prompt = parse_messages(line.at("prompt"), line.place(), "prompt");
     const Messages answer = parse_messages(completion, line.place(), "completion");

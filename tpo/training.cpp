@@ -25,7 +25,9 @@ Tensor sequence_sums(Tape& tape, const Tensor& logprobs, const Batch& batch, con
   return masked_sum(tape, logprobs, tape.from(weights), tape.from(batch.offsets));
 }
 
-std::vector<float> ones(const Batch& batch) { return std::vector<float>(batch.rows.size(), 1.0f); }
+std::vector<float> ones(const Batch& batch) {
+  return std::vector<float>(batch.rows.size(), 1.0f);
+}
 
 std::vector<double> to_doubles(const Tensor& x) {
   if (x.dtype() == DType::F64) return x.to_host<double>();
@@ -79,7 +81,8 @@ std::vector<float> drawn_tokens(const Batch& batch, const std::vector<IdPair>& p
 
 std::vector<int64_t> rows_of(const std::vector<IdPair>& pairs) {
   std::vector<int64_t> rows;
-  for (const IdPair& p : pairs) rows.push_back(static_cast<int64_t>(p.prompt.size() + p.chosen.size() + p.rejected.size()));
+  for (const IdPair& p : pairs)
+    rows.push_back(static_cast<int64_t>(p.prompt.size() + p.chosen.size() + p.rejected.size()));
   return rows;
 }
 
@@ -100,7 +103,8 @@ Schedule schedule_for(int64_t examples, const TrainOptions& options) {
   return {options.schedule, options.lr, options.warmup, steps_per_epoch(examples, options) * options.epochs};
 }
 
-/// The walk that both trainers share. run_batch accumulates the gradients of an optimizer batch and fills the log's loss.
+/// The walk that both trainers share. run_batch accumulates the gradients of an optimizer batch and fills the log's
+/// loss.
 void walk(const std::vector<int64_t>& rows, AdamW& optimizer, const TrainOptions& options, const TrainHooks& hooks,
           const std::function<void(const OptimizerBatch&, StepLog&)>& run_batch) {
   const auto examples = static_cast<int64_t>(rows.size());
@@ -167,8 +171,8 @@ std::vector<ReferenceLogps> reference_logps(const Transformer& reference, const 
     for (const MicroBatch& micro : batch) {
       const Batch packed = pack_pairs(pairs, micro);
       Tape tape(reference.device(), Tape::Mode::no_grad);
-      const std::vector<double> sums = to_doubles(
-          sequence_sums(tape, reference.logprobs(tape, packed), packed, drawn_tokens(packed, pairs, micro)));
+      const std::vector<double> sums =
+          to_doubles(sequence_sums(tape, reference.logprobs(tape, packed), packed, drawn_tokens(packed, pairs, micro)));
       for (size_t j = 0; j < micro.size(); ++j) logps[micro[j]] = {sums[2 * j], sums[2 * j + 1]};
     }
   }
@@ -196,7 +200,10 @@ void train_dpo(Transformer& policy, AdamW& optimizer, const std::vector<IdPair>&
       for (size_t j = 0; j < micro.size(); ++j) {
         const IdPair& pair = pairs[micro[j]];
         const ReferenceLogps& r = reference[micro[j]];
-        const PairLogps logps{policy_sums[2 * j], policy_sums[2 * j + 1], r.chosen, r.rejected,
+        const PairLogps logps{policy_sums[2 * j],
+                              policy_sums[2 * j + 1],
+                              r.chosen,
+                              r.rejected,
                               free_tokens(pair.chosen, pair.chosen_forced),
                               free_tokens(pair.rejected, pair.rejected_forced)};
         const PairLoss result = dpo_pair(logps, loss, batch_pairs);

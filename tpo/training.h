@@ -1,6 +1,6 @@
 // The two trainers: supervised fine-tuning and Direct Preference Optimization. Both walk the data in optimizer batches;
-// an optimizer batch is cut into micro-batches by a budget of tokens, which changes memory and speed but neither loss nor
-// gradients: every weight in a loss is formed from the whole optimizer batch before its first micro-batch runs.
+// an optimizer batch is cut into micro-batches by a budget of tokens, which changes memory and speed but neither loss
+// nor gradients: every weight in a loss is formed from the whole optimizer batch before its first micro-batch runs.
 #pragma once
 
 #include <cstdint>
@@ -74,9 +74,10 @@ std::vector<ReferenceLogps> reference_logps(const Transformer& reference, const 
 /// Whether the reference is the policy at the start of training, so that the first margins must be 0.
 enum class ReferenceIs { start, other };
 
-/// Trains `policy` on the pairs; loss = mean over the pairs of an optimizer batch (tpo/dpo.h). `optimizer` continues where it
-/// stands: with optimizer.steps() at a whole number of epochs, the remaining ones are run. With ReferenceIs::start, throws
-/// Error when the first micro-batch does not reproduce the reference (exactly on the CPU; 1e-3 a sum elsewhere).
+/// Trains `policy` on the pairs; loss = mean over the pairs of an optimizer batch (tpo/dpo.h). `optimizer` continues
+/// where it stands: with optimizer.steps() at a whole number of epochs, the remaining ones are run. With
+/// ReferenceIs::start, throws Error when the first micro-batch does not reproduce the reference (exactly on the CPU;
+/// 1e-3 a sum elsewhere).
 void train_dpo(Transformer& policy, AdamW& optimizer, const std::vector<IdPair>& pairs,
                const std::vector<ReferenceLogps>& reference, ReferenceIs reference_is, const DpoOptions& loss,
                const TrainOptions& options, const TrainHooks& hooks);

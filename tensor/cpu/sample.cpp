@@ -25,13 +25,17 @@ struct Cut {
   bool keeps(float w, int32_t i) const { return w > weight || (w == weight && i <= id); }
 };
 
-constexpr int kBucketShift = 19;  // sign and exponent, 4 bits of mantissa
+constexpr int kBucketShift = 19;                                // sign and exponent, 4 bits of mantissa
 constexpr int64_t kBuckets = (0x3f800000 >> kBucketShift) + 1;  // weights lie in [0, 1]
 
-int64_t bucket_of(float w) { return std::bit_cast<int32_t>(w) >> kBucketShift; }
+int64_t bucket_of(float w) {
+  return std::bit_cast<int32_t>(w) >> kBucketShift;
+}
 
 /// The stricter of the two: the one whose last token ranks higher.
-Cut stricter(const Cut& a, const Cut& b) { return a.keeps(b.weight, b.id) ? b : a; }
+Cut stricter(const Cut& a, const Cut& b) {
+  return a.keeps(b.weight, b.id) ? b : a;
+}
 
 Cut top_k_cut(std::span<const float> w, int64_t k) {
   std::vector<int32_t> ids(w.size());

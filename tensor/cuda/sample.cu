@@ -1,10 +1,11 @@
 // Drawing one token a row: softmax(logits / temperature), then top-k, top-p and min-p (tensor/backend.h).
 //
-// Tokens are ranked by (weight descending, id ascending), with weight = exp((logit - best) / temperature), where best is
-// the largest logit that may be drawn: relative to a forbidden one all weights might underflow. A weight is at most 1, so the bits of its float and the inverted id make one whole number below 2^62 that is larger the higher
-// a token ranks. Every filter keeps the tokens from some rank up, so it is a least rank, and the strictest filter wins.
-// A least rank is found bit by bit from the highest, by asking how many tokens, or how much mass, a trial would keep.
-// So is the drawn token: the one where the mass of the ids before it does not yet exceed uniform * total.
+// Tokens are ranked by (weight descending, id ascending), with weight = exp((logit - best) / temperature), where best
+// is the largest logit that may be drawn: relative to a forbidden one all weights might underflow. A weight is at most
+// 1, so the bits of its float and the inverted id make one whole number below 2^62 that is larger the higher a token
+// ranks. Every filter keeps the tokens from some rank up, so it is a least rank, and the strictest filter wins. A least
+// rank is found bit by bit from the highest, by asking how many tokens, or how much mass, a trial would keep. So is the
+// drawn token: the one where the mass of the ids before it does not yet exceed uniform * total.
 #include <vector>
 
 #include "tensor/cuda/kernel.cuh"
@@ -94,7 +95,8 @@ __device__ int32_t draw(const Weights& w, double uniform, const SamplingOptions&
     least = max(least, p);
   }
   if (o.min_p > 0)
-    least = max(least, static_cast<uint64_t>(__float_as_uint(static_cast<float>(o.min_p))) << 32);  // the best weight is 1
+    least =
+        max(least, static_cast<uint64_t>(__float_as_uint(static_cast<float>(o.min_p))) << 32);  // the best weight is 1
   const double wanted = uniform * w.mass(least, w.v);
   return static_cast<int32_t>(largest_number(kIdBits, [&](uint64_t id) { return w.mass(least, id) <= wanted; }));
 }

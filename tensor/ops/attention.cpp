@@ -15,8 +15,13 @@ Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, 
   ENSURE(q.shape().rank() == 2 && q.dim(1) == width && k.dim(1) == kv_width && v.shape() == k.shape(), "[attention] q ",
          q.shape(), ", k ", k.shape(), ", v ", v.shape(), " with ", plan.heads, "/", plan.kv_heads, " heads of size ",
          plan.head_dim);
-  const AttentionShape s{q.dim(0),      k.dim(0),          plan.heads, plan.kv_heads, plan.head_dim,
-                         plan.segments.dim(0), 1.0 / std::sqrt(static_cast<double>(plan.head_dim))};
+  const AttentionShape s{q.dim(0),
+                         k.dim(0),
+                         plan.heads,
+                         plan.kv_heads,
+                         plan.head_dim,
+                         plan.segments.dim(0),
+                         1.0 / std::sqrt(static_cast<double>(plan.head_dim))};
   const DType t = q.dtype();
   const auto* segments = reinterpret_cast<const Segment*>(plan.segments.data<int32_t>());
   Tensor out = tape.make(q.shape(), t);

@@ -22,8 +22,12 @@ Tensor take_rows(Tape& tape, const char* op, const Tensor& x, const Tensor& inde
 
 }  // namespace
 
-Tensor embedding(Tape& tape, const Tensor& table, const Tensor& ids) { return take_rows(tape, "embedding", table, ids); }
+Tensor embedding(Tape& tape, const Tensor& table, const Tensor& ids) {
+  return take_rows(tape, "embedding", table, ids);
+}
 
-Tensor gather(Tape& tape, const Tensor& x, const Tensor& index) { return take_rows(tape, "gather", x, index); }
+Tensor gather(Tape& tape, const Tensor& x, const Tensor& index) {
+  return take_rows(tape, "gather", x, index);
+}
 
 }  // namespace thinker

@@ -4,9 +4,10 @@
 namespace thinker {
 
 Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  ENSURE(x.shape().rank() == 2 && weight.shape().rank() == 2 && x.dim(1) == weight.dim(1) && x.dtype() == weight.dtype(),
-         "[linear] x ", x.shape(), " ", name(x.dtype()), " does not fit weight ", weight.shape(), " ",
-         name(weight.dtype()));
+  ENSURE(
+      x.shape().rank() == 2 && weight.shape().rank() == 2 && x.dim(1) == weight.dim(1) && x.dtype() == weight.dtype(),
+      "[linear] x ", x.shape(), " ", name(x.dtype()), " does not fit weight ", weight.shape(), " ",
+      name(weight.dtype()));
   const int64_t n = x.dim(0), in = x.dim(1), out = weight.dim(0);
   ENSURE(!bias.defined() || (bias.numel() == out && bias.dtype() == x.dtype()), "[linear] bias does not fit weight ",
          weight.shape());

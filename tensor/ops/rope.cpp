@@ -1,5 +1,6 @@
-// Rotary position embedding, in place: the pair (x_j, x_{j+D/2}) of each head turns by the angle position * frequency_j.
-// A rotation's backward is the rotation back, applied to the gradient in place; the input is needed by nobody.
+// Rotary position embedding, in place: the pair (x_j, x_{j+D/2}) of each head turns by the angle position *
+// frequency_j. A rotation's backward is the rotation back, applied to the gradient in place; the input is needed by
+// nobody.
 #include "tensor/ops.h"
 
 namespace thinker {

@@ -15,7 +15,8 @@ const SamplingOptions kDrawn{.temperature = 0.9, .top_k = 50, .top_p = 0.95, .mi
 std::vector<GenerateRequest> some_requests() {
   Rng rng(21, Purpose::generate_data);
   std::vector<GenerateRequest> requests;
-  for (const auto& [length, samples] : std::vector<std::pair<int, int>>{{1, 3}, {9, 1}, {40, 5}, {2, 2}, {70, 1}, {5, 4}}) {
+  for (const auto& [length, samples] :
+       std::vector<std::pair<int, int>>{{1, 3}, {9, 1}, {40, 5}, {2, 2}, {70, 1}, {5, 4}}) {
     requests.push_back({.prompt = random_ids(rng, length), .key = 100 + length, .samples = samples});
   }
   return requests;
@@ -24,7 +25,8 @@ std::vector<GenerateRequest> some_requests() {
 bool same_ids(const std::vector<GeneratedSample>& a, const std::vector<GeneratedSample>& b) {
   if (a.size() != b.size()) return false;
   for (size_t i = 0; i < a.size(); ++i) {
-    if (a[i].request != b[i].request || a[i].sample != b[i].sample || a[i].ids != b[i].ids || a[i].ended != b[i].ended) return false;
+    if (a[i].request != b[i].request || a[i].sample != b[i].sample || a[i].ids != b[i].ids || a[i].ended != b[i].ended)
+      return false;
   }
   return true;
 }
@@ -118,8 +120,9 @@ TEST_CASE("generate: a draw depends on seed, iteration, key and number of the sa
   REQUIRE(all.size() == 6);
   for (size_t i = 1; i < 6; ++i) CHECK(all[i].ids != all[0].ids);
   // Drawn later, beside another prompt, in another place.
-  const auto later = generate(model, {{.prompt = other, .key = 3, .samples = 2},
-                                      {.prompt = prompt, .key = 9, .samples = 2, .first_sample = 4}}, options);
+  const auto later = generate(
+      model, {{.prompt = other, .key = 3, .samples = 2}, {.prompt = prompt, .key = 9, .samples = 2, .first_sample = 4}},
+      options);
   REQUIRE(later.size() == 4);
   for (size_t i : {4, 5}) {
     CHECK(later[i - 2].ids == all[i].ids);
@@ -127,7 +130,9 @@ TEST_CASE("generate: a draw depends on seed, iteration, key and number of the sa
   }
   auto first_ids = [&](uint64_t seed, uint32_t iteration, int64_t key) {
     return generate(model, {{.prompt = prompt, .key = key}},
-                    {.max_new = 16, .sampling = kDrawn, .seed = seed, .iteration = iteration}).at(0).ids;
+                    {.max_new = 16, .sampling = kDrawn, .seed = seed, .iteration = iteration})
+        .at(0)
+        .ids;
   };
   CHECK(first_ids(1, 2, 9) == all[0].ids);
   CHECK(first_ids(2, 2, 9) != all[0].ids);

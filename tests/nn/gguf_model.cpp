@@ -1,5 +1,5 @@
-// GGUF models put together from the tiny Hugging Face ones as llama.cpp's converter does it: other names, and in "llama"
-// files the rows of every query and key head reordered for interleaved rotary embeddings.
+// GGUF models put together from the tiny Hugging Face ones as llama.cpp's converter does it: other names, and in
+// "llama" files the rows of every query and key head reordered for interleaved rotary embeddings.
 #include "nn/load.h"
 #include "tensor/safetensors.h"
 #include "tests/nn/models.h"
@@ -79,11 +79,19 @@ std::vector<float> interleaved(const std::vector<float>& rows, int64_t heads) {
 }
 
 std::string gguf_name(const std::string& name) {
-  static const std::vector<std::pair<std::string, std::string>> kNames{
-      {"model.embed_tokens", "token_embd"}, {"model.norm", "output_norm"}, {"lm_head", "output"}, {"model.layers", "blk"},
-      {"input_layernorm", "attn_norm"}, {"post_attention_layernorm", "ffn_norm"}, {"self_attn.q_proj", "attn_q"},
-      {"self_attn.k_proj", "attn_k"}, {"self_attn.v_proj", "attn_v"}, {"self_attn.o_proj", "attn_output"},
-      {"mlp.gate_proj", "ffn_gate"}, {"mlp.up_proj", "ffn_up"}, {"mlp.down_proj", "ffn_down"}};
+  static const std::vector<std::pair<std::string, std::string>> kNames{{"model.embed_tokens", "token_embd"},
+                                                                       {"model.norm", "output_norm"},
+                                                                       {"lm_head", "output"},
+                                                                       {"model.layers", "blk"},
+                                                                       {"input_layernorm", "attn_norm"},
+                                                                       {"post_attention_layernorm", "ffn_norm"},
+                                                                       {"self_attn.q_proj", "attn_q"},
+                                                                       {"self_attn.k_proj", "attn_k"},
+                                                                       {"self_attn.v_proj", "attn_v"},
+                                                                       {"self_attn.o_proj", "attn_output"},
+                                                                       {"mlp.gate_proj", "ffn_gate"},
+                                                                       {"mlp.up_proj", "ffn_up"},
+                                                                       {"mlp.down_proj", "ffn_down"}};
   std::string out = name;
   for (const auto& [from, to] : kNames) {
     if (const size_t at = out.find(from); at != std::string::npos) out.replace(at, from.size(), to);
@@ -145,7 +153,8 @@ TEST_CASE("gguf: a converted model has the weights and log-probs of its Hugging 
     CHECK(found.config().rope_theta == expected.config().rope_theta);
     CHECK(found.config().norm_eps == doctest::Approx(expected.config().norm_eps));  // fp32 in the file
     CHECK(weights_of(found) == weights_of(expected));
-    CHECK(difference(completion_logprobs(found, kPrompt, kCompletion), completion_logprobs(expected, kPrompt, kCompletion)) <= 1e-6);
+    CHECK(difference(completion_logprobs(found, kPrompt, kCompletion),
+                     completion_logprobs(expected, kPrompt, kCompletion)) <= 1e-6);
   }
 }
 

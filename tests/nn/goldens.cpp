@@ -76,7 +76,8 @@ TEST_CASE("goldens: greedy ids and their log-probs") {
     for (size_t i = 0; i < samples.size(); ++i) {
       const json& row = golden["greedy"][i];
       CHECK(samples[i].ids == row["ids"].get<Ids>());
-      CHECK(difference(samples[i].logprobs, row["logprobs"].get<std::vector<double>>()) <= tolerance(golden, "greedy", DType::F32));
+      CHECK(difference(samples[i].logprobs, row["logprobs"].get<std::vector<double>>()) <=
+            tolerance(golden, "greedy", DType::F32));
       CHECK(samples[i].ended == (row["stop"] == "end"));
     }
   }

@@ -16,7 +16,8 @@ const std::string kLlama = "tests/goldens/tiny-llama", kQwen = "tests/goldens/ti
 Config llama3_config() {
   Config c = tiny_config();
   c.rope_theta = 500000.0;
-  c.rope_scaling = RopeScaling{.factor = 32.0, .low_frequency_factor = 1.5, .high_frequency_factor = 5.0, .original_context = 4096};
+  c.rope_scaling =
+      RopeScaling{.factor = 32.0, .low_frequency_factor = 1.5, .high_frequency_factor = 5.0, .original_context = 4096};
   return c;
 }
 
@@ -71,7 +72,8 @@ TEST_CASE("checkpoint: bf16 halves the file and rounds to the nearest") {
   const Values found = weights_of(load_huggingface(*device, folder.path(), DType::F32));
   for (const auto& [name, wanted] : weights_of(model)) {
     bool near = true;
-    for (size_t i = 0; i < wanted.size(); ++i) near = near && std::fabs(found.at(name)[i] - wanted[i]) <= std::fabs(wanted[i]) * 0x1p-8;
+    for (size_t i = 0; i < wanted.size(); ++i)
+      near = near && std::fabs(found.at(name)[i] - wanted[i]) <= std::fabs(wanted[i]) * 0x1p-8;
     CHECK_MESSAGE(near, name);
   }
   CHECK(read_json(folder / "config.json")["torch_dtype"] == "bfloat16");
@@ -140,9 +142,13 @@ TEST_CASE("config: what is broken or not supported is named, with file and key")
   CHECK(holds(error_with_config([](json& c) { c["rope_scaling"] = {{"rope_type", "yarn"}}; }), "yarn"));
   CHECK(holds(error_with_config([](json& c) { c["rope_scaling"] = 8; }), "rope_scaling"));
   CHECK(holds(error_with_config([](json& c) {
-    c["rope_scaling"] = {{"rope_type", "llama3"}, {"factor", 8.0}, {"low_freq_factor", 4.0}, {"high_freq_factor", 4.0},
-                         {"original_max_position_embeddings", 128}};
-  }), "rope scaling"));
+                c["rope_scaling"] = {{"rope_type", "llama3"},
+                                     {"factor", 8.0},
+                                     {"low_freq_factor", 4.0},
+                                     {"high_freq_factor", 4.0},
+                                     {"original_max_position_embeddings", 128}};
+              }),
+              "rope scaling"));
   // The configuration and the weights disagree.
   CHECK(holds(error_with_config([](json& c) { c["vocab_size"] = 98; }), "model.embed_tokens.weight"));
   CHECK(holds(error_with_config([](json& c) { c["num_hidden_layers"] = 3; }), "model.layers.2.input_layernorm.weight"));

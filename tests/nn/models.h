@@ -127,7 +127,8 @@ inline double relative_difference(const Values& a, const Values& b) {
 }
 
 /// The log-probs that a batch asks for.
-inline std::vector<double> logprobs_of(const Transformer& model, const Batch& batch, Tape::Mode mode = Tape::Mode::no_grad) {
+inline std::vector<double> logprobs_of(const Transformer& model, const Batch& batch,
+                                       Tape::Mode mode = Tape::Mode::no_grad) {
   Tape tape(model.device(), mode);
   return host_values(model.logprobs(tape, batch));
 }

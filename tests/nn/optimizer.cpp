@@ -45,7 +45,8 @@ struct PlainAdamW {
         const double g = scale * gradients.at(name)[i];
         m[name][i] = o.beta1 * m[name][i] + (1 - o.beta1) * g;
         v[name][i] = o.beta2 * v[name][i] + (1 - o.beta2) * g * g;
-        const double m_hat = m[name][i] / (1 - std::pow(o.beta1, steps)), v_hat = v[name][i] / (1 - std::pow(o.beta2, steps));
+        const double m_hat = m[name][i] / (1 - std::pow(o.beta1, steps)),
+                     v_hat = v[name][i] / (1 - std::pow(o.beta2, steps));
         w[i] -= lr * (m_hat / (std::sqrt(v_hat) + o.eps) + (is_matrix ? o.weight_decay : 0.0) * w[i]);
       }
     }
@@ -66,7 +67,7 @@ TEST_CASE("schedule: the rates of the formula") {
     CHECK(rate(kind, 4, 10, 4) == 2.0);
     CHECK(rate(kind, 4, 10, 5) == 2.0);  // u = 0
     CHECK(rate(kind, 0, 10, 1) == 2.0);
-    CHECK(rate(kind, 3, 3, 3) == 2.0);   // nothing but warm-up
+    CHECK(rate(kind, 3, 3, 3) == 2.0);  // nothing but warm-up
     CHECK(rate(kind, 0, 1, 1) == 2.0);
     CHECK(rate(kind, 9, 3, 2) == doctest::Approx(4.0 / 9));  // a run shorter than its warm-up
     CHECK(schedule_from_name(name(kind)) == kind);
@@ -110,7 +111,8 @@ TEST_CASE("adamw: a step clears the gradients, and a weight without gradient sta
   gradients_for(model, 1, 1.0);
   optimizer.step(0.1);
   CHECK(weights_of(model) != before);
-  for (const auto& [name, g] : gradients_of(model)) CHECK(std::count(g.begin(), g.end(), 0.0) == static_cast<int64_t>(g.size()));
+  for (const auto& [name, g] : gradients_of(model))
+    CHECK(std::count(g.begin(), g.end(), 0.0) == static_cast<int64_t>(g.size()));
 }
 
 TEST_CASE("adamw: a gradient that is not finite is an error that leaves weights and state alone") {
@@ -134,7 +136,8 @@ TEST_CASE("adamw: saved and loaded state continues with the same bits") {
   const auto device = open_device("cpu");
   const TempFolder folder;
   for (DType t : {DType::F32, DType::F64}) {
-    const Transformer model = random_model(*device, tiny_qwen_config(), t), copy = random_model(*device, tiny_qwen_config(), t);
+    const Transformer model = random_model(*device, tiny_qwen_config(), t),
+                      copy = random_model(*device, tiny_qwen_config(), t);
     AdamW optimizer(model, {.weight_decay = 0.1});
     for (uint64_t s = 1; s <= 3; ++s) {
       gradients_for(model, s, 1.0);

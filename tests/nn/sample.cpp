@@ -21,7 +21,8 @@ DrawnToken draw(const std::vector<float>& logits, const SamplingOptions& options
 }
 
 /// Probabilities after temperature and filters, renormalised; 0 for what is cut off.
-std::vector<double> kept_probabilities(const std::vector<float>& logits, const SamplingOptions& o, bool end_is_forbidden) {
+std::vector<double> kept_probabilities(const std::vector<float>& logits, const SamplingOptions& o,
+                                       bool end_is_forbidden) {
   const size_t v = logits.size();
   std::vector<double> p(v);
   double greatest = -kInf, total = 0.0;
@@ -145,8 +146,10 @@ TEST_CASE("sampler: frequencies follow the probabilities") {
     for (uint32_t i = 0; i < kDraws; ++i) ++count[draw(logits, o, rng.at(i)).id];
     double chi2 = 0.0;
     for (size_t i = 0; i < p.size(); ++i) {
-      if (p[i] == 0.0) CHECK(count[i] == 0);
-      else chi2 += std::pow(static_cast<double>(count[i]) - kDraws * p[i], 2) / (kDraws * p[i]);
+      if (p[i] == 0.0)
+        CHECK(count[i] == 0);
+      else
+        chi2 += std::pow(static_cast<double>(count[i]) - kDraws * p[i], 2) / (kDraws * p[i]);
     }
     CHECK(chi2 < 24.3);  // seven degrees of freedom at most: one in a thousand, with a fixed seed
   }
@@ -165,7 +168,8 @@ TEST_CASE("sampler: forced tokens, and end tokens that stand far above all other
   CHECK(draw({0, 50, 0, 0, 0, 0}, {}, 0.5, false, 4).id == 4);
   CHECK(draw({0, 50, 0, 0, 0, 0}, {}, 0.5, false, 4).logprob == doctest::Approx(-50.0));
   const std::vector<float> sure_of_the_end{-150, -140, -160, 0, -155, 0};
-  for (const SamplingOptions& o : {SamplingOptions{.greedy = true}, SamplingOptions{}, SamplingOptions{.temperature = 0.1}}) {
+  for (const SamplingOptions& o :
+       {SamplingOptions{.greedy = true}, SamplingOptions{}, SamplingOptions{.temperature = 0.1}}) {
     CHECK(draw(sure_of_the_end, o, 0.3, true).id == 1);
   }
   CHECK(draw(sure_of_the_end, {}, 0.3, true).logprob == doctest::Approx(-140.0 - std::log(2.0)));

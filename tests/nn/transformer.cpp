@@ -18,8 +18,8 @@ struct Text {
 std::vector<Text> some_texts(uint64_t seed) {
   Rng rng(seed, Purpose::generate_data);
   std::vector<Text> texts;
-  for (const auto& [p, c] : std::vector<std::pair<int, int>>{
-           {1, 1}, {1, 7}, {5, 1}, {13, 20}, {63, 2}, {64, 65}, {65, 64}, {3, 150}}) {
+  for (const auto& [p, c] :
+       std::vector<std::pair<int, int>>{{1, 1}, {1, 7}, {5, 1}, {13, 20}, {63, 2}, {64, 65}, {65, 64}, {3, 150}}) {
     texts.push_back({random_ids(rng, p), random_ids(rng, c)});
   }
   return texts;
@@ -101,7 +101,8 @@ TEST_CASE("transformer: completions on a shared prompt equal separate sequences,
         const double most = t == DType::F32 ? 1e-5 : 1e-13;
         CHECK(difference(logprobs_of(model, shared), logprobs_of(model, separate)) <= most);
         const std::vector<double> weight = random_weights(rng, shared.rows.size());
-        CHECK(relative_difference(gradients_of_sum(model, shared, weight), gradients_of_sum(model, separate, weight)) <= most);
+        CHECK(relative_difference(gradients_of_sum(model, shared, weight), gradients_of_sum(model, separate, weight)) <=
+              most);
       }
     }
   }
@@ -153,7 +154,8 @@ TEST_CASE("transformer: f32 agrees with f64") {
   const auto device = open_device("cpu");
   for (const Config& config : kConfigs) {
     const Batch batch = packed(some_texts(8));
-    const Transformer narrow = random_model(*device, config, DType::F32), wide = random_model(*device, config, DType::F64);
+    const Transformer narrow = random_model(*device, config, DType::F32),
+                      wide = random_model(*device, config, DType::F64);
     CHECK(difference(logprobs_of(narrow, batch), logprobs_of(wide, batch)) <= 1e-5);
     const std::vector<double> weight(batch.rows.size(), 1.0);
     CHECK(relative_difference(gradients_of_sum(narrow, batch, weight), gradients_of_sum(wide, batch, weight)) <= 1e-5);
@@ -239,5 +241,6 @@ TEST_CASE("transformer: fresh weights are reproducible and give nearly uniform p
   CHECK(weights_of(a) != weights_of(b));
   CHECK(a.parameters() == 97 * 24 + 2 * (24 + 40 * 24 + 2 * 20 * 24 + 24 * 40 + 24 + 3 * 39 * 24) + 24);
   Rng rng(1, Purpose::generate_data);
-  for (double x : completion_logprobs(a, random_ids(rng, 5), random_ids(rng, 20))) CHECK(std::fabs(x + std::log(97.0)) < 0.5);
+  for (double x : completion_logprobs(a, random_ids(rng, 5), random_ids(rng, 20)))
+    CHECK(std::fabs(x + std::log(97.0)) < 0.5);
 }

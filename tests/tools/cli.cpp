@@ -1,5 +1,3 @@
-#include "tools/command_line.h"
-
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -8,6 +6,7 @@
 
 #include "tensor/file.h"
 #include "tests/tensor/temp_folder.h"
+#include "tools/command_line.h"
 #include "tools/world/seed_text.h"
 #include "tpo/jsonl.h"
 #include "tpo/model.h"
@@ -66,9 +65,13 @@ Outcome thinker_with(const std::string& input, std::vector<std::string> argument
   return {status, streams.out(), streams.err()};
 }
 
-Outcome run_thinker(std::vector<std::string> arguments) { return thinker_with("", std::move(arguments)); }
+Outcome run_thinker(std::vector<std::string> arguments) {
+  return thinker_with("", std::move(arguments));
+}
 
-bool one_line(const std::string& text) { return std::count(text.begin(), text.end(), '\n') == 1 && text.ends_with("\n"); }
+bool one_line(const std::string& text) {
+  return std::count(text.begin(), text.end(), '\n') == 1 && text.ends_with("\n");
+}
 
 /// The demo's seed model before any training, in a folder. It opens all that a trained one opens.
 const std::string& model_folder() {
@@ -134,7 +137,8 @@ TEST_CASE("cli: wrong usage is one line on stderr that names the remedy, and sta
   }
 }
 
-TEST_CASE("cli: what fails is one line on stderr and status 1; a place that cannot be written is told before the work") {
+TEST_CASE(
+    "cli: what fails is one line on stderr and status 1; a place that cannot be written is told before the work") {
   const TempFolder folder;
   const std::string& model = model_folder();
   const std::string prompts = folder.write("prompts.jsonl", kPrompts), file = folder.write("file", "");
@@ -149,7 +153,8 @@ TEST_CASE("cli: what fails is one line on stderr and status 1; a place that cann
       {{"sft", model, "--data", prompts, "--out", folder / "out"}, "prompts.jsonl:1: "},
       {{"dpo", model, "--pairs", pairs, "--out", file}, "the folder cannot be made"},
       {{"dpo", model, "--pairs", pairs, "--out", file + "/x"}, "the folder cannot be made"},
-      {{"eval", model, "--prompts", prompts, "--judge", "rule", "--out", folder / "e", "--against", "/nonexistent"}, "/nonexistent"},
+      {{"eval", model, "--prompts", prompts, "--judge", "rule", "--out", folder / "e", "--against", "/nonexistent"},
+       "/nonexistent"},
       {{"judge", "--samples", prompts, "--judge", "no.json", "--out", folder / "j"}, "no.json"},
       {{"convert", model, file}, "the folder cannot be made"},
       {{"train", folder / "none.json"}, "none.json"},
@@ -166,7 +171,8 @@ TEST_CASE("cli: what fails is one line on stderr and status 1; a place that cann
 
 TEST_CASE("cli: a bad line is named by file and line; the output of the lines before it is kept") {
   const std::string& model = model_folder();
-  const std::string good = "{\"id\":\"p\",\"prompt\":\"north\",\"completion\":\"south\"}\n{\"prompt\":\"west\",\"completion\":\"\"}\n";
+  const std::string good =
+      "{\"id\":\"p\",\"prompt\":\"north\",\"completion\":\"south\"}\n{\"prompt\":\"west\",\"completion\":\"\"}\n";
   const std::vector<std::pair<std::string, std::string>> bad_lines = {
       {"{\"prompt\":", "broken JSON"},
       {"{\"prompt\":\"n\xff\",\"completion\":\"\"}", "invalid UTF-8"},
@@ -192,7 +198,8 @@ TEST_CASE("cli: a bad line is named by file and line; the output of the lines be
 
 TEST_CASE("cli: generate, score and tokenize write the documented fields, in the input's order, with its ids") {
   const std::string& model = model_folder();
-  const std::string windows = "\xEF\xBB\xBF{\"id\":\"p\",\"text\":\"north\"}\r\n\r\n{\"id\":7,\"text\":\"\"}\r\n{\"text\":\"west\"}";
+  const std::string windows =
+      "\xEF\xBB\xBF{\"id\":\"p\",\"text\":\"north\"}\r\n\r\n{\"id\":7,\"text\":\"\"}\r\n{\"text\":\"west\"}";
   const Outcome ids = thinker_with(windows, {"tokenize", model});
   CHECK(ids.status == 0);
   CHECK(ids.err.empty());
@@ -223,8 +230,8 @@ TEST_CASE("cli: chat outlives what it cannot encode and never shows a thought as
   const std::string& model = model_folder();
   const TempFolder folder;
   const std::string style = folder.write("thought.json", "{\"instruction\":\"{query}\",\"split\":\"<R>\"}");
-  const Outcome outcome =
-      thinker_with("\n/new\n/nwe\nnorth \x01\nnorth\r\n/quit\nwest\n", {"chat", model, "--thought", style, "--max-new", "1"});
+  const Outcome outcome = thinker_with("\n/new\n/nwe\nnorth \x01\nnorth\r\n/quit\nwest\n",
+                                       {"chat", model, "--thought", style, "--max-new", "1"});
   CHECK(outcome.status == 0);
   CHECK(outcome.out.empty());  // one token is a thought without its marker
   CHECK(holds(outcome.err, "/nwe is no command"));
@@ -235,9 +242,12 @@ TEST_CASE("cli: chat outlives what it cannot encode and never shows a thought as
 TEST_CASE("cli: sample, judge, pair and dpo by hand on files; the thought prompt of the samples is asked for") {
   const TempFolder folder;
   const std::string& model = model_folder();
-  const std::string prompts = folder.write("prompts.jsonl", "{\"id\":\"p\",\"prompt\":\"north\",\"check\":{\"exact\":\"west\"}}\n");
-  const std::string samples = folder / "samples.jsonl", judgments = folder / "judgments.jsonl", pairs = folder / "pairs.jsonl";
-  REQUIRE(run_thinker({"sample", model, "--prompts", prompts, "--out", samples, "--k", "8", "--max-new", "4"}).status == 0);
+  const std::string prompts =
+      folder.write("prompts.jsonl", "{\"id\":\"p\",\"prompt\":\"north\",\"check\":{\"exact\":\"west\"}}\n");
+  const std::string samples = folder / "samples.jsonl", judgments = folder / "judgments.jsonl",
+                    pairs = folder / "pairs.jsonl";
+  REQUIRE(run_thinker({"sample", model, "--prompts", prompts, "--out", samples, "--k", "8", "--max-new", "4"}).status ==
+          0);
   REQUIRE(read_jsonl(samples).size() == 8);
   const std::string part = samples + ".part";
   CHECK(!std::filesystem::exists(part));
@@ -258,10 +268,12 @@ TEST_CASE("cli: sample, judge, pair and dpo by hand on files; the thought prompt
   CHECK(read_jsonl(judgments).size() == 2);
   const std::string by_rule = read_text_file(judgments);
   for (const char* file : {R"({"kind":"rule"})", R"({"judge":{"kind":"rule"}})", R"({"prompts":{"train":"F"}})"}) {
-    REQUIRE(run_thinker({"judge", "--samples", samples, "--judge", folder.write("j.json", file), "--out", judgments}).status == 0);
+    REQUIRE(run_thinker({"judge", "--samples", samples, "--judge", folder.write("j.json", file), "--out", judgments})
+                .status == 0);
     CHECK(read_text_file(judgments) == by_rule);
   }
-  const Outcome wrong = run_thinker({"pair", "--samples", samples, "--judgments", judgments, "--thought", "generic", "--out", pairs});
+  const Outcome wrong =
+      run_thinker({"pair", "--samples", samples, "--judgments", judgments, "--thought", "generic", "--out", pairs});
   CHECK(wrong.status == 1);
   CHECK(holds(wrong.err, "was drawn without a thought prompt"));
   REQUIRE(run_thinker({"pair", "--samples", samples, "--judgments", judgments, "--out", pairs}).status == 0);

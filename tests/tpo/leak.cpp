@@ -47,11 +47,11 @@ TEST_CASE("leak: canaries in a thought and in a thought prompt reach no judge, b
   lines.clear();
   for (const JudgmentRecord& j : judgments) lines.push_back(judgment_to_json(j));
   write_jsonl(folder / "judgments.jsonl", lines);
-  for (const char* file : {"judgments.jsonl", "seen"}) {
+  for (const std::string file : {"judgments.jsonl", "seen"}) {
     const std::string text = read_text_file(folder / file);
     CHECK(holds(text, "an answer!!"));
     CHECK(holds(text, "What is it?"));
-    for (const char* secret : {"canary", "THINK", "SAY"}) CHECK_MESSAGE(!holds(text, secret), file, ": ", secret);
+    for (const std::string secret : {"canary", "THINK", "SAY"}) CHECK_MESSAGE(!holds(text, secret), file, ": ", secret);
   }
   PairStage stage;
   stage.style = thought_style(style_path);

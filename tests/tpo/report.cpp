@@ -28,8 +28,14 @@ class MadeUpRun {
   explicit MadeUpRun(const std::string& name, const std::string& thought = "generic")
       : root_(fs::temp_directory_path() / ("thinker-report-" + std::to_string(::getpid()))), folder(root_ / name) {
     fs::create_directories(folder);
-    write("recipe.json", Json{{"name", name}, {"seed", 7}, {"thought", thought}, {"model", "models/tiny"}, {"iterations", 1},
-                              {"judge", {{"kind", "rule"}}}, {"warmup", {{"samples", 0}}}}.dump());
+    write("recipe.json", Json{{"name", name},
+                              {"seed", 7},
+                              {"thought", thought},
+                              {"model", "models/tiny"},
+                              {"iterations", 1},
+                              {"judge", {{"kind", "rule"}}},
+                              {"warmup", {{"samples", 0}}}}
+                             .dump());
   }
   ~MadeUpRun() { fs::remove_all(root_); }
 
@@ -44,8 +50,10 @@ class MadeUpRun {
   }
 
   static Json sample(const Json& id, int64_t sample, const std::string& thought, const std::string& response) {
-    return {{"id", id}, {"sample", sample}, {"prompt_ids", {1}}, {"ids", {2}}, {"logprobs", {-0.5}}, {"text", thought + "<R>" + response},
-            {"thought", thought}, {"response", response}, {"parse", "ok"}, {"stop", "end"}};
+    return {{"id", id},           {"sample", sample},     {"prompt_ids", {1}},
+            {"ids", {2}},         {"logprobs", {-0.5}},   {"text", thought + "<R>" + response},
+            {"thought", thought}, {"response", response}, {"parse", "ok"},
+            {"stop", "end"}};
   }
   static Json unparsed(const Json& id, int64_t number, const std::string& output) {
     Json line = sample(id, number, "", "");
@@ -65,7 +73,8 @@ class MadeUpRun {
 
   void write_eval(const std::string& file, const std::vector<double>& scores) const {
     std::vector<Json> lines;
-    for (size_t i = 0; i < scores.size(); ++i) lines.push_back(eval("test-" + std::to_string(i), i % 2 ? "odd" : "even", scores[i]));
+    for (size_t i = 0; i < scores.size(); ++i)
+      lines.push_back(eval("test-" + std::to_string(i), i % 2 ? "odd" : "even", scores[i]));
     write_lines(file, lines);
   }
 
@@ -75,26 +84,51 @@ class MadeUpRun {
     write_eval("iter-0/eval.jsonl", {0, 0, 0, 0});
     write_lines("iter-1/prompts.jsonl", {{{"id", "p<b>1</b>"}, {"category", "even"}, {"prompt", "Which way? <i>"}},
                                          {{"id", 2}, {"category", "odd"}, {"prompt", "And now?"}}});
-    write_lines("iter-1/samples.jsonl", {sample("p<b>1</b>", 0, "hidden-thought", "good-answer"), sample("p<b>1</b>", 1, "", kScript),
-                                         unparsed(2, 0, "unparsed-output")});
-    write_lines("iter-1/judgments.jsonl", {{{"id", "p<b>1</b>"}, {"sample", 0}, {"view", Json::object()}, {"answer", ""}, {"score", 0.75}},
-                                           {{"id", "p<b>1</b>"}, {"sample", 1}, {"view", Json::object()}, {"answer", ""}, {"error", "judge <broke>"}}});
+    write_lines("iter-1/samples.jsonl", {sample("p<b>1</b>", 0, "hidden-thought", "good-answer"),
+                                         sample("p<b>1</b>", 1, "", kScript), unparsed(2, 0, "unparsed-output")});
+    write_lines(
+        "iter-1/judgments.jsonl",
+        {{{"id", "p<b>1</b>"}, {"sample", 0}, {"view", Json::object()}, {"answer", ""}, {"score", 0.75}},
+         {{"id", "p<b>1</b>"}, {"sample", 1}, {"view", Json::object()}, {"answer", ""}, {"error", "judge <broke>"}}});
     write_lines("iter-1/pairs.jsonl", {{{"id", "p<b>1</b>"}, {"chosen_sample", 0}, {"rejected_sample", 1}}});
     write("iter-1/checkpoint/config.json", "{}");
-    // Not {1, 1, 1, 0}: g++ 12.2 -O3 -march=znver3 stores that list as four ones here (right with -fno-tree-slp-vectorize).
+    // Not {1, 1, 1, 0}: g++ 12.2 -O3 -march=znver3 stores that list as four ones here (right with
+    // -fno-tree-slp-vectorize).
     write_eval("iter-1/eval.jsonl", {1, 0.5, 1, 0.5});
     write_lines("log.jsonl", log());
   }
 
   static std::vector<Json> log() {
-    std::vector<Json> lines{{{"iteration", 1}, {"stage", "pair"}, {"prompts", 2}, {"pairs", 1}, {"failure_pairs", 0}, {"too_few_valid", 1},
-                             {"equal_scores", 0}, {"equal_texts", 0}, {"not_better", 0}, {"rho", 0.25}, {"mean_chosen_length", 11},
+    std::vector<Json> lines{{{"iteration", 1},
+                             {"stage", "pair"},
+                             {"prompts", 2},
+                             {"pairs", 1},
+                             {"failure_pairs", 0},
+                             {"too_few_valid", 1},
+                             {"equal_scores", 0},
+                             {"equal_texts", 0},
+                             {"not_better", 0},
+                             {"rho", 0.25},
+                             {"mean_chosen_length", 11},
                              {"mean_rejected_length", 25}}};
     for (int step = 1; step <= 3; ++step) {
-      lines.push_back({{"iteration", 1}, {"stage", "train"}, {"step", step}, {"epoch", 1}, {"loss", 0.6931 / step}, {"margin", 0.1 * step},
-                       {"logp_chosen", -20.5}, {"logp_rejected", -31.25}, {"accuracy", 0.5}});
+      lines.push_back({{"iteration", 1},
+                       {"stage", "train"},
+                       {"step", step},
+                       {"epoch", 1},
+                       {"loss", 0.6931 / step},
+                       {"margin", 0.1 * step},
+                       {"logp_chosen", -20.5},
+                       {"logp_rejected", -31.25},
+                       {"accuracy", 0.5}});
     }
-    lines.push_back({{"iteration", 1}, {"stage", "train"}, {"select_epoch", 1}, {"score", 0.5}, {"low", 0.25}, {"high", 0.625}, {"parse_rate", 1}});
+    lines.push_back({{"iteration", 1},
+                     {"stage", "train"},
+                     {"select_epoch", 1},
+                     {"score", 0.5},
+                     {"low", 0.25},
+                     {"high", 0.625},
+                     {"parse_rate", 1}});
     return lines;
   }
 
@@ -105,7 +139,9 @@ class MadeUpRun {
   fs::path folder;
 };
 
-bool contains(const std::string& page, const std::string& part) { return page.find(part) != page.npos; }
+bool contains(const std::string& page, const std::string& part) {
+  return page.find(part) != page.npos;
+}
 
 int64_t occurrences(const std::string& page, const std::string& part) {
   int64_t n = 0;
@@ -139,8 +175,10 @@ TEST_CASE("report html: data cannot become markup") {
   CHECK(text(std::string("a\0b\x1B\x7F\n\tc", 8)).str() == "a\uFFFDb\uFFFD\uFFFD\n\tc");
   CHECK(text("\xC3(\xFFz").str() == "\uFFFD(\uFFFDz");
   CHECK(text("\u00E9\u4F60").str() == "\u00E9\u4F60");
-  CHECK(element("p", {{"title", "\"><script>"}}, text("<b>")).str() == "<p title=\"&quot;&gt;&lt;script&gt;\">&lt;b&gt;</p>");
-  CHECK(element("i", {{"x", 1.50}, {"y", -3.0}, {"z", 100.0}, {"w", 0.001}}).str() == "<i x=\"1.5\" y=\"-3\" z=\"100\" w=\"0\"></i>");
+  CHECK(element("p", {{"title", "\"><script>"}}, text("<b>")).str() ==
+        "<p title=\"&quot;&gt;&lt;script&gt;\">&lt;b&gt;</p>");
+  CHECK(element("i", {{"x", 1.50}, {"y", -3.0}, {"z", 100.0}, {"w", 0.001}}).str() ==
+        "<i x=\"1.5\" y=\"-3\" z=\"100\" w=\"0\"></i>");
   CHECK_THROWS_AS(element("i", {{"x", std::nan("")}}), Error);
   Table table({"name", "value"});
   table.row({kScript, "1"});
@@ -167,8 +205,15 @@ TEST_CASE("report svg: round ticks hold the range, whatever the range") {
   CHECK(labels(-130, 40) == "-150 -100 -50 0 50 ");
   CHECK(labels(7, 7) == "6.0 6.5 7.0 7.5 8.0 ");
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
-  for (const auto& [low, high] : std::vector<std::pair<double, double>>{
-           {0, 0}, {1e16, 1e16 + 2}, {-1e-300, 1e-300}, {-1e99, 1e99}, {0, kInfinity}, {std::nan(""), 1}, {2, 1}, {0, 1e308}, {1e-7, 3e-7}}) {
+  for (const auto& [low, high] : std::vector<std::pair<double, double>>{{0, 0},
+                                                                        {1e16, 1e16 + 2},
+                                                                        {-1e-300, 1e-300},
+                                                                        {-1e99, 1e99},
+                                                                        {0, kInfinity},
+                                                                        {std::nan(""), 1},
+                                                                        {2, 1},
+                                                                        {0, 1e308},
+                                                                        {1e-7, 3e-7}}) {
     const std::vector<Tick> ticks = round_ticks(low, high, 5);
     CAPTURE(low);
     CAPTURE(high);
@@ -184,7 +229,9 @@ TEST_CASE("report svg: round ticks hold the range, whatever the range") {
 
 TEST_CASE("report svg: lines stand where their numbers are, and what is not finite is left out") {
   LineChart chart{"scores", "iteration", "score", {{0, "0"}, {1, "1"}, {2, "2"}}, {}, {}};
-  chart.series.push_back({kScript, {{{0, 0.0, Interval{0.0, 0.2}, "a"}, {1, std::nan(""), std::nullopt, "b"}, {2, 1.0, Interval{0.8, 1.0}, "c"}}}});
+  chart.series.push_back(
+      {kScript,
+       {{{0, 0.0, Interval{0.0, 0.2}, "a"}, {1, std::nan(""), std::nullopt, "b"}, {2, 1.0, Interval{0.8, 1.0}, "c"}}}});
   const std::string svg = line_chart(chart).str();
   CHECK(!contains(svg, "<script"));
   CHECK(contains(svg, "points=\"72.0,210.0 384.0,24.0 \""));  // the two corners of the frame
@@ -258,7 +305,8 @@ TEST_CASE("report: the page shows a run, and hostile text stays text") {
   CHECK(occurrences(page, "class=\"badge rejected\"") == 1);
   CHECK(!contains(page, "What is not there"));
   // The thought stands in a folded element, the response does not.
-  const size_t thought = page.find("hidden-thought"), folded = page.rfind("<details>", thought), unfolded = page.rfind("</details>", thought);
+  const size_t thought = page.find("hidden-thought"), folded = page.rfind("<details>", thought),
+               unfolded = page.rfind("</details>", thought);
   CHECK(folded > unfolded);
   CHECK(page.find("</details>", thought) < page.find("good-answer", thought));
   // Self-contained: nothing is loaded.
@@ -288,7 +336,8 @@ TEST_CASE("report: an unfinished run says what is not there") {
 
   made.write_eval("iter-0/eval.jsonl", {0, 1});
   made.write("iter-1/prompts.jsonl", "{\"id\": 1, \"prompt\": \"Hello\"}\n");
-  made.write("log.jsonl", "{\"iteration\": 0, \"stage\": \"warmup\", \"samples\": 10, \"kept\": 9}\n{\"iteration\": 1, \"sta");
+  made.write("log.jsonl",
+             "{\"iteration\": 0, \"stage\": \"warmup\", \"samples\": 10, \"kept\": 9}\n{\"iteration\": 1, \"sta");
   page = report_page({made.folder.string()});
   check_balanced(page);
   CHECK(contains(page, "begun: iter-1/samples.jsonl is not there"));
@@ -311,7 +360,8 @@ TEST_CASE("report: broken files are named with their line") {
   CHECK_THROWS_WITH_AS(report_page({folder}), doctest::Contains("log.jsonl:1: broken JSON"), Error);
   made.write("log.jsonl", "");
   made.write("iter-1/pairs.jsonl", "{\"id\": 1, \"chosen_sample\": 0}\n");
-  CHECK_THROWS_WITH_AS(report_page({folder}), doctest::Contains("pairs.jsonl:1: \"rejected_sample\" is missing"), Error);
+  CHECK_THROWS_WITH_AS(report_page({folder}), doctest::Contains("pairs.jsonl:1: \"rejected_sample\" is missing"),
+                       Error);
   made.write("iter-1/pairs.jsonl", "");
   made.write("iter-0/eval.jsonl", "{}\n");
   CHECK_THROWS_WITH_AS(report_page({folder}), doctest::Contains("eval.jsonl:1: \"id\" is missing"), Error);

@@ -110,21 +110,21 @@ TEST_CASE("run: every file with its fields, rows of the table, fresh prompts eac
         "warmup/checkpoint/model.safetensors", "warmup/checkpoint/tokenizer.json", "warmup/eval.jsonl"}) {
     CHECK_MESSAGE(files.contains(name), name);
   }
-  for (const char* t : {"iter-1/", "iter-2/"}) {
-    for (const char* name : {"prompts.jsonl", "samples.jsonl", "judgments.jsonl", "pairs.jsonl", "eval.jsonl",
+  for (const std::string t : {"iter-1/", "iter-2/"}) {
+    for (const std::string name : {"prompts.jsonl", "samples.jsonl", "judgments.jsonl", "pairs.jsonl", "eval.jsonl",
                              "checkpoint/config.json", "checkpoint/generation_config.json", "checkpoint/tokenizer.json",
                              "checkpoint/tokenizer_config.json", "checkpoint/model.safetensors"}) {
       CHECK_MESSAGE(files.contains(std::string(t) + name), t, name);
     }
   }
   for (const auto& [name, text] : files) {  // nothing unfinished stays behind
-    for (const char* part : {"train_state", "best", ".part", ".new", ".tmp"}) CHECK_MESSAGE(!holds(name, part), name);
+    for (const std::string part : {"train_state", "best", ".part", ".new", ".tmp"}) CHECK_MESSAGE(!holds(name, part), name);
   }
 
   const auto sample_keys = std::set<std::string>{"id",   "sample",  "prompt_ids", "ids",   "logprobs",
                                                  "text", "thought", "response",   "parse", "stop"};
   auto eval_keys = sample_keys;
-  for (const char* key : {"category", "attempts", "first_parse", "score"}) eval_keys.insert(key);
+  for (const std::string key : {"category", "attempts", "first_parse", "score"}) eval_keys.insert(key);
   for (const JsonLine& line : read_jsonl(folder + "/iter-1/samples.jsonl")) CHECK(keys_of(line) == sample_keys);
   for (const JsonLine& line : read_jsonl(folder + "/iter-2/eval.jsonl")) CHECK(keys_of(line) == eval_keys);
   for (const JsonLine& line : read_jsonl(folder + "/iter-1/judgments.jsonl")) {
@@ -140,7 +140,7 @@ TEST_CASE("run: every file with its fields, rows of the table, fresh prompts eac
   REQUIRE(!steps.empty());
   CHECK(std::fabs(steps[0]["loss"].get<double>() - std::log(2.0)) <= 1e-8);  // trap 8
   CHECK(steps[0]["margin"] == 0.0);
-  for (const char* key : {"step", "epoch", "loss", "margin", "reward_chosen", "reward_rejected", "logp_chosen",
+  for (const std::string key : {"step", "epoch", "loss", "margin", "reward_chosen", "reward_rejected", "logp_chosen",
                           "logp_rejected", "accuracy", "grad_norm", "lr", "kl", "tokens_per_s", "seconds"}) {
     CHECK_MESSAGE(steps[0].contains(key), key);
   }
@@ -157,7 +157,7 @@ TEST_CASE("run: every file with its fields, rows of the table, fresh prompts eac
   CHECK(result.checkpoint == folder + "/iter-2/checkpoint");
 
   std::vector<std::string> used;
-  for (const char* t : {"/iter-1", "/iter-2"}) {
+  for (const std::string t : {"/iter-1", "/iter-2"}) {
     for (const Prompt& p : read_prompts(folder + t + std::string("/prompts.jsonl")))
       used.push_back(p.id->get<std::string>());
   }
@@ -272,7 +272,7 @@ TEST_CASE("run: killed at any line of the log or any progress report, resumed, i
         world().run(recipe, killed, Resume::yes);
         const std::string difference = first_difference(expected, files_of(world().folder / killed));
         CHECK_MESSAGE(difference == "", name, ", death ", n,
-                      where == DieAt::progress ? " of progress: " : " of the log: ", difference);
+                      std::string(where == DieAt::progress ? " of progress: " : " of the log: "), difference);
         fs::remove_all(world().folder / killed);
       }
     }
@@ -338,7 +338,7 @@ TEST_CASE("run: later files may be missing, torn or half-renamed; a finished run
     fs::remove_all(folder + "/warmup/eval.jsonl");
     fs::rename(folder + "/warmup/checkpoint", folder + "/warmup/checkpoint.new");
     fs::remove(folder + "/warmup/checkpoint.new/tokenizer.json");
-    for (const char* t : {"/iter-1", "/iter-2"}) fs::remove_all(folder + t);
+    for (const std::string t : {"/iter-1", "/iter-2"}) fs::remove_all(folder + t);
     truncate_log("warmup", 0);
   });
 }

@@ -247,7 +247,7 @@ TEST_CASE("damaged lines of samples, judgments, evaluations and pairs are named 
   CHECK(error_with(kSample, "category", "\"c\"", samples) == "");
   const auto judgments = [](const std::string& path) { read_judgments(path); };
   const char* const judgment = R"({"id":1,"sample":0,"view":{},"answer":"","score":1})";
-  for (const char* key : {"id", "sample", "view", "score"})
+  for (const std::string key : {"id", "sample", "view", "score"})
     CHECK_MESSAGE(holds(error_with(judgment, key, "", judgments), "/F:2: "), key);
   Json eval = Json::parse(kSample);
   eval["category"] = "c";
@@ -256,7 +256,7 @@ TEST_CASE("damaged lines of samples, judgments, evaluations and pairs are named 
   eval["score"] = 0.5;
   const std::string evaluated = eval.dump();
   const auto evals = [](const std::string& path) { read_evals(path); };
-  for (const char* key : {"category", "attempts", "score"})
+  for (const std::string key : {"category", "attempts", "score"})
     CHECK_MESSAGE(holds(error_with(evaluated.c_str(), key, "", evals), "/F:2: "), key);
   const Model model = world().open();
   const auto pairs = [&](const std::string& path) { read_id_pairs(path, model.text); };
@@ -275,7 +275,7 @@ TEST_CASE("damaged lines of samples, judgments, evaluations and pairs are named 
 
 TEST_CASE("supervised: chats, strings and message lists; the last answer or all of them") {
   const Model model = world().open();
-  const auto example = [&](const char* line, TrainedTurns turns = TrainedTurns::last) {
+  const auto example = [&](const std::string& line, TrainedTurns turns = TrainedTurns::last) {
     return to_example(JsonLine(parse_json(line, "F:1"), "F:1"), model.text, turns);
   };
   const auto trained_text = [&](const SftExample& e) {

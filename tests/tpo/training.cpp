@@ -15,7 +15,8 @@ std::vector<IdPair> some_pairs(int64_t n, uint64_t seed = 1) {
   Rng rng(seed, Purpose::generate_data);
   std::vector<IdPair> pairs;
   for (int64_t i = 0; i < n; ++i) {
-    pairs.push_back({random_ids(rng, 1 + rng.below(12)), random_ids(rng, 1 + rng.below(15)), random_ids(rng, 1 + rng.below(15))});
+    pairs.push_back(
+        {random_ids(rng, 1 + rng.below(12)), random_ids(rng, 1 + rng.below(15)), random_ids(rng, 1 + rng.below(15))});
   }
   return pairs;
 }
@@ -41,7 +42,8 @@ Values dpo_gradient(const Transformer& start, const std::vector<IdPair>& pairs, 
   options.adamw = {.beta1 = 0.0, .clip = 0.0};
   AdamW optimizer(policy, options.adamw);
   const auto reference = reference_logps(policy, pairs, options);
-  train_dpo(policy, optimizer, pairs, reference, ReferenceIs::start, {}, options, {.on_step = [&](const StepLog& l) { log = l; }});
+  train_dpo(policy, optimizer, pairs, reference, ReferenceIs::start, {}, options,
+            {.on_step = [&](const StepLog& l) { log = l; }});
   optimizer.save(folder / "state.safetensors");
   const SafetensorsFile state(folder / "state.safetensors");
   Values gradients;
@@ -120,7 +122,9 @@ TEST_CASE("training: cutting a batch into micro-batches changes neither loss nor
     Transformer model = random_model(*device, tiny_config(), DType::F64);
     std::vector<double> numbers;
     train_sft(model, examples, {.lr = 1e-3, .batch = 4, .epochs = 2, .micro_tokens = micro},
-              {.on_step = [&](const StepLog& l) { numbers.insert(numbers.end(), {l.loss, l.grad_norm, static_cast<double>(l.tokens)}); }});
+              {.on_step = [&](const StepLog& l) {
+                numbers.insert(numbers.end(), {l.loss, l.grad_norm, static_cast<double>(l.tokens)});
+              }});
     CHECK(numbers.size() == 3 * 6);
     return std::pair(numbers, weights_of(model));
   };
@@ -145,9 +149,9 @@ TEST_CASE("training: the supervised loss counts trained tokens of the whole opti
     }
   }
   train_sft(model, examples, {.lr = 0.0, .batch = 5, .micro_tokens = 20}, {.on_step = [&](const StepLog& l) {
-    CHECK(l.loss == doctest::Approx(sum / static_cast<double>(tokens)).epsilon(1e-12));
-    CHECK(l.tokens == tokens);
-  }});
+              CHECK(l.loss == doctest::Approx(sum / static_cast<double>(tokens)).epsilon(1e-12));
+              CHECK(l.tokens == tokens);
+            }});
 }
 
 // Traps 8 and 9.
@@ -160,18 +164,19 @@ TEST_CASE("dpo: the first margins are exactly 0, and a reference of other weight
     const auto reference = reference_logps(policy, pairs, options);
     AdamW optimizer(policy, options.adamw);
     train_dpo(policy, optimizer, pairs, reference, ReferenceIs::start, {}, options, {.on_step = [](const StepLog& l) {
-      if (l.step == 1) {
-        CHECK(l.dpo.margin() == 0.0);
-        CHECK(l.dpo.accuracy() == 0.5);
-        CHECK(l.dpo.kl() == 0.0);
-      } else {
-        CHECK(l.dpo.margin() > 0.0);
-        CHECK(l.loss < std::log(2.0));
-      }
-    }});
+                if (l.step == 1) {
+                  CHECK(l.dpo.margin() == 0.0);
+                  CHECK(l.dpo.accuracy() == 0.5);
+                  CHECK(l.dpo.kl() == 0.0);
+                } else {
+                  CHECK(l.dpo.margin() > 0.0);
+                  CHECK(l.loss < std::log(2.0));
+                }
+              }});
     AdamW fresh(policy, options.adamw);
     const Values before = weights_of(policy);
-    CHECK(holds(error_of([&] { train_dpo(policy, fresh, pairs, reference, ReferenceIs::start, {}, options, {}); }), "self-check"));
+    CHECK(holds(error_of([&] { train_dpo(policy, fresh, pairs, reference, ReferenceIs::start, {}, options, {}); }),
+                "self-check"));
     CHECK(weights_of(policy) == before);
     train_dpo(policy, fresh, pairs, reference, ReferenceIs::other, {}, options, {});
   }
@@ -182,10 +187,17 @@ TEST_CASE("dpo: a run that is resumed at an epoch's beginning ends with the bits
   const auto device = open_device("cpu");
   const TempFolder folder;
   const auto pairs = some_pairs(10);
-  const TrainOptions options{.lr = 1e-3, .schedule = ScheduleKind::cosine, .warmup = 3, .batch = 4, .epochs = 4,
-                             .micro_tokens = 50, .adamw = {.weight_decay = 0.1}};
+  const TrainOptions options{.lr = 1e-3,
+                             .schedule = ScheduleKind::cosine,
+                             .warmup = 3,
+                             .batch = 4,
+                             .epochs = 4,
+                             .micro_tokens = 50,
+                             .adamw = {.weight_decay = 0.1}};
   std::vector<double> straight_log, resumed_log;
-  auto keep = [](std::vector<double>& to) { return [&](const StepLog& l) { to.insert(to.end(), {l.loss, l.grad_norm, l.lr}); }; };
+  auto keep = [](std::vector<double>& to) {
+    return [&](const StepLog& l) { to.insert(to.end(), {l.loss, l.grad_norm, l.lr}); };
+  };
 
   Transformer straight = random_model(*device, tiny_config(), DType::F32);
   const auto reference = reference_logps(straight, pairs, options);
@@ -197,11 +209,11 @@ TEST_CASE("dpo: a run that is resumed at an epoch's beginning ends with the bits
     Transformer killed = random_model(*device, tiny_config(), DType::F32);
     AdamW state(killed, options.adamw);
     TrainHooks hooks{.on_step = keep(resumed_log), .on_epoch = [&](int64_t epoch) {
-      if (epoch < 2) return;
-      save_checkpoint(folder.path(), killed, {}, StoredAs::f32);
-      state.save(folder / "state.safetensors");
-      throw Interrupted{};
-    }};
+                       if (epoch < 2) return;
+                       save_checkpoint(folder.path(), killed, {}, StoredAs::f32);
+                       state.save(folder / "state.safetensors");
+                       throw Interrupted{};
+                     }};
     CHECK_THROWS_AS(train_dpo(killed, state, pairs, reference, ReferenceIs::start, {}, options, hooks), Interrupted);
   }
   Transformer resumed = load_huggingface(*device, folder.path(), DType::F32);
@@ -211,7 +223,8 @@ TEST_CASE("dpo: a run that is resumed at an epoch's beginning ends with the bits
   CHECK(resumed_log == straight_log);
   CHECK(weights_of(resumed) == weights_of(straight));
   // A finished run has nothing left to do.
-  train_dpo(resumed, state, pairs, reference, ReferenceIs::start, {}, options, {.on_step = [](const StepLog&) { FAIL("a step too many"); }});
+  train_dpo(resumed, state, pairs, reference, ReferenceIs::start, {}, options,
+            {.on_step = [](const StepLog&) { FAIL("a step too many"); }});
   CHECK(weights_of(resumed) == weights_of(straight));
 }
 
@@ -225,7 +238,8 @@ TEST_CASE("dpo: tokens that were written for the model count in no sum, and get 
   pair.chosen_forced = {{0, 2}, {5, 6}};
   pair.rejected_forced = {{4, 5}};
   double chosen = 0.0, rejected = 0.0;
-  const auto c = completion_logprobs(model, pair.prompt, pair.chosen), r = completion_logprobs(model, pair.prompt, pair.rejected);
+  const auto c = completion_logprobs(model, pair.prompt, pair.chosen),
+             r = completion_logprobs(model, pair.prompt, pair.rejected);
   for (size_t i : {2, 3, 4, 6, 7, 8}) chosen += c[i];
   for (size_t i : {0, 1, 2, 3}) rejected += r[i];
   const ReferenceLogps sums = reference_logps(model, {pair}, {})[0];
@@ -257,7 +271,10 @@ TEST_CASE("training: empty or useless data and broken weights are errors that sa
   Transformer model = random_model(*device, tiny_config(), DType::F32);
   CHECK(holds(error_of([&] { train_sft(model, {}, {}, {}); }), "no examples"));
   CHECK(holds(error_of([&] { train_sft(model, {{{1, 2, 3}, {0, 0, 0}}}, {}, {}); }), "example 1"));
-  CHECK(holds(error_of([&] { train_sft(model, {{{1, 2, 3}, {1, 0, 0}}}, {}, {}); }), "example 1"));  // the first is never predicted
+  CHECK(holds(error_of([&] {
+                train_sft(model, {{{1, 2, 3}, {1, 0, 0}}}, {}, {});
+              }),
+              "example 1"));  // the first is never predicted
   CHECK_THROWS_AS(train_sft(model, {{{1, 2, 3}, {0, 1}}}, {}, {}), Error);
   AdamW optimizer(model, {});
   CHECK(holds(error_of([&] { train_dpo(model, optimizer, {}, {}, ReferenceIs::start, {}, {}, {}); }), "no pairs"));
@@ -271,7 +288,8 @@ TEST_CASE("training: empty or useless data and broken weights are errors that sa
   CHECK(holds(error_of([&] { train_sft(model, some_examples(3), {.lr = 1.0}, {}); }), "finite"));
   const auto pairs = some_pairs(2);
   const std::vector<ReferenceLogps> reference(2);
-  CHECK(holds(error_of([&] { train_dpo(model, optimizer, pairs, reference, ReferenceIs::other, {}, {.lr = 1.0}, {}); }), "finite"));
+  CHECK(holds(error_of([&] { train_dpo(model, optimizer, pairs, reference, ReferenceIs::other, {}, {.lr = 1.0}, {}); }),
+              "finite"));
   const Values after = weights_of(model);
   CHECK(after.at("model.embed_tokens.weight") == before.at("model.embed_tokens.weight"));
 }

@@ -15,7 +15,9 @@ namespace {
 
 const std::vector<std::string> kFolders{"tests/goldens/tiny-llama", "tests/goldens/tiny-qwen2"};
 
-double tolerance(const json& golden, const char* section) { return 10 * golden["rounding"][section].get<double>(); }
+double tolerance(const json& golden, const char* section) {
+  return 10 * golden["rounding"][section].get<double>();
+}
 
 bool near(double found, const json& wanted, double most) {
   const double y = wanted.get<double>();
@@ -43,9 +45,11 @@ struct NamedLoss {
 
 std::vector<NamedLoss> all_losses(double beta, double smoothing, double nll) {
   std::vector<NamedLoss> losses;
-  for (const auto& [name, kind, e] : std::vector<std::tuple<std::string, DpoLoss, double>>{
-           {"sigmoid", DpoLoss::sigmoid, 0.0}, {"ipo", DpoLoss::ipo, 0.0},
-           {"cdpo", DpoLoss::cdpo, smoothing}, {"robust", DpoLoss::robust, smoothing}}) {
+  for (const auto& [name, kind, e] :
+       std::vector<std::tuple<std::string, DpoLoss, double>>{{"sigmoid", DpoLoss::sigmoid, 0.0},
+                                                             {"ipo", DpoLoss::ipo, 0.0},
+                                                             {"cdpo", DpoLoss::cdpo, smoothing},
+                                                             {"robust", DpoLoss::robust, smoothing}}) {
     losses.push_back({name, {kind, beta, e, 0.0}});
     losses.push_back({name + "+nll", {kind, beta, e, nll}});
   }
@@ -58,13 +62,14 @@ struct Frozen {
   Values gradients;
 };
 
-Frozen frozen_step(const Transformer& model, const std::vector<IdPair>& pairs, const std::vector<ReferenceLogps>& reference,
-                   const DpoOptions& loss) {
+Frozen frozen_step(const Transformer& model, const std::vector<IdPair>& pairs,
+                   const std::vector<ReferenceLogps>& reference, const DpoOptions& loss) {
   Frozen result;
   const TempFolder folder;
   Transformer policy = model;
   AdamW optimizer(policy, {.beta1 = 0.0, .clip = 0.0});
-  train_dpo(policy, optimizer, pairs, reference, ReferenceIs::other, loss, {.lr = 0.0}, {.on_step = [&](const StepLog& l) { result.log = l; }});
+  train_dpo(policy, optimizer, pairs, reference, ReferenceIs::other, loss, {.lr = 0.0},
+            {.on_step = [&](const StepLog& l) { result.log = l; }});
   optimizer.save(folder / "state.safetensors");
   const SafetensorsFile state(folder / "state.safetensors");
   policy.visit([&](const std::string& name, const Tensor& w) {
@@ -138,17 +143,21 @@ TEST_CASE("sft goldens: ten steps with decay, clipping, warm-up and a linear sch
       examples.push_back(std::move(e));
     }
     Transformer model = load_huggingface(*device, folder, DType::F32);
-    const TrainOptions options{.lr = steps["lr"], .schedule = ScheduleKind::linear, .warmup = steps["warmup"], .batch = 2,
-                               .epochs = 10, .order = Order::as_given,
+    const TrainOptions options{.lr = steps["lr"],
+                               .schedule = ScheduleKind::linear,
+                               .warmup = steps["warmup"],
+                               .batch = 2,
+                               .epochs = 10,
+                               .order = Order::as_given,
                                .adamw = {.weight_decay = steps["weight_decay"], .clip = steps["clip"]}};
     int64_t seen = 0;
     train_sft(model, examples, options, {.on_step = [&](const StepLog& l) {
-      const json& row = steps["log"].at(l.step - 1);
-      CHECK(near(l.loss, row["loss"], most));
-      CHECK(near(l.grad_norm, row["grad_norm"], most));
-      CHECK(near(l.lr, row["lr"], 1e-9));
-      ++seen;
-    }});
+                const json& row = steps["log"].at(l.step - 1);
+                CHECK(near(l.loss, row["loss"], most));
+                CHECK(near(l.grad_norm, row["grad_norm"], most));
+                CHECK(near(l.lr, row["lr"], 1e-9));
+                ++seen;
+              }});
     CHECK(seen == 10);
     for (const auto& [name, values] : weights_of(model)) {
       double sum = 0.0, abs_sum = 0.0;
@@ -172,8 +181,12 @@ TEST_CASE("dpo goldens: ten steps from the reference") {
     const double most = tolerance(golden, "dpo_steps");
     Transformer policy = load_huggingface(*device, folder, DType::F32);
     const auto pairs = pairs_of(golden);
-    const TrainOptions options{.lr = steps["lr"], .schedule = ScheduleKind::constant, .batch = 3, .epochs = 10,
-                               .order = Order::as_given, .adamw = {.clip = steps["clip"]}};
+    const TrainOptions options{.lr = steps["lr"],
+                               .schedule = ScheduleKind::constant,
+                               .batch = 3,
+                               .epochs = 10,
+                               .order = Order::as_given,
+                               .adamw = {.clip = steps["clip"]}};
     const auto reference = reference_logps(policy, pairs, options);
     for (size_t i = 0; i < pairs.size(); ++i) {
       CHECK(near(reference[i].chosen, steps["ref_chosen"][i], most));
@@ -183,15 +196,15 @@ TEST_CASE("dpo goldens: ten steps from the reference") {
     int64_t seen = 0;
     train_dpo(policy, optimizer, pairs, reference, ReferenceIs::start, {.beta = steps["beta"]}, options,
               {.on_step = [&](const StepLog& l) {
-      const json& row = steps["log"].at(l.step - 1);
-      CHECK(near(l.loss, row["loss"], most));
-      CHECK(near(l.dpo.margin(), row["margin"], most));
-      CHECK(near(l.dpo.logp_chosen(), row["logp_chosen"], most));
-      CHECK(near(l.dpo.logp_rejected(), row["logp_rejected"], most));
-      CHECK(near(l.dpo.accuracy(), row["accuracy"], 1e-8));
-      CHECK(near(l.grad_norm, row["grad_norm"], most));
-      ++seen;
-    }});
+                const json& row = steps["log"].at(l.step - 1);
+                CHECK(near(l.loss, row["loss"], most));
+                CHECK(near(l.dpo.margin(), row["margin"], most));
+                CHECK(near(l.dpo.logp_chosen(), row["logp_chosen"], most));
+                CHECK(near(l.dpo.logp_rejected(), row["logp_rejected"], most));
+                CHECK(near(l.dpo.accuracy(), row["accuracy"], 1e-8));
+                CHECK(near(l.grad_norm, row["grad_norm"], most));
+                ++seen;
+              }});
     CHECK(seen == 10);
   }
 }
@@ -219,7 +232,8 @@ TEST_CASE("dpo: the gradient of the whole loss through a model equals central di
     const auto reference = reference_logps(other, pairs, {});
     const auto losses = all_losses(0.3, 0.2, 0.7);
     std::vector<Values> gradients;
-    for (const auto& [name, options] : losses) gradients.push_back(frozen_step(model, pairs, reference, options).gradients);
+    for (const auto& [name, options] : losses)
+      gradients.push_back(frozen_step(model, pairs, reference, options).gradients);
 
     auto losses_now = [&] {
       const auto sums = reference_logps(model, pairs, {});
@@ -227,8 +241,12 @@ TEST_CASE("dpo: the gradient of the whole loss through a model equals central di
       for (const auto& [name, options] : losses) {
         double loss = 0.0;
         for (size_t i = 0; i < pairs.size(); ++i) {
-          const PairLogps logps{sums[i].chosen, sums[i].rejected, reference[i].chosen, reference[i].rejected,
-                                static_cast<int64_t>(pairs[i].chosen.size()), static_cast<int64_t>(pairs[i].rejected.size())};
+          const PairLogps logps{sums[i].chosen,
+                                sums[i].rejected,
+                                reference[i].chosen,
+                                reference[i].rejected,
+                                static_cast<int64_t>(pairs[i].chosen.size()),
+                                static_cast<int64_t>(pairs[i].rejected.size())};
           loss += dpo_pair(logps, options, 1).loss / static_cast<double>(pairs.size());
         }
         now.push_back(loss);
@@ -247,8 +265,8 @@ TEST_CASE("dpo: the gradient of the whole loss through a model equals central di
         set_one(w, i, values[i]);
         for (size_t l = 0; l < losses.size(); ++l) {
           const double numeric = (above[l] - below[l]) / (2 * kStep), tape = gradients[l].at(name)[i];
-          CHECK_MESSAGE(std::fabs(numeric - tape) <= 1e-7 * std::fmax(1.0, std::fabs(tape)), losses[l].name, " ", name, "[", i,
-                        "] ", numeric, " ", tape);
+          CHECK_MESSAGE(std::fabs(numeric - tape) <= 1e-7 * std::fmax(1.0, std::fabs(tape)), losses[l].name, " ", name,
+                        "[", i, "] ", numeric, " ", tape);
         }
       }
     });

@@ -28,8 +28,10 @@ std::string escaped(std::string_view data) {
         case '"': out += "&quot;"; break;
         case '\'': out += "&#39;"; break;
         default:
-          if (is_control(c)) out += kReplacement;
-          else out += c;
+          if (is_control(c))
+            out += kReplacement;
+          else
+            out += c;
       }
     }
     if (bad < 0) break;
@@ -41,9 +43,13 @@ std::string escaped(std::string_view data) {
 
 }  // namespace
 
-Html operator""_html(const char* literal, size_t length) { return Html(std::string(literal, length)); }
+Html operator""_html(const char* literal, size_t length) {
+  return Html(std::string(literal, length));
+}
 
-Html text(std::string_view data) { return Html(escaped(data)); }
+Html text(std::string_view data) {
+  return Html(escaped(data));
+}
 
 Attribute::Attribute(const char* name, double value) : name_(name) {
   ENSURE(std::isfinite(value), "a coordinate is not finite");
@@ -61,7 +67,9 @@ Html element(const char* tag, std::initializer_list<Attribute> attributes, const
   return Html(out + ">" + inner.str() + "</" + tag + ">");
 }
 
-Html element(const char* tag, const Html& inner) { return element(tag, {}, inner); }
+Html element(const char* tag, const Html& inner) {
+  return element(tag, {}, inner);
+}
 
 void Table::row(std::vector<std::string> cells) {
   ENSURE(cells.size() == headers_.size(), "a row of ", cells.size(), " cells under ", headers_.size(), " headers");
@@ -71,7 +79,8 @@ void Table::row(std::vector<std::string> cells) {
 Html Table::html() const {
   const auto style = [&](size_t column) { return column < labels_ ? "label" : "number"; };
   Html head, body;
-  for (size_t c = 0; c < headers_.size(); ++c) head += element("th", {{"class", style(c)}, {"scope", "col"}}, text(headers_[c]));
+  for (size_t c = 0; c < headers_.size(); ++c)
+    head += element("th", {{"class", style(c)}, {"scope", "col"}}, text(headers_[c]));
   for (const auto& row : rows_) {
     Html cells;
     for (size_t c = 0; c < row.size(); ++c) cells += element("td", {{"class", style(c)}}, text(row[c]));
@@ -90,6 +99,8 @@ std::string fixed(double x, int decimals) {
   return zero && out.front() == '-' ? out.substr(1) : out;
 }
 
-std::string percent(double share) { return fixed(100 * share, 1) + " %"; }
+std::string percent(double share) {
+  return fixed(100 * share, 1) + " %";
+}
 
 }  // namespace thinker::report

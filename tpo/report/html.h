@@ -1,7 +1,7 @@
-// HTML that cannot be injected into. A run's files hold text from models, prompts and judges, and all of it is hostile: to a
-// browser, "<script>" in a sampled response is a program. So markup has a type of its own. An Html value is made from a
-// literal in our source ("<hr>"_html), from `element`, or from data through `text`, which escapes; a string that was read from
-// somewhere has no other way in.
+// HTML that cannot be injected into. A run's files hold text from models, prompts and judges, and all of it is hostile:
+// to a browser, "<script>" in a sampled response is a program. So markup has a type of its own. An Html value is made
+// from a literal in our source ("<hr>"_html), from `element`, or from data through `text`, which escapes; a string that
+// was read from somewhere has no other way in.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +37,8 @@ class Html {
 /// Markup written in our own source.
 Html operator""_html(const char* literal, size_t length);
 
-/// Data as text: & < > " ' escaped; bytes that are not UTF-8, and control characters other than newline and tab, become U+FFFD.
+/// Data as text: & < > " ' escaped; bytes that are not UTF-8, and control characters other than newline and tab, become
+/// U+FFFD.
 Html text(std::string_view data);
 
 /// name="value", escaped. Numbers are written with at most two decimals: they are coordinates.
@@ -57,8 +58,8 @@ class Attribute {
 Html element(const char* tag, std::initializer_list<Attribute> attributes, const Html& inner = {});
 Html element(const char* tag, const Html& inner);
 
-/// A table whose first `labels` columns are text and whose others are numbers, set flush right. Cells are data: escaped.
-/// Narrow screens scroll it sideways inside its own box.
+/// A table whose first `labels` columns are text and whose others are numbers, set flush right. Cells are data:
+/// escaped. Narrow screens scroll it sideways inside its own box.
 class Table {
  public:
   explicit Table(std::vector<std::string> headers, size_t labels = 1) : headers_(std::move(headers)), labels_(labels) {}

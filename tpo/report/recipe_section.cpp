@@ -31,12 +31,20 @@ constexpr Fact kFacts[] = {
     {"iterations", "{/iterations}, each with {/prompts_per_iteration} fresh prompts"},
     {"training prompts", "{/prompts/train}"},
     {"held-out prompts", "{/prompts/test}"},
-    {"sampling", "K = {/sampling/k}, temperature {/sampling/temperature}, top-p {/sampling/top_p}, at most {/sampling/max_new} tokens"},
+    {"sampling",
+     "K = {/sampling/k}, temperature {/sampling/temperature}, top-p {/sampling/top_p}, at most {/sampling/max_new} "
+     "tokens"},
     {"judge", "{/judge/kind}"},
-    {"pairs", "rho {/pairs/rho}, lengths in {/pairs/length}, parse failures: {/pairs/parse_failures}, truncated: {/pairs/truncated}"},
-    {"loss", "{/dpo/loss}, beta {/dpo/beta}, NLL weight {/dpo/nll}, label smoothing {/dpo/label_smoothing}, reference: {/dpo/reference} model"},
-    {"training", "learning rate {/dpo/lr}, {/dpo/schedule}, {/dpo/warmup} warm-up steps, batches of {/dpo/batch} pairs, {/dpo/epochs} epochs, "
-                 "clip {/dpo/clip}, weight decay {/dpo/weight_decay}"},
+    {"pairs",
+     "rho {/pairs/rho}, lengths in {/pairs/length}, parse failures: {/pairs/parse_failures}, truncated: "
+     "{/pairs/truncated}"},
+    {"loss",
+     "{/dpo/loss}, beta {/dpo/beta}, NLL weight {/dpo/nll}, label smoothing {/dpo/label_smoothing}, reference: "
+     "{/dpo/reference} model"},
+    {"training",
+     "learning rate {/dpo/lr}, {/dpo/schedule}, {/dpo/warmup} warm-up steps, batches of {/dpo/batch} pairs, "
+     "{/dpo/epochs} epochs, "
+     "clip {/dpo/clip}, weight decay {/dpo/weight_decay}"},
     {"checkpoint kept", "{/select}"},
     {"evaluation", "temperature {/eval/temperature}, top-p {/eval/top_p}, up to {/eval/resample} more attempts"},
     {"device", "{/device}, {/dtype}"},
@@ -66,13 +74,15 @@ Html recipe_section(const Runs& runs) {
   for (const Fact& fact : kFacts) {
     std::vector<std::string> cells{fact.label};
     for (const RunData& run : runs) cells.push_back(fill_in(run.recipe, fact.words));
-    const bool differ = std::any_of(cells.begin() + 1, cells.end(), [&](const std::string& cell) { return cell != cells[1]; });
+    const bool differ =
+        std::any_of(cells.begin() + 1, cells.end(), [&](const std::string& cell) { return cell != cells[1]; });
     if (differ) cells[0] += " (differs)";
     table.row(std::move(cells));
   }
   Html inner = table.html();
   for (const RunData& run : runs) {
-    inner += element("details", element("summary", text("The whole recipe of " + run.name)) + element("pre", text(run.recipe.dump(2))));
+    inner += element("details", element("summary", text("The whole recipe of " + run.name)) +
+                                    element("pre", text(run.recipe.dump(2))));
   }
   return section("What was run", inner);
 }

@@ -77,13 +77,16 @@ std::string report_page(const std::vector<std::string>& run_folders, const std::
   for (const std::string& folder : run_folders) runs.push_back(read_run(folder));
   name_apart(runs);
   const std::string heading = title.empty() ? "Thought Preference Optimization: " + joined_names(runs) : title;
-  const Html head = "<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
-                    "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"_html +
-                    element("title", text(heading)) + "\n"_html + style();
-  const Html body = element("h1", text(heading)) + "\n"_html + summary_section(runs) + recipe_section(runs) + scores_section(runs) +
-                    category_section(runs) + length_section(runs) + parse_section(runs) + pairs_section(runs) + training_section(runs) +
-                    samples_section(runs);
-  return ("<!doctype html>\n<html lang=\"en\">\n"_html + element("head", head) + "\n"_html + element("body", body) + "\n</html>\n"_html).str();
+  const Html head =
+      "<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"_html +
+      element("title", text(heading)) + "\n"_html + style();
+  const Html body = element("h1", text(heading)) + "\n"_html + summary_section(runs) + recipe_section(runs) +
+                    scores_section(runs) + category_section(runs) + length_section(runs) + parse_section(runs) +
+                    pairs_section(runs) + training_section(runs) + samples_section(runs);
+  return ("<!doctype html>\n<html lang=\"en\">\n"_html + element("head", head) + "\n"_html + element("body", body) +
+          "\n</html>\n"_html)
+      .str();
 }
 
 void write_report(const std::vector<std::string>& run_folders, const std::string& title, const std::string& path) {

@@ -81,14 +81,18 @@ class RunReader {
   }
 
   void evaluation(Stage stage, int64_t iteration, const std::string& file) {
-    if (fs::exists(path(file))) run_.evaluations.push_back(read_evaluation(run_, stage, iteration, file));
-    else missing_evaluations_.push_back(file + " is not there");
+    if (fs::exists(path(file)))
+      run_.evaluations.push_back(read_evaluation(run_, stage, iteration, file));
+    else
+      missing_evaluations_.push_back(file + " is not there");
   }
 
   /// A run without test prompts has no evaluation at all, which is one fact, not one for each file.
   void note_missing_evaluations() {
-    if (run_.evaluations.empty()) run_.missing.push_back("there is no evaluation on held-out prompts");
-    else run_.missing.insert(run_.missing.end(), missing_evaluations_.begin(), missing_evaluations_.end());
+    if (run_.evaluations.empty())
+      run_.missing.push_back("there is no evaluation on held-out prompts");
+    else
+      run_.missing.insert(run_.missing.end(), missing_evaluations_.begin(), missing_evaluations_.end());
   }
 
   void read_iterations() {
@@ -102,7 +106,9 @@ class RunReader {
     }
     for (int64_t t : begun) read_iteration(t);
     const int64_t done = begun.empty() ? 0 : *begun.rbegin();
-    if (done < planned_) run_.missing.push_back(concat("of ", planned_, " planned iterations, ", done, done == 1 ? " has" : " have", " begun"));
+    if (done < planned_)
+      run_.missing.push_back(
+          concat("of ", planned_, " planned iterations, ", done, done == 1 ? " has" : " have", " begun"));
   }
 
   void read_iteration(int64_t t) {
@@ -138,7 +144,8 @@ class RunReader {
     if (!has("log.jsonl")) return;
     std::string log = read_text_file(path("log.jsonl"));
     const size_t whole = log.rfind('\n') + 1;  // npos + 1 is 0
-    if (whole < log.size()) run_.missing.push_back("log.jsonl ends within a line: the run is going on, or was interrupted");
+    if (whole < log.size())
+      run_.missing.push_back("log.jsonl ends within a line: the run is going on, or was interrupted");
     std::istringstream stream(log.substr(0, whole));
     JsonlReader reader(stream, path("log.jsonl"));
     while (auto line = reader.next()) log_line(*line);
@@ -148,12 +155,14 @@ class RunReader {
     const std::string stage = line.string("stage");
     const int64_t t = line.integer("iteration");
     if (stage == "warmup") return warmup_line(line);
-    const auto data = std::find_if(run_.iterations.begin(), run_.iterations.end(), [&](const auto& i) { return i.iteration == t; });
+    const auto data =
+        std::find_if(run_.iterations.begin(), run_.iterations.end(), [&](const auto& i) { return i.iteration == t; });
     if (data == run_.iterations.end()) return;
     if (stage == "pair") data->pairing = pairing(line);
     if (stage == "train" && line.has("step")) data->steps.push_back(train_step(line));
     if (stage == "train" && line.has("select_epoch")) {
-      data->selections.push_back({line.integer("select_epoch"), line.number("score"), {line.number("low"), line.number("high")}});
+      data->selections.push_back(
+          {line.integer("select_epoch"), line.number("score"), {line.number("low"), line.number("high")}});
     }
   }
 
@@ -179,7 +188,7 @@ class RunReader {
   }
 
   static TrainStep train_step(const JsonLine& line) {
-    return {line.integer("step"),       line.integer("epoch"),         line.number("loss"),    line.number("margin"),
+    return {line.integer("step"),       line.integer("epoch"),        line.number("loss"),    line.number("margin"),
             line.number("logp_chosen"), line.number("logp_rejected"), line.number("accuracy")};
   }
 

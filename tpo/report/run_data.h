@@ -1,5 +1,5 @@
-// What the report knows of a run: its folder (tpo/run.h says what lies where), read once. A run may be unfinished: a file that
-// is not there is noted and left out. A file that is there but broken is an error that names file and line.
+// What the report knows of a run: its folder (tpo/run.h says what lies where), read once. A run may be unfinished: a
+// file that is not there is noted and left out. A file that is there but broken is an error that names file and line.
 #pragma once
 
 #include <map>
@@ -78,8 +78,8 @@ struct WarmupData {
 struct RunData {
   std::string folder, name;  // name: what the page calls it, the folder's last part
   Json recipe;
-  uint64_t seed = 0;    // of the recipe, for the bootstrap
-  bool thinks = false;  // the recipe has a thought prompt
+  uint64_t seed = 0;                    // of the recipe, for the bootstrap
+  bool thinks = false;                  // the recipe has a thought prompt
   std::vector<Evaluation> evaluations;  // in the order of the work
   std::vector<IterationData> iterations;
   std::optional<WarmupData> warmup;
@@ -96,8 +96,8 @@ RunData read_run(const std::string& folder);
 /// "seed, direct", "seed, thinking", "seed", "after the warm-up", "iteration 2".
 std::string stage_name(const RunData& run, const Evaluation& evaluation);
 
-/// Mean of (a - b) over the prompts that both scored: the prompts are the same, so the difference is better known than either.
-/// count 0 when there are none.
+/// Mean of (a - b) over the prompts that both scored: the prompts are the same, so the difference is better known than
+/// either. count 0 when there are none.
 Measured paired_difference(const Evaluation& a, const Evaluation& b, uint64_t seed);
 
 }  // namespace thinker::report

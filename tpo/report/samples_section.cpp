@@ -1,5 +1,5 @@
-// What the model wrote: for each category a prompt or two of the last iteration with all their samples. Which ones is decided by
-// a rule, not by a person: the first that gave a pair, and the first that gave none.
+// What the model wrote: for each category a prompt or two of the last iteration with all their samples. Which ones is
+// decided by a rule, not by a person: the first that gave a pair, and the first that gave none.
 #include <algorithm>
 #include <set>
 
@@ -18,7 +18,8 @@ Html quoted(const std::string& data) {
   size_t end = std::min(data.size(), kLongest);
   while (end < data.size() && end > 0 && (static_cast<unsigned char>(data[end]) & 0xC0) == 0x80) --end;
   Html cut;
-  if (end < data.size()) cut = element("span", {{"class", "missing"}}, text(concat(" … and ", data.size() - end, " bytes more")));
+  if (end < data.size())
+    cut = element("span", {{"class", "missing"}}, text(concat(" … and ", data.size() - end, " bytes more")));
   return element("div", {{"class", "text"}}, text(data.substr(0, end)) + cut);
 }
 
@@ -58,33 +59,46 @@ Html sample_card(const Browser& browser, const SampleRecord& s, const PairLine* 
   if (pair && pair->rejected_sample == s.sample) head += " <span class=\"badge rejected\">rejected</span>"_html;
   Html body = element("p", {{"class", "head"}}, head);
   if (s.split.thought) {
-    const std::string label = s.split.thought->empty() ? "thought: empty" : concat("thought, ", count_code_points(*s.split.thought), " characters");
+    const std::string label = s.split.thought->empty()
+                                  ? "thought: empty"
+                                  : concat("thought, ", count_code_points(*s.split.thought), " characters");
     body += element("details", element("summary", text(label)) + quoted(*s.split.thought));
   }
-  if (s.split.response) body += quoted(*s.split.response);
-  else body += element("details", "<summary>the output as it is</summary>"_html + quoted(s.text));
+  if (s.split.response)
+    body += quoted(*s.split.response);
+  else
+    body += element("details", "<summary>the output as it is</summary>"_html + quoted(s.text));
   return element("div", {{"class", "sample"}}, body);
 }
 
 Html prompt_card(const Browser& browser, const Prompt& prompt) {
   const PairLine* pair = browser.pair_of(prompt);
-  Html inner = element("p", {{"class", "head"}}, text("prompt " + excerpt(prompt.id->is_string() ? prompt.id->get<std::string>() : prompt.id->dump())));
+  Html inner =
+      element("p", {{"class", "head"}},
+              text("prompt " + excerpt(prompt.id->is_string() ? prompt.id->get<std::string>() : prompt.id->dump())));
   for (const Message& m : prompt.messages) {
     if (prompt.messages.size() > 1) inner += element("p", {{"class", "head"}}, text(m.role));
     inner += quoted(m.content);
   }
   const auto found = browser.samples.find(prompt.id->dump());
-  if (found == browser.samples.end()) return element("article", inner + "<p class=\"missing\">No samples yet.</p>"_html);
+  if (found == browser.samples.end())
+    return element("article", inner + "<p class=\"missing\">No samples yet.</p>"_html);
   Html first, others;
   size_t folded = 0;
   for (const SampleRecord* s : found->second) {
     const bool marked = pair && (pair->chosen_sample == s->sample || pair->rejected_sample == s->sample);
     if (!marked) ++folded;
-    if (marked && pair->chosen_sample == s->sample) first = sample_card(browser, *s, pair) + first;
-    else (marked ? first : others) += sample_card(browser, *s, pair);
+    if (marked && pair->chosen_sample == s->sample)
+      first = sample_card(browser, *s, pair) + first;
+    else
+      (marked ? first : others) += sample_card(browser, *s, pair);
   }
   inner += pair ? first : "<p class=\"head\">No pair from this prompt.</p>"_html;
-  if (folded > 0) inner += element("details", element("summary", text(concat(pair ? "the other " : "all ", folded, folded == 1 ? " sample" : " samples"))) + others);
+  if (folded > 0)
+    inner += element(
+        "details",
+        element("summary", text(concat(pair ? "the other " : "all ", folded, folded == 1 ? " sample" : " samples"))) +
+            others);
   return element("article", inner);
 }
 
@@ -105,11 +119,15 @@ std::vector<const Prompt*> pick(const Browser& browser, const std::string& categ
 }  // namespace
 
 Html samples_section(const Runs& runs) {
-  Html inner = paragraph("Training samples of the last iteration that has any. Shown for each category: the first prompt that gave a pair, then "
-                         "(where categories are few) the first that gave none. The judge saw the prompt and the response, never the thought.");
+  Html inner = paragraph(
+      "Training samples of the last iteration that has any. Shown for each category: the first prompt that gave a "
+      "pair, then "
+      "(where categories are few) the first that gave none. The judge saw the prompt and the response, never the "
+      "thought.");
   for (const RunData& run : runs) {
     inner += element("h3", text(run.name));
-    const auto last = std::find_if(run.iterations.rbegin(), run.iterations.rend(), [](const auto& d) { return !d.samples.empty() && !d.prompts.empty(); });
+    const auto last = std::find_if(run.iterations.rbegin(), run.iterations.rend(),
+                                   [](const auto& d) { return !d.samples.empty() && !d.prompts.empty(); });
     if (last == run.iterations.rend()) {
       inner += "<p class=\"missing\">No samples with their prompts yet.</p>"_html;
       continue;
@@ -122,7 +140,8 @@ Html samples_section(const Runs& runs) {
       Html cards;
       for (const Prompt* p : pick(browser, category, categories.size() <= 10)) cards += prompt_card(browser, *p);
       const std::string label = category.empty() ? "(no category)" : excerpt(category, 80);
-      inner += element("details", {{"class", "category"}}, element("summary", text(label)) + element("div", {{"class", "cards"}}, cards));
+      inner += element("details", {{"class", "category"}},
+                       element("summary", text(label)) + element("div", {{"class", "cards"}}, cards));
     }
   }
   return section("Samples", inner);

@@ -82,8 +82,8 @@ struct IterationAxis {
   }
 };
 
-/// A measurement by iteration, one line a run; the seed without a thought prompt is a point of its own where no run on the
-/// page is the direct one.
+/// A measurement by iteration, one line a run; the seed without a thought prompt is a point of its own where no run on
+/// the page is the direct one.
 template <class Measure>
 LineChart by_iteration(const Runs& runs, const std::string& title, const std::string& y_title, const Measure& measure) {
   const IterationAxis axis(runs);
@@ -94,7 +94,8 @@ LineChart by_iteration(const Runs& runs, const std::string& title, const std::st
     for (const Evaluation& e : run.evaluations) {
       const std::optional<Measured> m = measure(e);
       if (!m) continue;
-      const Point p{axis.at(e), m->mean, m->interval, concat(run.name, ", ", stage_name(run, e), ": ", with_interval(*m, 3))};
+      const Point p{axis.at(e), m->mean, m->interval,
+                    concat(run.name, ", ", stage_name(run, e), ": ", with_interval(*m, 3))};
       (e.stage == Stage::seed_direct ? direct : line).push_back(p);
     }
     chart.series.push_back({run.name, {line}});
@@ -109,7 +110,8 @@ Html measure_table(const Runs& runs, const std::string& header, const Measure& m
   for (const RunData& run : runs) {
     for (const Evaluation& e : run.evaluations) {
       const std::optional<Measured> m = measure(e);
-      table.row({run.name, stage_name(run, e), m ? with_interval(*m, decimals) : "-", m ? std::to_string(m->count) : "0"});
+      table.row(
+          {run.name, stage_name(run, e), m ? with_interval(*m, decimals) : "-", m ? std::to_string(m->count) : "0"});
     }
   }
   return table.html();
@@ -121,14 +123,18 @@ Html section(const char* heading, const Html& inner) {
   return element("section", element("h2", text(heading)) + inner) + "\n"_html;
 }
 
-Html paragraph(const std::string& data) { return element("p", text(data)) + "\n"_html; }
+Html paragraph(const std::string& data) {
+  return element("p", text(data)) + "\n"_html;
+}
 
 Html figure(const std::string& caption, const Html& chart, const Html& table) {
   const Html numbers = table.empty() ? Html() : element("details", "<summary>Numbers</summary>"_html + table);
   return element("figure", element("figcaption", text(caption)) + chart + numbers) + "\n"_html;
 }
 
-Html figures(const Html& inner) { return element("div", {{"class", "figures"}}, inner); }
+Html figures(const Html& inner) {
+  return element("div", {{"class", "figures"}}, inner);
+}
 
 Measured score_of(const Evaluation& e) {
   return {e.summary.score, e.summary.interval, e.summary.prompts - e.summary.unjudged};
@@ -142,7 +148,8 @@ int score_decimals(const Runs& runs) {
 }
 
 std::string with_interval(const Measured& value, int decimals) {
-  return fixed(value.mean, decimals) + " [" + fixed(value.interval.low, decimals) + ", " + fixed(value.interval.high, decimals) + "]";
+  return fixed(value.mean, decimals) + " [" + fixed(value.interval.low, decimals) + ", " +
+         fixed(value.interval.high, decimals) + "]";
 }
 
 Html summary_section(const Runs& runs) {
@@ -154,16 +161,19 @@ Html summary_section(const Runs& runs) {
       inner += paragraph(run.name + ": no trained model has been evaluated yet.");
       continue;
     }
-    std::string line = concat(run.name, ": mean score ", with_interval(score_of(*after), decimals), " after ", stage_name(run, *after));
-    if (before) line += concat(", ", fixed(score_of(*before).mean, decimals), " before (", stage_name(run, *before), ")");
+    std::string line = concat(run.name, ": mean score ", with_interval(score_of(*after), decimals), " after ",
+                              stage_name(run, *after));
+    if (before)
+      line += concat(", ", fixed(score_of(*before).mean, decimals), " before (", stage_name(run, *before), ")");
     inner += paragraph(line + concat(", on ", after->summary.prompts, " held-out prompts."));
   }
   if (runs.size() == 2 && runs[0].last_trained() && runs[1].last_trained()) {
     const Evaluation &a = *runs[0].last_trained(), &b = *runs[1].last_trained();
     const Measured d = paired_difference(a, b, runs[0].seed);
     if (d.count > 0) {
-      inner += paragraph(concat("At the end ", runs[0].name, " minus ", runs[1].name, " is ", signed_interval(d, decimals), " on the ",
-                                d.count, " prompts that both answered: ", verdict(d), "."));
+      inner +=
+          paragraph(concat("At the end ", runs[0].name, " minus ", runs[1].name, " is ", signed_interval(d, decimals),
+                           " on the ", d.count, " prompts that both answered: ", verdict(d), "."));
     }
     if (a.iteration != b.iteration) inner += paragraph("The two runs did not train for the same number of iterations.");
   }
@@ -171,8 +181,10 @@ Html summary_section(const Runs& runs) {
   for (const RunData& run : runs)
     for (const std::string& what : run.missing) gaps += element("li", text(run.name + ": " + what));
   if (!gaps.empty()) inner += "<p>What is not there:</p>"_html + element("ul", {{"class", "missing"}}, gaps);
-  inner += paragraph("Square brackets are 95 % bootstrap intervals over the held-out prompts. They cover the choice of prompts and one "
-                     "sampled answer to each; they do not cover that a training with another seed ends elsewhere.");
+  inner += paragraph(
+      "Square brackets are 95 % bootstrap intervals over the held-out prompts. They cover the choice of prompts and "
+      "one "
+      "sampled answer to each; they do not cover that a training with another seed ends elsewhere.");
   return section("In short", inner);
 }
 
@@ -182,22 +194,29 @@ Html scores_section(const Runs& runs) {
   for (const RunData& run : runs) {
     for (const Evaluation& e : run.evaluations) {
       const EvalSummary& s = e.summary;
-      table.row({run.name, stage_name(run, e), with_interval(score_of(e), decimals), std::to_string(s.prompts), percent(s.parse_rate),
-                 std::to_string(s.unjudged)});
+      table.row({run.name, stage_name(run, e), with_interval(score_of(e), decimals), std::to_string(s.prompts),
+                 percent(s.parse_rate), std::to_string(s.unjudged)});
     }
   }
-  if (table.empty()) return section("Scores", "<p class=\"missing\">No model has been evaluated on held-out prompts yet.</p>"_html);
-  Html inner = paragraph("Mean judge score on the held-out prompts, one sampled answer to each. An output that still did not parse after the "
-                         "allowed attempts counts as 0; an answer that the judge gave no score is left out and counted.") + table.html();
+  if (table.empty())
+    return section("Scores", "<p class=\"missing\">No model has been evaluated on held-out prompts yet.</p>"_html);
+  Html inner = paragraph(
+                   "Mean judge score on the held-out prompts, one sampled answer to each. An output that still did not "
+                   "parse after the "
+                   "allowed attempts counts as 0; an answer that the judge gave no score is left out and counted.") +
+               table.html();
   const auto score = [](const Evaluation& e) { return std::optional(score_of(e)); };
   Html charts = figure("Score by iteration", line_chart(by_iteration(runs, "Score by iteration", "mean score", score)),
                        measure_table(runs, "score", score, decimals));
   Table differences({"this", "minus this", "difference [95 % interval]", "prompts", "verdict"}, 2);
   for (const Comparison& c : comparisons(runs)) {
-    differences.row({c.left, c.right, signed_interval(c.difference, decimals), std::to_string(c.difference.count), verdict(c.difference)});
+    differences.row({c.left, c.right, signed_interval(c.difference, decimals), std::to_string(c.difference.count),
+                     verdict(c.difference)});
   }
   if (!differences.empty()) {
-    charts += element("div", paragraph("Differences on the same prompts, which are known better than either score alone:") + differences.html());
+    charts +=
+        element("div", paragraph("Differences on the same prompts, which are known better than either score alone:") +
+                           differences.html());
   }
   return section("Scores", inner + figures(charts));
 }
@@ -211,11 +230,13 @@ Html category_section(const Runs& runs) {
     for (const Evaluation* e : {before, after}) {
       if (!e) continue;
       shown.push_back(e);
-      chart.kinds.push_back({runs[i].name + ", " + stage_name(runs[i], *e), i, e == before ? Fill::hollow : Fill::solid});
+      chart.kinds.push_back(
+          {runs[i].name + ", " + stage_name(runs[i], *e), i, e == before ? Fill::hollow : Fill::solid});
       for (const auto& [category, m] : e->categories) names.insert(category);
     }
   }
-  if (names.empty()) return section("Categories", "<p class=\"missing\">No evaluation to divide into categories yet.</p>"_html);
+  if (names.empty())
+    return section("Categories", "<p class=\"missing\">No evaluation to divide into categories yet.</p>"_html);
   std::vector<std::string> headers{"category"};
   for (const BarKind& kind : chart.kinds) headers.push_back(kind.name), headers.push_back("prompts");
   Table table(headers);
@@ -233,19 +254,26 @@ Html category_section(const Runs& runs) {
     chart.groups.push_back(std::move(group));
     table.row(std::move(cells));
   }
-  return section("Categories", paragraph("Held-out score for each kind of prompt: hollow before training, filled after the last iteration.") +
-                                   figures(figure("Score by category", bar_chart(chart), table.html())));
+  return section(
+      "Categories",
+      paragraph("Held-out score for each kind of prompt: hollow before training, filled after the last iteration.") +
+          figures(figure("Score by category", bar_chart(chart), table.html())));
 }
 
 Html length_section(const Runs& runs) {
-  const auto thought = [](const Evaluation& e) { return e.thought_length.count ? std::optional(e.thought_length) : std::nullopt; };
-  const auto response = [](const Evaluation& e) { return e.response_length.count ? std::optional(e.response_length) : std::nullopt; };
+  const auto thought = [](const Evaluation& e) {
+    return e.thought_length.count ? std::optional(e.thought_length) : std::nullopt;
+  };
+  const auto response = [](const Evaluation& e) {
+    return e.response_length.count ? std::optional(e.response_length) : std::nullopt;
+  };
   const Html charts =
       figure("Thought length", line_chart(by_iteration(runs, "Thought length by iteration", "characters", thought)),
              measure_table(runs, "characters", thought, 1)) +
       figure("Response length", line_chart(by_iteration(runs, "Response length by iteration", "characters", response)),
              measure_table(runs, "characters", response, 1));
-  return section("Lengths", paragraph("Mean length in Unicode characters, of held-out outputs that parsed.") + figures(charts));
+  return section("Lengths",
+                 paragraph("Mean length in Unicode characters, of held-out outputs that parsed.") + figures(charts));
 }
 
 Html parse_section(const Runs& runs) {
@@ -254,41 +282,53 @@ Html parse_section(const Runs& runs) {
     for (const EvalRecord& r : e.records) parsed.push_back(r.sample.valid() && r.attempts == 1 ? 100.0 : 0.0);
     return parsed.empty() ? std::nullopt : std::optional(measure(parsed, 0));
   };
-  Html inner = paragraph("How many outputs follow the format, so that thought and response can be told apart. An output without a clear "
-                         "response is never judged and never chosen.");
+  Html inner = paragraph(
+      "How many outputs follow the format, so that thought and response can be told apart. An output without a clear "
+      "response is never judged and never chosen.");
   Html charts = figure("Held-out outputs that parse at the first attempt",
-                       line_chart(by_iteration(runs, "Parse rate by iteration", "% of outputs", rate)), measure_table(runs, "%", rate, 1));
-  static const Parse kReasons[] = {Parse::ok, Parse::no_open, Parse::no_marker, Parse::empty_response, Parse::repeated_marker, Parse::no_end};
-  Table table({"run", "iteration", "samples", "ok", "no opening marker", "no response marker", "empty response", "marker again", "cut off"});
+                       line_chart(by_iteration(runs, "Parse rate by iteration", "% of outputs", rate)),
+                       measure_table(runs, "%", rate, 1));
+  static const Parse kReasons[] = {
+      Parse::ok, Parse::no_open, Parse::no_marker, Parse::empty_response, Parse::repeated_marker, Parse::no_end};
+  Table table({"run", "iteration", "samples", "ok", "no opening marker", "no response marker", "empty response",
+               "marker again", "cut off"});
   for (const RunData& run : runs) {
     for (const IterationData& data : run.iterations) {
       std::vector<std::string> cells{run.name, std::to_string(data.iteration), std::to_string(data.samples.size())};
       for (Parse reason : kReasons) {
-        const auto count = std::count_if(data.samples.begin(), data.samples.end(), [&](const auto& s) { return s.split.parse == reason; });
+        const auto count = std::count_if(data.samples.begin(), data.samples.end(),
+                                         [&](const auto& s) { return s.split.parse == reason; });
         cells.push_back(std::to_string(count));
       }
       table.row(std::move(cells));
     }
   }
-  if (!table.empty()) charts += element("div", paragraph("Training samples, by what the splitter said:") + table.html());
+  if (!table.empty())
+    charts += element("div", paragraph("Training samples, by what the splitter said:") + table.html());
   return section("Format", inner + figures(charts));
 }
 
 Html pairs_section(const Runs& runs) {
-  Table table({"run", "iteration", "prompts", "pairs", "of these with a failed output", "too few valid samples", "all scores equal",
-               "equal texts", "chosen not better", "rho", "chosen length", "rejected length"});
+  Table table({"run", "iteration", "prompts", "pairs", "of these with a failed output", "too few valid samples",
+               "all scores equal", "equal texts", "chosen not better", "rho", "chosen length", "rejected length"});
   for (const RunData& run : runs) {
     for (const IterationData& data : run.iterations) {
       if (!data.pairing) continue;
       const PairCounts& c = data.pairing->counts;
-      table.row({run.name, std::to_string(data.iteration), std::to_string(c.prompts), std::to_string(c.pairs), std::to_string(c.failure_pairs),
-                 std::to_string(c.too_few_valid), std::to_string(c.equal_scores), std::to_string(c.equal_texts), std::to_string(c.not_better),
-                 fixed(data.pairing->rho, 2), fixed(data.pairing->mean_chosen_length, 1), fixed(data.pairing->mean_rejected_length, 1)});
+      table.row({run.name, std::to_string(data.iteration), std::to_string(c.prompts), std::to_string(c.pairs),
+                 std::to_string(c.failure_pairs), std::to_string(c.too_few_valid), std::to_string(c.equal_scores),
+                 std::to_string(c.equal_texts), std::to_string(c.not_better), fixed(data.pairing->rho, 2),
+                 fixed(data.pairing->mean_chosen_length, 1), fixed(data.pairing->mean_rejected_length, 1)});
     }
   }
   if (table.empty()) return section("Pairs", "<p class=\"missing\">No pairs have been built yet.</p>"_html);
-  return section("Pairs", paragraph("Each prompt gives at most one pair: its best sample against its worst. The columns after the pairs say why the "
-                                    "other prompts gave none. Lengths are means over the responses of both sides, in the unit of the recipe.") + table.html());
+  return section(
+      "Pairs",
+      paragraph(
+          "Each prompt gives at most one pair: its best sample against its worst. The columns after the pairs say why "
+          "the "
+          "other prompts gave none. Lengths are means over the responses of both sides, in the unit of the recipe.") +
+          table.html());
 }
 
 }  // namespace thinker::report

@@ -20,7 +20,9 @@ struct Scale {
   double operator()(double x) const { return from + (x - low) / (high - low) * (to - from); }
 };
 
-Scale scale_of(const std::vector<Tick>& ticks, double from, double to) { return {ticks.front().at, ticks.back().at, from, to}; }
+Scale scale_of(const std::vector<Tick>& ticks, double from, double to) {
+  return {ticks.front().at, ticks.back().at, from, to};
+}
 
 /// The range of what is drawn, so far.
 struct Range {
@@ -33,12 +35,16 @@ struct Range {
   bool empty() const { return low > high; }
 };
 
-bool drawable(double x) { return std::isfinite(x) && std::abs(x) < 1e100; }
+bool drawable(double x) {
+  return std::isfinite(x) && std::abs(x) < 1e100;
+}
 bool drawable(const Point& p) {
   return drawable(p.x) && drawable(p.y) && (!p.spread || (drawable(p.spread->low) && drawable(p.spread->high)));
 }
 
-std::string colour_class(size_t index) { return "c" + std::to_string(index % kColours); }
+std::string colour_class(size_t index) {
+  return "c" + std::to_string(index % kColours);
+}
 
 Html line(double x1, double y1, double x2, double y2, const char* style) {
   return element("line", {{"x1", x1}, {"y1", y1}, {"x2", x2}, {"y2", y2}, {"class", style}});
@@ -50,8 +56,12 @@ Html words(double x, double y, const char* anchor, std::string_view data) {
 
 Html drawing(double height, const std::string& title, const Html& inner) {
   return element("svg",
-                 {{"viewBox", concat("0 0 ", kWidth, " ", height)}, {"role", "img"}, {"aria-label", title}, {"class", "chart"}},
-                 inner) + "\n"_html;
+                 {{"viewBox", concat("0 0 ", kWidth, " ", height)},
+                  {"role", "img"},
+                  {"aria-label", title},
+                  {"class", "chart"}},
+                 inner) +
+         "\n"_html;
 }
 
 Html mark(size_t shape, double x, double y, const std::string& tip) {
@@ -59,9 +69,14 @@ Html mark(size_t shape, double x, double y, const std::string& tip) {
   const double r = 4;
   switch (shape % 4) {
     case 0: return element("circle", {{"cx", x}, {"cy", y}, {"r", r}}, title);
-    case 1: return element("rect", {{"x", x - r + 0.5}, {"y", y - r + 0.5}, {"width", 2 * r - 1}, {"height", 2 * r - 1}}, title);
-    case 2: return element("path", {{"d", concat("M", x, " ", y - r, "l", r, " ", 2 * r - 1, "h", -2 * r, "z")}}, title);
-    default: return element("path", {{"d", concat("M", x, " ", y - r, "l", r, " ", r, "l", -r, " ", r, "l", -r, " ", -r, "z")}}, title);
+    case 1:
+      return element("rect", {{"x", x - r + 0.5}, {"y", y - r + 0.5}, {"width", 2 * r - 1}, {"height", 2 * r - 1}},
+                     title);
+    case 2:
+      return element("path", {{"d", concat("M", x, " ", y - r, "l", r, " ", 2 * r - 1, "h", -2 * r, "z")}}, title);
+    default:
+      return element(
+          "path", {{"d", concat("M", x, " ", y - r, "l", r, " ", r, "l", -r, " ", r, "l", -r, " ", -r, "z")}}, title);
   }
 }
 
@@ -71,14 +86,28 @@ const char* dash(size_t index) {
 }
 
 Html swatch(size_t index) {
-  const Html sample = element("line", {{"x1", 1.0}, {"y1", 6.0}, {"x2", 27.0}, {"y2", 6.0}, {"class", "stroke"}, {"stroke-dasharray", dash(index)}}) +
+  const Html sample = element("line", {{"x1", 1.0},
+                                       {"y1", 6.0},
+                                       {"x2", 27.0},
+                                       {"y2", 6.0},
+                                       {"class", "stroke"},
+                                       {"stroke-dasharray", dash(index)}}) +
                       element("g", {{"class", "mark"}}, mark(index, 14, 6, ""));
-  return element("svg", {{"viewBox", "0 0 28 12"}, {"class", concat("swatch ", colour_class(index))}, {"aria-hidden", "true"}}, sample);
+  return element("svg",
+                 {{"viewBox", "0 0 28 12"}, {"class", concat("swatch ", colour_class(index))}, {"aria-hidden", "true"}},
+                 sample);
 }
 
 Html bar_swatch(const BarKind& kind) {
-  const Html sample = element("rect", {{"x", 1.0}, {"y", 1.5}, {"width", 26.0}, {"height", 9.0}, {"class", kind.fill == Fill::solid ? "bar" : "hollow"}});
-  return element("svg", {{"viewBox", "0 0 28 12"}, {"class", concat("swatch ", colour_class(kind.colour))}, {"aria-hidden", "true"}}, sample);
+  const Html sample = element("rect", {{"x", 1.0},
+                                       {"y", 1.5},
+                                       {"width", 26.0},
+                                       {"height", 9.0},
+                                       {"class", kind.fill == Fill::solid ? "bar" : "hollow"}});
+  return element(
+      "svg",
+      {{"viewBox", "0 0 28 12"}, {"class", concat("swatch ", colour_class(kind.colour))}, {"aria-hidden", "true"}},
+      sample);
 }
 
 Html legend_entry(const Html& sample, const std::string& name) {
@@ -101,7 +130,9 @@ struct Frame {
 constexpr double kLeft = 48, kRight = 12, kTop = 24, kBottom = 40, kHeight = 250;
 
 /// Drawn from the first point on: marks of different series at one x stand side by side.
-double dodge(size_t index, size_t count) { return 5.0 * (static_cast<double>(index) - (static_cast<double>(count) - 1) / 2); }
+double dodge(size_t index, size_t count) {
+  return 5.0 * (static_cast<double>(index) - (static_cast<double>(count) - 1) / 2);
+}
 
 Frame frame(const LineChart& chart, const Range& xs, const Range& ys) {
   const std::vector<Tick> y_ticks = round_ticks(ys.low, ys.high, 5);
@@ -110,11 +141,13 @@ Frame frame(const LineChart& chart, const Range& xs, const Range& ys) {
   Frame f{{}, scale_of(y_ticks, kHeight - kBottom, kTop), {}};
   const double inset = named ? 24 : 4;
   Range shown = xs;
-  if (named) for (const Tick& t : x_ticks) shown.add(t.at);
+  if (named)
+    for (const Tick& t : x_ticks) shown.add(t.at);
   if (!(shown.high > shown.low)) shown = {shown.low - 1, shown.high + 1};
   f.x = {shown.low, shown.high, kLeft + inset, kWidth - kRight - inset};
   for (const Tick& t : y_ticks) {
-    f.drawn += line(kLeft, f.y(t.at), kWidth - kRight, f.y(t.at), "grid") + words(kLeft - 6, f.y(t.at) + 4, "end", t.label);
+    f.drawn +=
+        line(kLeft, f.y(t.at), kWidth - kRight, f.y(t.at), "grid") + words(kLeft - 6, f.y(t.at) + 4, "end", t.label);
   }
   for (double at : chart.x_rules) f.drawn += line(f.x(at), kTop, f.x(at), kHeight - kBottom, "rule");
   for (const Tick& t : x_ticks) {
@@ -122,7 +155,8 @@ Frame frame(const LineChart& chart, const Range& xs, const Range& ys) {
     f.drawn += line(f.x(t.at), kHeight - kBottom, f.x(t.at), kHeight - kBottom + 4, "axis") +
                words(f.x(t.at), kHeight - kBottom + 17, "middle", t.label);
   }
-  f.drawn += line(kLeft, kHeight - kBottom, kWidth - kRight, kHeight - kBottom, "axis") + words(2, 13, "start", chart.y_title) +
+  f.drawn += line(kLeft, kHeight - kBottom, kWidth - kRight, kHeight - kBottom, "axis") +
+             words(2, 13, "start", chart.y_title) +
              words((kLeft + kWidth - kRight) / 2, kHeight - 5, "middle", chart.x_title);
   return f;
 }
@@ -209,7 +243,8 @@ Html bar_chart(const BarChart& chart) {
   for (const BarGroup& g : chart.groups) {
     for (const auto& b : g.bars) {
       if (b && drawable(b->value)) values.add(b->value);
-      if (b && b->spread && drawable(b->spread->low) && drawable(b->spread->high)) values.add(b->spread->low), values.add(b->spread->high);
+      if (b && b->spread && drawable(b->spread->low) && drawable(b->spread->high))
+        values.add(b->spread->low), values.add(b->spread->high);
     }
   }
   const std::vector<Tick> ticks = round_ticks(values.low, values.high, 5);
@@ -217,18 +252,26 @@ Html bar_chart(const BarChart& chart) {
   const double group = kLabel + kBar * static_cast<double>(chart.kinds.size()) + kGap;
   const double bottom = 6 + group * static_cast<double>(chart.groups.size());
   Html drawn, legend;
-  for (const Tick& t : ticks) drawn += line(x(t.at), 4, x(t.at), bottom, "grid") + words(x(t.at), bottom + 15, "middle", t.label);
+  for (const Tick& t : ticks)
+    drawn += line(x(t.at), 4, x(t.at), bottom, "grid") + words(x(t.at), bottom + 15, "middle", t.label);
   drawn += words(kWidth / 2, bottom + 33, "middle", chart.value_title);
   double y = 6;
   for (const BarGroup& g : chart.groups) {
-    ENSURE(g.bars.size() == chart.kinds.size(), "a group of ", g.bars.size(), " bars for ", chart.kinds.size(), " kinds");
+    ENSURE(g.bars.size() == chart.kinds.size(), "a group of ", g.bars.size(), " bars for ", chart.kinds.size(),
+           " kinds");
     drawn += words(x(0), y + 13, "start", g.label);
     for (size_t k = 0; k < g.bars.size(); ++k) {
       const auto& bar = g.bars[k];
       if (!bar || !drawable(bar->value)) continue;
-      const double top = y + kLabel + kBar * static_cast<double>(k), from = std::min(x(0), x(bar->value)), to = std::max(x(0), x(bar->value));
+      const double top = y + kLabel + kBar * static_cast<double>(k), from = std::min(x(0), x(bar->value)),
+                   to = std::max(x(0), x(bar->value));
       const BarKind& kind = chart.kinds[k];
-      Html drawn_bar = element("rect", {{"x", from}, {"y", top + 0.75}, {"width", to - from}, {"height", kBar - 1.5}, {"class", kind.fill == Fill::solid ? "bar" : "hollow"}},
+      Html drawn_bar = element("rect",
+                               {{"x", from},
+                                {"y", top + 0.75},
+                                {"width", to - from},
+                                {"height", kBar - 1.5},
+                                {"class", kind.fill == Fill::solid ? "bar" : "hollow"}},
                                element("title", text(concat(g.label, ", ", kind.name, ": ", fixed(bar->value, 3)))));
       if (bar->spread && drawable(bar->spread->low) && drawable(bar->spread->high)) {
         drawn_bar += line(x(bar->spread->low), top + kBar / 2, x(bar->spread->high), top + kBar / 2, "error");

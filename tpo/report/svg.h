@@ -1,9 +1,9 @@
 // The page's two charts, as inline SVG: lines with intervals, and grouped bars.
 //
-// A chart is drawn 420 units wide with text of 12, and shown at most 600 pixels wide: readable on a telephone (358 pixels)
-// and on a desk. Colours are Okabe and Ito's, told apart under every common colour blindness; the page defines them as CSS
-// variables, darker on light and lighter on dark. No meaning rests on colour alone: series differ in marker and dash too,
-// and what a bar is compared with is hollow. Each mark has a <title>, which browsers show on hovering.
+// A chart is drawn 420 units wide with text of 12, and shown at most 600 pixels wide: readable on a telephone (358
+// pixels) and on a desk. Colours are Okabe and Ito's, told apart under every common colour blindness; the page defines
+// them as CSS variables, darker on light and lighter on dark. No meaning rests on colour alone: series differ in marker
+// and dash too, and what a bar is compared with is hollow. Each mark has a <title>, which browsers show on hovering.
 #pragma once
 
 #include <optional>
@@ -21,7 +21,8 @@ struct Point {
   std::string tip;
 };
 
-/// A line. Its pieces are drawn alike but not joined. A series beyond the sixth takes the first one's colour again, and so on.
+/// A line. Its pieces are drawn alike but not joined. A series beyond the sixth takes the first one's colour again, and
+/// so on.
 struct Series {
   std::string name;
   std::vector<std::vector<Point>> pieces;
@@ -33,14 +34,15 @@ struct Tick {
 };
 
 struct LineChart {
-  std::string title;            // read out by screen readers
+  std::string title;  // read out by screen readers
   std::string x_title, y_title;
   std::vector<Tick> x_ticks;    // none: round numbers
   std::vector<double> x_rules;  // faint upright lines
   std::vector<Series> series;
 };
 
-/// Points that are not finite are left out. Intervals are drawn as whiskers, and as a band behind a line of several points.
+/// Points that are not finite are left out. Intervals are drawn as whiskers, and as a band behind a line of several
+/// points.
 Html line_chart(const LineChart& chart);
 
 struct Bar {

@@ -53,8 +53,10 @@ Series series_of(const RunData& run, const std::string& name, double TrainStep::
   return series;
 }
 
-LineChart chart_of(const RunData& run, const std::string& title, const std::string& y_title, std::vector<Series> series) {
-  LineChart chart{title + ", " + run.name, "optimizer step, iterations one after another", y_title, {}, {}, std::move(series)};
+LineChart chart_of(const RunData& run, const std::string& title, const std::string& y_title,
+                   std::vector<Series> series) {
+  LineChart chart{title + ", " + run.name, "optimizer step, iterations one after another", y_title, {}, {},
+                  std::move(series)};
   double offset = 0;
   for (const IterationData& data : run.iterations) {
     if (data.steps.empty()) continue;
@@ -69,8 +71,8 @@ Html step_table(const RunData& run) {
   for (const IterationData& data : run.iterations) {
     for (const Bin& bin : bins(data.steps)) {
       const std::string steps = bin.first == bin.last ? std::to_string(bin.first) : concat(bin.first, "-", bin.last);
-      table.row({std::to_string(data.iteration), steps, fixed(bin.mean.loss, 4), fixed(bin.mean.margin, 4), fixed(bin.mean.logp_chosen, 2),
-                 fixed(bin.mean.logp_rejected, 2), percent(bin.mean.accuracy)});
+      table.row({std::to_string(data.iteration), steps, fixed(bin.mean.loss, 4), fixed(bin.mean.margin, 4),
+                 fixed(bin.mean.logp_chosen, 2), fixed(bin.mean.logp_rejected, 2), percent(bin.mean.accuracy)});
     }
   }
   return element("details", "<summary>Numbers</summary>"_html + table.html());
@@ -84,33 +86,46 @@ Html selection_table(const RunData& run) {
     }
   }
   if (table.empty()) return {};
-  return element("details", "<summary>Which epoch was kept: the one with the best score, the first of equals</summary>"_html + table.html());
+  return element(
+      "details",
+      "<summary>Which epoch was kept: the one with the best score, the first of equals</summary>"_html + table.html());
 }
 
 }  // namespace
 
 Html training_section(const Runs& runs) {
-  Html inner = paragraph("Preference training, step by step, each value from before the step's update. The margin is beta times how much more the "
-                         "policy than the reference prefers the chosen output. Log-probs are sums over an output's tokens, in nats, averaged over "
-                         "the step's pairs: when both fall, the model only unlearns the rejected.");
+  Html inner = paragraph(
+      "Preference training, step by step, each value from before the step's update. The margin is beta times how much "
+      "more the "
+      "policy than the reference prefers the chosen output. Log-probs are sums over an output's tokens, in nats, "
+      "averaged over "
+      "the step's pairs: when both fall, the model only unlearns the rejected.");
   for (const RunData& run : runs) {
     inner += element("h3", text(run.name));
     if (run.warmup) {
-      std::string line = concat("Warm-up of the format: ", run.warmup->kept, " of ", run.warmup->samples, " forced samples were kept");
+      std::string line =
+          concat("Warm-up of the format: ", run.warmup->kept, " of ", run.warmup->samples, " forced samples were kept");
       const auto& losses = run.warmup->losses;
-      if (!losses.empty()) line += concat("; the loss went from ", fixed(losses.front(), 3), " to ", fixed(losses.back(), 3), " in ", losses.size(), " steps");
+      if (!losses.empty())
+        line += concat("; the loss went from ", fixed(losses.front(), 3), " to ", fixed(losses.back(), 3), " in ",
+                       losses.size(), " steps");
       inner += paragraph(line + ".");
     }
-    const bool any = std::any_of(run.iterations.begin(), run.iterations.end(), [](const auto& d) { return !d.steps.empty(); });
+    const bool any =
+        std::any_of(run.iterations.begin(), run.iterations.end(), [](const auto& d) { return !d.steps.empty(); });
     if (!any) {
       inner += "<p class=\"missing\">No preference training in the log yet.</p>"_html;
       continue;
     }
     inner += figures(
         figure("Loss", line_chart(chart_of(run, "Loss", "loss", {series_of(run, "loss", &TrainStep::loss)})), {}) +
-        figure("Margin", line_chart(chart_of(run, "Margin", "margin", {series_of(run, "margin", &TrainStep::margin)})), {}) +
-        figure("Log-probs", line_chart(chart_of(run, "Log-probs", "nats", {series_of(run, "chosen", &TrainStep::logp_chosen),
-                                                                        series_of(run, "rejected", &TrainStep::logp_rejected)})), {}));
+        figure("Margin", line_chart(chart_of(run, "Margin", "margin", {series_of(run, "margin", &TrainStep::margin)})),
+               {}) +
+        figure("Log-probs",
+               line_chart(chart_of(run, "Log-probs", "nats",
+                                   {series_of(run, "chosen", &TrainStep::logp_chosen),
+                                    series_of(run, "rejected", &TrainStep::logp_rejected)})),
+               {}));
     inner += step_table(run) + selection_table(run);
   }
   return section("Training", inner);

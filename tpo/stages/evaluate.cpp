@@ -18,8 +18,10 @@ Json eval_to_json(const EvalRecord& r) {
   line["category"] = r.category;
   line["attempts"] = r.attempts;
   line["first_parse"] = name(r.first_parse);
-  if (r.judged.score) line["score"] = *r.judged.score;
-  else line["error"] = r.judged.error;
+  if (r.judged.score)
+    line["score"] = *r.judged.score;
+  else
+    line["error"] = r.judged.error;
   return line;
 }
 
@@ -29,8 +31,10 @@ EvalRecord parse_eval(const JsonLine& line) {
   r.category = line.string("category");
   r.attempts = line.integer("attempts");
   r.first_parse = parse_from_name(line.string("first_parse"));
-  if (line.has("score")) r.judged.score = line.number("score");
-  else r.judged.error = line.string("error");
+  if (line.has("score"))
+    r.judged.score = line.number("score");
+  else
+    r.judged.error = line.string("error");
   return r;
 }
 
@@ -41,8 +45,8 @@ std::vector<EvalRecord> read_evals(const std::string& path) {
   return records;
 }
 
-std::vector<EvalRecord> evaluate(const Model& model, Judge& judge, const std::vector<Prompt>& prompts, SampleStage stage,
-                                 int64_t resample, const Progress& progress) {
+std::vector<EvalRecord> evaluate(const Model& model, Judge& judge, const std::vector<Prompt>& prompts,
+                                 SampleStage stage, int64_t resample, const Progress& progress) {
   const std::vector<SamplePrompt> all = sample_prompts_of(prompts, kFirstKey);
   std::vector<EvalRecord> records(prompts.size());
   std::vector<int64_t> open(prompts.size());
@@ -61,7 +65,8 @@ std::vector<EvalRecord> evaluate(const Model& model, Judge& judge, const std::ve
       record = {prompts[open[j]].category, std::move(samples[j]), attempt + 1, first, {}};
     }
     open = std::move(failed);
-    if (progress) progress("evaluate", static_cast<int64_t>(prompts.size() - open.size()), static_cast<int64_t>(prompts.size()));
+    if (progress)
+      progress("evaluate", static_cast<int64_t>(prompts.size() - open.size()), static_cast<int64_t>(prompts.size()));
   }
   std::vector<SampleRecord> valid;
   for (const EvalRecord& r : records) {
@@ -70,8 +75,10 @@ std::vector<EvalRecord> evaluate(const Model& model, Judge& judge, const std::ve
   std::vector<JudgmentRecord> judgments = judge_samples(judge, prompts, valid);
   size_t next = 0;
   for (EvalRecord& r : records) {
-    if (r.sample.valid()) r.judged = std::move(judgments[next++].judged);
-    else r.judged.score = 0.0;
+    if (r.sample.valid())
+      r.judged = std::move(judgments[next++].judged);
+    else
+      r.judged.score = 0.0;
   }
   return records;
 }
@@ -107,7 +114,8 @@ EvalSummary summarise(const std::vector<EvalRecord>& records, uint64_t seed) {
 
 Json summary_to_json(const EvalSummary& s) {
   Json categories = Json::object();
-  for (const auto& [category, entry] : s.categories) categories[category] = {{"score", entry.first}, {"prompts", entry.second}};
+  for (const auto& [category, entry] : s.categories)
+    categories[category] = {{"score", entry.first}, {"prompts", entry.second}};
   return {{"prompts", s.prompts},
           {"score", s.score},
           {"low", s.interval.low},

@@ -1,5 +1,5 @@
-// Evaluation: one sampled output a prompt, judged like any other. An output that does not parse is sampled again, up to a
-// limit, and then loses (score 0): a model must not gain by failing where it would be weak.
+// Evaluation: one sampled output a prompt, judged like any other. An output that does not parse is sampled again, up to
+// a limit, and then loses (score 0): a model must not gain by failing where it would be weak.
 #pragma once
 
 #include <map>
@@ -17,7 +17,7 @@ struct EvalRecord {
   SampleRecord sample;  // of the last attempt
   int64_t attempts = 1;
   Parse first_parse = Parse::ok;  // of the first attempt
-  Judged judged;  // score 0 when no attempt parsed
+  Judged judged;                  // score 0 when no attempt parsed
 };
 
 Json eval_to_json(const EvalRecord& record);
@@ -26,12 +26,12 @@ std::vector<EvalRecord> read_evals(const std::string& path);
 
 struct EvalSummary {
   int64_t prompts = 0;
-  int64_t unjudged = 0;  // the judge failed: left out of the score
-  double score = 0.0;    // mean
-  Interval interval{0, 0};  // bootstrap 95 % over prompts
+  int64_t unjudged = 0;      // the judge failed: left out of the score
+  double score = 0.0;        // mean
+  Interval interval{0, 0};   // bootstrap 95 % over prompts
   double parse_rate = 0.0;   // of first attempts
   double marker_rate = 0.0;  // first attempts that hold the style's markers, whatever else may be wrong with them
-  double thought_length = 0.0, response_length = 0.0;  // mean code points of parsed outputs
+  double thought_length = 0.0, response_length = 0.0;            // mean code points of parsed outputs
   std::map<std::string, std::pair<double, int64_t>> categories;  // mean score and number of prompts
 };
 
@@ -39,7 +39,7 @@ Json summary_to_json(const EvalSummary& summary);
 EvalSummary summarise(const std::vector<EvalRecord>& records, uint64_t seed);
 
 /// Samples (with stage.k = 1), resamples failures up to `resample` times, judges. Ordered like the prompts.
-std::vector<EvalRecord> evaluate(const Model& model, Judge& judge, const std::vector<Prompt>& prompts, SampleStage stage,
-                                 int64_t resample, const Progress& progress);
+std::vector<EvalRecord> evaluate(const Model& model, Judge& judge, const std::vector<Prompt>& prompts,
+                                 SampleStage stage, int64_t resample, const Progress& progress);
 
 }  // namespace thinker

@@ -15,7 +15,8 @@ std::vector<JudgmentRecord> judge_samples(Judge& judge, const std::vector<Prompt
   for (const SampleRecord& s : samples) {
     if (!s.valid()) continue;
     const auto prompt = by_id.find(s.id.dump());
-    if (prompt == by_id.end()) fail("sample ", s.id.dump(), " belongs to no prompt; give the prompts it was drawn from");
+    if (prompt == by_id.end())
+      fail("sample ", s.id.dump(), " belongs to no prompt; give the prompts it was drawn from");
     views.push_back(make_judge_view(*prompt->second, s.split));
     records.push_back({s.id, s.sample, views.back().to_json(), {}});
   }

@@ -48,20 +48,29 @@ PairRecord to_record(const Group& group, const std::vector<Candidate>& candidate
   const Candidate &chosen = candidates[pair.chosen], &rejected = candidates[pair.rejected];
   const SampleRecord &c = *group.samples[pair.chosen], &r = *group.samples[pair.rejected];
   auto length = [](const Candidate& x) { return x.parsed ? std::optional(x.response_length) : std::nullopt; };
-  return {c.id,           apply_thought(group.prompt->messages, style),
-          c.text,         r.text,
+  return {c.id,
+          apply_thought(group.prompt->messages, style),
+          c.text,
+          r.text,
           {c.prompt_ids, c.ids, r.ids, c.forced, r.forced},
-          c.sample,       r.sample,
-          chosen.score,   rejected.score,
-          pair.s_chosen,  pair.s_rejected,
-          length(chosen), length(rejected)};
+          c.sample,
+          r.sample,
+          chosen.score,
+          rejected.score,
+          pair.s_chosen,
+          pair.s_rejected,
+          length(chosen),
+          length(rejected)};
 }
 
 /// A line of texts instead of ids.
 IdPair encode_pair(const JsonLine& line, const ChatTokenizer& text) {
   try {
-    return {text.prompt_ids(line.messages()), text.completion_ids(line.string("chosen")),
-            text.completion_ids(line.string("rejected")), {}, {}};
+    return {text.prompt_ids(line.messages()),
+            text.completion_ids(line.string("chosen")),
+            text.completion_ids(line.string("rejected")),
+            {},
+            {}};
   } catch (const TokenizerError& e) {
     line.error(e.what());
   }
@@ -71,20 +80,20 @@ IdPair encode_pair(const JsonLine& line, const ChatTokenizer& text) {
 
 Json pair_to_json(const PairRecord& p) {
   Json line{{"id", p.id},
-          {"messages", messages_to_json(p.messages)},
-          {"chosen", p.chosen},
-          {"rejected", p.rejected},
-          {"prompt_ids", p.ids.prompt},
-          {"chosen_ids", p.ids.chosen},
-          {"rejected_ids", p.ids.rejected},
-          {"chosen_sample", p.chosen_sample},
-          {"rejected_sample", p.rejected_sample},
-          {"score_chosen", or_null(p.score_chosen)},
-          {"score_rejected", or_null(p.score_rejected)},
-          {"s_chosen", or_null(p.s_chosen)},
-          {"s_rejected", or_null(p.s_rejected)},
-          {"length_chosen", or_null(p.length_chosen)},
-          {"length_rejected", or_null(p.length_rejected)}};
+            {"messages", messages_to_json(p.messages)},
+            {"chosen", p.chosen},
+            {"rejected", p.rejected},
+            {"prompt_ids", p.ids.prompt},
+            {"chosen_ids", p.ids.chosen},
+            {"rejected_ids", p.ids.rejected},
+            {"chosen_sample", p.chosen_sample},
+            {"rejected_sample", p.rejected_sample},
+            {"score_chosen", or_null(p.score_chosen)},
+            {"score_rejected", or_null(p.score_rejected)},
+            {"s_chosen", or_null(p.s_chosen)},
+            {"s_rejected", or_null(p.s_rejected)},
+            {"length_chosen", or_null(p.length_chosen)},
+            {"length_rejected", or_null(p.length_rejected)}};
   if (!p.ids.chosen_forced.empty()) line["chosen_forced"] = p.ids.chosen_forced;
   if (!p.ids.rejected_forced.empty()) line["rejected_forced"] = p.ids.rejected_forced;
   return line;
@@ -98,7 +107,8 @@ std::vector<IdPair> read_id_pairs(const std::string& path, const ChatTokenizer& 
     if (line->has("prompt_ids") || line->has("chosen_ids") || line->has("rejected_ids")) {
       pair = {line->ids("prompt_ids"), line->ids("chosen_ids"), line->ids("rejected_ids"), {}, {}};
       if (line->has("chosen_forced")) pair.chosen_forced = parse_runs(*line, "chosen_forced", pair.chosen.size());
-      if (line->has("rejected_forced")) pair.rejected_forced = parse_runs(*line, "rejected_forced", pair.rejected.size());
+      if (line->has("rejected_forced"))
+        pair.rejected_forced = parse_runs(*line, "rejected_forced", pair.rejected.size());
     } else {
       pair = encode_pair(*line, text);
     }

@@ -14,19 +14,19 @@ namespace thinker {
 /// One line of pairs.jsonl.
 struct PairRecord {
   Json id;
-  Messages messages;  // the training prompt, thought prompt included
+  Messages messages;             // the training prompt, thought prompt included
   std::string chosen, rejected;  // full texts: thought, marker, response
   IdPair ids;                    // as sampled
   int64_t chosen_sample = 0, rejected_sample = 0;
-  std::optional<double> score_chosen, score_rejected;  // raw
-  std::optional<double> s_chosen, s_rejected;          // length-controlled
+  std::optional<double> score_chosen, score_rejected;     // raw
+  std::optional<double> s_chosen, s_rejected;             // length-controlled
   std::optional<int64_t> length_chosen, length_rejected;  // of the responses; none where an output did not parse
 };
 
 Json pair_to_json(const PairRecord& pair);
 
-/// Reads {"messages" or "prompt", "chosen", "rejected"} or {"prompt_ids", "chosen_ids", "rejected_ids"} lines to train on. Ids,
-/// where present, are used untouched; texts are encoded by `text`. Throws Error "FILE:LINE: reason".
+/// Reads {"messages" or "prompt", "chosen", "rejected"} or {"prompt_ids", "chosen_ids", "rejected_ids"} lines to train
+/// on. Ids, where present, are used untouched; texts are encoded by `text`. Throws Error "FILE:LINE: reason".
 std::vector<IdPair> read_id_pairs(const std::string& path, const ChatTokenizer& text);
 
 /// In which unit responses are measured.
@@ -49,8 +49,8 @@ struct PairResult {
 /// The counts as a log line: pairs, every reason for no pair, rho and both mean lengths.
 Json counts_to_json(const PairResult& result);
 
-/// Builds the pairs of all prompts. Throws Error when a sample's prompt is not in the list. `tokenizer` is only needed for
-/// LengthUnit::tokens.
+/// Builds the pairs of all prompts. Throws Error when a sample's prompt is not in the list. `tokenizer` is only needed
+/// for LengthUnit::tokens.
 PairResult pair_samples(const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples,
                         const std::vector<JudgmentRecord>& judgments, const PairStage& stage,
                         const ChatTokenizer* tokenizer);

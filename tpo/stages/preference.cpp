@@ -21,8 +21,12 @@ struct TrainState {
   std::vector<ReferenceLogps> reference;
 };
 
-std::string state_folder(const std::string& folder) { return folder + "/train_state"; }
-std::string best_folder(const std::string& folder) { return folder + "/best"; }
+std::string state_folder(const std::string& folder) {
+  return folder + "/train_state";
+}
+std::string best_folder(const std::string& folder) {
+  return folder + "/best";
+}
 
 /// Exact: hexadecimal, so that a resumed run continues with the same bits.
 std::string exact(double x) {
@@ -34,14 +38,17 @@ std::string exact(double x) {
 double from_exact(const std::string& text, const std::string& path) {
   double x = 0.0;
   const auto result = std::from_chars(text.data(), text.data() + text.size(), x, std::chars_format::hex);
-  if (result.ec != std::errc() || result.ptr != text.data() + text.size()) fail(path, ": \"", text, "\" is not a number");
+  if (result.ec != std::errc() || result.ptr != text.data() + text.size())
+    fail(path, ": \"", text, "\" is not a number");
   return x;
 }
 
 void write_state(const std::string& path, const TrainState& state) {
   Json reference = Json::array();
   for (const ReferenceLogps& r : state.reference) reference.push_back({exact(r.chosen), exact(r.rejected)});
-  const Json json{{"epoch", state.epoch}, {"best_epoch", state.best_epoch}, {"best_score", exact(state.best_score)},
+  const Json json{{"epoch", state.epoch},
+                  {"best_epoch", state.best_epoch},
+                  {"best_score", exact(state.best_score)},
                   {"reference", reference}};
   write_file_atomically(path, json.dump() + "\n");
 }
@@ -53,10 +60,12 @@ TrainState read_state(const std::string& path, size_t pairs) {
   state.best_epoch = line.integer("best_epoch");
   state.best_score = from_exact(line.string("best_score"), path);
   for (const Json& r : line.at("reference")) {
-    if (!r.is_array() || r.size() != 2 || !r[0].is_string() || !r[1].is_string()) line.error("\"reference\" is damaged");
+    if (!r.is_array() || r.size() != 2 || !r[0].is_string() || !r[1].is_string())
+      line.error("\"reference\" is damaged");
     state.reference.push_back({from_exact(r[0].get<std::string>(), path), from_exact(r[1].get<std::string>(), path)});
   }
-  if (state.reference.size() != pairs) line.error("belongs to other pairs; remove the folder to train this iteration again");
+  if (state.reference.size() != pairs)
+    line.error("belongs to other pairs; remove the folder to train this iteration again");
   return state;
 }
 
@@ -66,8 +75,10 @@ class Training {
       : model_(model), pairs_(pairs), stage_(stage), folder_(folder), optimizer_(model.net, stage.train.adamw) {}
 
   void run() {
-    if (fs::exists(current() + "/state.json")) resume();
-    else begin();
+    if (fs::exists(current() + "/state.json"))
+      resume();
+    else
+      begin();
     model_.net.set_recompute(stage_.recompute);
     const auto steps = steps_per_epoch(static_cast<int64_t>(pairs_.size()), stage_.train) * stage_.train.epochs;
     TrainHooks hooks;
@@ -152,10 +163,12 @@ int64_t finished_epochs(const std::string& folder) {
 }
 
 void remove_train_state(const std::string& folder) {
-  for (const std::string& part : {state_folder(folder), state_folder(folder) + ".new", best_folder(folder)}) fs::remove_all(part);
+  for (const std::string& part : {state_folder(folder), state_folder(folder) + ".new", best_folder(folder)})
+    fs::remove_all(part);
 }
 
-void train_on_pairs(Model& model, const std::vector<IdPair>& pairs, const PreferenceStage& stage, const std::string& folder) {
+void train_on_pairs(Model& model, const std::vector<IdPair>& pairs, const PreferenceStage& stage,
+                    const std::string& folder) {
   Training(model, pairs, stage, folder).run();
 }
 

@@ -1,5 +1,5 @@
-// The training stage of an iteration: DPO on its pairs, with the best epoch's checkpoint kept and an interrupted training
-// continued from its last whole epoch.
+// The training stage of an iteration: DPO on its pairs, with the best epoch's checkpoint kept and an interrupted
+// training continued from its last whole epoch.
 #pragma once
 
 #include <functional>
@@ -28,9 +28,10 @@ int64_t finished_epochs(const std::string& folder);
 /// Removes what an interrupted training left beside its checkpoint.
 void remove_train_state(const std::string& folder);
 
-/// Trains the model in place and writes FOLDER/checkpoint. Between epochs FOLDER/train_state holds what is needed to go on;
-/// it is removed at the end. After an interruption a call with the same arguments (and the model as it was at the
+/// Trains the model in place and writes FOLDER/checkpoint. Between epochs FOLDER/train_state holds what is needed to go
+/// on; it is removed at the end. After an interruption a call with the same arguments (and the model as it was at the
 /// iteration's start) ends with the same bits.
-void train_on_pairs(Model& model, const std::vector<IdPair>& pairs, const PreferenceStage& stage, const std::string& folder);
+void train_on_pairs(Model& model, const std::vector<IdPair>& pairs, const PreferenceStage& stage,
+                    const std::string& folder);
 
 }  // namespace thinker

@@ -57,10 +57,12 @@ SampleRecord to_record(GeneratedSample&& sample, const SamplePrompt& prompt, con
   return record;
 }
 
-std::string part_path(const std::string& path) { return path + ".part"; }
+std::string part_path(const std::string& path) {
+  return path + ".part";
+}
 
-/// Finished chunks of an interrupted stage. They end at the first line that is torn, damaged or of other samples than those
-/// asked for; an unfinished chunk is dropped.
+/// Finished chunks of an interrupted stage. They end at the first line that is torn, damaged or of other samples than
+/// those asked for; an unfinished chunk is dropped.
 std::vector<SampleRecord> recover(const std::string& path, const std::vector<SamplePrompt>& prompts,
                                   const SampleStage& stage) {
   std::vector<SampleRecord> done;
@@ -103,7 +105,8 @@ std::vector<SampleRecord> sample_prompts(const Model& model, const std::vector<S
                                          const SampleStage& stage) {
   std::vector<GenerateRequest> requests;
   for (const SamplePrompt& p : prompts) {
-    requests.push_back({model.text.prompt_ids(apply_thought(p.messages, stage.style)), p.key, stage.k, stage.first_sample});
+    requests.push_back(
+        {model.text.prompt_ids(apply_thought(p.messages, stage.style)), p.key, stage.k, stage.first_sample});
   }
   GenerateOptions options;
   options.max_new = stage.max_new;
