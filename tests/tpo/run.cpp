@@ -111,14 +111,16 @@ TEST_CASE("run: every file with its fields, rows of the table, fresh prompts eac
     CHECK_MESSAGE(files.contains(name), name);
   }
   for (const std::string t : {"iter-1/", "iter-2/"}) {
-    for (const std::string name : {"prompts.jsonl", "samples.jsonl", "judgments.jsonl", "pairs.jsonl", "eval.jsonl",
-                             "checkpoint/config.json", "checkpoint/generation_config.json", "checkpoint/tokenizer.json",
-                             "checkpoint/tokenizer_config.json", "checkpoint/model.safetensors"}) {
+    for (const std::string name :
+         {"prompts.jsonl", "samples.jsonl", "judgments.jsonl", "pairs.jsonl", "eval.jsonl", "checkpoint/config.json",
+          "checkpoint/generation_config.json", "checkpoint/tokenizer.json", "checkpoint/tokenizer_config.json",
+          "checkpoint/model.safetensors"}) {
       CHECK_MESSAGE(files.contains(std::string(t) + name), t, name);
     }
   }
   for (const auto& [name, text] : files) {  // nothing unfinished stays behind
-    for (const std::string part : {"train_state", "best", ".part", ".new", ".tmp"}) CHECK_MESSAGE(!holds(name, part), name);
+    for (const std::string part : {"train_state", "best", ".part", ".new", ".tmp"})
+      CHECK_MESSAGE(!holds(name, part), name);
   }
 
   const auto sample_keys = std::set<std::string>{"id",   "sample",  "prompt_ids", "ids",   "logprobs",
@@ -141,7 +143,7 @@ TEST_CASE("run: every file with its fields, rows of the table, fresh prompts eac
   CHECK(std::fabs(steps[0]["loss"].get<double>() - std::log(2.0)) <= 1e-8);  // trap 8
   CHECK(steps[0]["margin"] == 0.0);
   for (const std::string key : {"step", "epoch", "loss", "margin", "reward_chosen", "reward_rejected", "logp_chosen",
-                          "logp_rejected", "accuracy", "grad_norm", "lr", "kl", "tokens_per_s", "seconds"}) {
+                                "logp_rejected", "accuracy", "grad_norm", "lr", "kl", "tokens_per_s", "seconds"}) {
     CHECK_MESSAGE(steps[0].contains(key), key);
   }
 
