@@ -5,7 +5,6 @@
 
 #include "tools/common.h"
 #include "tpo/stages/evaluate.h"
-#include "tpo/stages/judge.h"
 
 namespace thinker {
 
@@ -23,23 +22,15 @@ struct Options {
 std::vector<EvalRecord> stored_outputs(const std::string& path, Judge& judge, const std::vector<Prompt>& prompts) {
   if (auto first = JsonlReader(path).next(); first && first->has("attempts")) return read_evals(path);
   std::vector<EvalRecord> records;
-  std::vector<SampleRecord> valid;
   std::set<std::string> seen;
   for (SampleRecord& s : read_samples(path)) {
     if (!seen.insert(s.id.dump()).second) continue;
-    if (s.valid()) valid.push_back(s);
     EvalRecord record;
+    record.first_parse = s.split.parse;
     record.sample = std::move(s);
     records.push_back(std::move(record));
   }
-  std::vector<JudgmentRecord> judgments = judge_samples(judge, prompts, valid);
-  size_t next = 0;
-  for (EvalRecord& r : records) {
-    if (r.sample.valid())
-      r.judged = std::move(judgments[next++].judged);
-    else
-      r.judged.score = 0.0;
-  }
+  judge_records(records, judge, prompts);
   return records;
 }
 

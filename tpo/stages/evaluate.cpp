@@ -45,6 +45,21 @@ std::vector<EvalRecord> read_evals(const std::string& path) {
   return records;
 }
 
+void judge_records(std::vector<EvalRecord>& records, Judge& judge, const std::vector<Prompt>& prompts) {
+  std::vector<SampleRecord> valid;
+  for (const EvalRecord& r : records) {
+    if (r.sample.valid()) valid.push_back(r.sample);
+  }
+  std::vector<JudgmentRecord> judgments = judge_samples(judge, prompts, valid);
+  size_t next = 0;
+  for (EvalRecord& r : records) {
+    if (r.sample.valid())
+      r.judged = std::move(judgments[next++].judged);
+    else
+      r.judged.score = 0.0;
+  }
+}
+
 std::vector<EvalRecord> evaluate(const Model& model, Judge& judge, const std::vector<Prompt>& prompts,
                                  SampleStage stage, int64_t resample, const Progress& progress) {
   const std::vector<SamplePrompt> all = sample_prompts_of(prompts, kFirstKey);
@@ -68,18 +83,7 @@ std::vector<EvalRecord> evaluate(const Model& model, Judge& judge, const std::ve
     if (progress)
       progress("evaluate", static_cast<int64_t>(prompts.size() - open.size()), static_cast<int64_t>(prompts.size()));
   }
-  std::vector<SampleRecord> valid;
-  for (const EvalRecord& r : records) {
-    if (r.sample.valid()) valid.push_back(r.sample);
-  }
-  std::vector<JudgmentRecord> judgments = judge_samples(judge, prompts, valid);
-  size_t next = 0;
-  for (EvalRecord& r : records) {
-    if (r.sample.valid())
-      r.judged = std::move(judgments[next++].judged);
-    else
-      r.judged.score = 0.0;
-  }
+  judge_records(records, judge, prompts);
   return records;
 }
 

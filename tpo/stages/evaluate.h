@@ -38,6 +38,9 @@ struct EvalSummary {
 Json summary_to_json(const EvalSummary& summary);
 EvalSummary summarise(const std::vector<EvalRecord>& records, uint64_t seed);
 
+/// Judges the records whose sample parsed; the others get score 0.
+void judge_records(std::vector<EvalRecord>& records, Judge& judge, const std::vector<Prompt>& prompts);
+
 /// Samples (with stage.k = 1), resamples failures up to `resample` times, judges. Ordered like the prompts.
 std::vector<EvalRecord> evaluate(const Model& model, Judge& judge, const std::vector<Prompt>& prompts,
                                  SampleStage stage, int64_t resample, const Progress& progress);
