@@ -2,7 +2,10 @@
 #
 #   CUDA=0|1   forbid or force the CUDA backend (default: where nvcc and a GPU are found)
 #   SAN=1      address and undefined-behaviour sanitizers      DEBUG=1   no optimisation, symbols
-#   BUILD=DIR  where everything is built (default: build)
+#   BUILD=DIR  where everything is built (default: build)      V=1       print every command
+
+Q := $(if $(filter 1,$(V)),,@)
+say = @$(if $(filter 1,$(V)),:,echo "  $(1)")
 
 NVCC  ?= $(firstword $(wildcard /usr/local/cuda/bin/nvcc) $(shell command -v nvcc 2>/dev/null))
 CUDA  ?= $(if $(and $(NVCC),$(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | head -n 1)),1,0)
@@ -105,11 +108,13 @@ $(BACKEND):
 	@rm -f $(BUILD)/.cuda-* && touch $@
 
 $(BUILD)/thinker: $(LINK_tpo) $(OBJ_tools) $(BACKEND)
-	$(CXX) -o $@ $(filter %.o,$^) $(LDLIBS)
+	$(call say,$@)
+	$(Q)$(CXX) -o $@ $(filter %.o,$^) $(LDLIBS)
 
 define test_program
 $(BUILD)/test-$(1): $(call objects,tests/main.cpp $(call sources,tests/$(1))) $(LINK_$(1)) $(BACKEND)
-	$(CXX) -o $$@ $$(filter %.o,$$^) $(LDLIBS)
+	$$(call say,$$@)
+	$$(Q)$(CXX) -o $$@ $$(filter %.o,$$^) $(LDLIBS)
 .PHONY: test-$(1)
 test-$(1): $(BUILD)/test-$(1)
 	$$<
@@ -118,23 +123,28 @@ $(foreach l,$(LAYERS),$(eval $(call test_program,$(l))))
 
 $(BUILD)/prelude.h.gch: tools/prelude.h
 	@mkdir -p $(@D)
-	$(CXX) $(OPT_cold) $(CXXFLAGS) -x c++-header -o $@ $<
+	$(call say,$<)
+	$(Q)$(CXX) $(OPT_cold) $(CXXFLAGS) -x c++-header -o $@ $<
 
 $(call objects,$(foreach l,tpo tools tests,$(call sources,$(l)))): $(BUILD)/%.cpp.o: %.cpp $(BUILD)/prelude.h.gch
 	@mkdir -p $(@D)
-	$(CXX) $(OPT_cold) $(CXXFLAGS) -include $(BUILD)/prelude.h -c -o $@ $<
+	$(call say,$<)
+	$(Q)$(CXX) $(OPT_cold) $(CXXFLAGS) -include $(BUILD)/prelude.h -c -o $@ $<
 
 $(BUILD)/tensor/cuda/%.cpp.o: tensor/cuda/%.cpp
 	@mkdir -p $(@D)
-	$(CXX) $(OPT_hot) $(CXXFLAGS) $(if $(CUDA_HOME),-I$(CUDA_HOME)/include) -c -o $@ $<
+	$(call say,$<)
+	$(Q)$(CXX) $(OPT_hot) $(CXXFLAGS) $(if $(CUDA_HOME),-I$(CUDA_HOME)/include) -c -o $@ $<
 
 $(BUILD)/%.cpp.o: %.cpp
 	@mkdir -p $(@D)
-	$(CXX) $(OPT_hot) $(CXXFLAGS) -c -o $@ $<
+	$(call say,$<)
+	$(Q)$(CXX) $(OPT_hot) $(CXXFLAGS) -c -o $@ $<
 
 $(BUILD)/%.cu.o: %.cu
 	@mkdir -p $(@D)
-	$(NVCC) -O3 -std=c++20 $(GENCODE) -I. -MMD -MP -Xcompiler -Wall,-Wextra,-Werror -t 0 -c -o $@ $<
+	$(call say,$<)
+	$(Q)$(NVCC) -O3 -std=c++20 $(GENCODE) -I. -MMD -MP -Xcompiler -Wall,-Wextra,-Werror -t 0 -c -o $@ $<
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 

@@ -6,6 +6,7 @@
 #include <deque>
 #include <memory>
 
+#include "nn/packed_weights.h"
 #include "tensor/rng.h"
 
 namespace thinker {
@@ -44,7 +45,10 @@ struct Row {
 class Decoder {
  public:
   Decoder(const Transformer& model, const std::vector<GenerateRequest>& requests, const GenerateOptions& options)
-      : model_(model), requests_(requests), options_(options), cache_(make_cache()) {}
+      : model_(model), requests_(requests), options_(options), cache_(make_cache()) {
+    // Few rows are drawn from the weights as they are: packing would cost a few steps.
+    if (most_rows() >= kRowsWorthPacking) packed_.emplace(model_);
+  }
 
   std::vector<GeneratedSample> run() {
     while (admit() || !rows_.empty()) {
@@ -58,17 +62,26 @@ class Decoder {
   }
 
  private:
+  static constexpr int64_t kRowsWorthPacking = 4;
+
+  Decoding decoding() { return {&cache_, packed_ ? &*packed_ : nullptr}; }
+
+  int64_t most_rows() const {
+    int64_t total = 0;
+    for (const GenerateRequest& r : requests_) total += r.samples;
+    return std::min(options_.max_rows, total);
+  }
+
   /// Large enough for max_rows samples and for every prompt that can be in use beside them.
   KvCache make_cache() const {
-    int64_t longest = 1, fewest = INT64_MAX, total = 0;
+    int64_t longest = 1, fewest = INT64_MAX;
     for (const GenerateRequest& r : requests_) {
       ENSURE(!r.prompt.empty(), "a prompt has no tokens");
       ENSURE(r.samples > 0, "a request for ", r.samples, " samples");
       longest = std::max(longest, static_cast<int64_t>(r.prompt.size()));
       fewest = std::min(fewest, r.samples);
-      total += r.samples;
     }
-    const int64_t rows = std::min(options_.max_rows, total);
+    const int64_t rows = most_rows();
     const int64_t prompts =
         std::min<int64_t>(static_cast<int64_t>(requests_.size()), rows / std::min(fewest, rows) + 2);
     return KvCache(model_.device(), model_.config(), rows * options_.max_new + prompts * longest, model_.dtype());
@@ -134,7 +147,7 @@ class Decoder {
         batch.segments.push_back({query, prompt.length, 0, 0, prompt.begin, prompt.length});
       }
       Tape tape(model_.device(), Tape::Mode::no_grad);
-      model_.hidden(tape, batch, &cache_);
+      model_.hidden(tape, batch, decoding());
     }
   }
 
@@ -157,7 +170,7 @@ class Decoder {
     std::vector<float> logprobs(n);
     {
       Tape tape(model_.device(), Tape::Mode::no_grad);
-      const Tensor logits = model_.logits(tape, batch, &cache_);
+      const Tensor logits = model_.logits(tape, batch, decoding());
       tape.backend().sample(ids.data(), logprobs.data(), logits.raw(), asked.data(), options_.end_ids.data(),
                             static_cast<int64_t>(options_.end_ids.size()), options_.sampling, n, model_.config().vocab);
     }
@@ -214,6 +227,7 @@ class Decoder {
   const std::vector<GenerateRequest>& requests_;
   const GenerateOptions& options_;
   KvCache cache_;
+  std::optional<PackedWeights> packed_;
   size_t request_ = 0;                     // the request whose samples are being started
   int64_t started_ = 0;                    // how many of them were
   std::shared_ptr<CachedPrompt> current_;  // its prompt

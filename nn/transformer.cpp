@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "nn/packed_weights.h"
 #include "tensor/rng.h"
 
 namespace thinker {
@@ -22,7 +23,11 @@ struct Transformer::Pass {
   Tensor positions;   // I32 (N)
   Tensor cache_rows;  // I32 (N), undefined without a cache
   AttentionPlan plan;
-  KvCache* cache;
+  Decoding decoding;
+
+  Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias = {}) const {
+    return thinker::linear(tape, x, weight, bias, decoding.packed ? decoding.packed->find(weight) : nullptr);
+  }
 };
 
 Transformer::Transformer(Device& device, const Config& config, DType t) : device_(&device), config_(config), dtype_(t) {
@@ -73,24 +78,26 @@ void Transformer::initialise(uint64_t seed) {
 
 Tensor Transformer::block_forward(Tape& tape, const Pass& pass, int64_t layer, const Tensor& x) const {
   const Block& b = blocks_[layer];
-  Tensor h = rmsnorm(tape, x, b.attention_norm, config_.norm_eps);                         // (N, C)
-  Tensor q = rope(tape, linear(tape, h, b.wq, b.bq), pass.positions, inverse_frequency_);  // (N, H*D)
-  Tensor k = rope(tape, linear(tape, h, b.wk, b.bk), pass.positions, inverse_frequency_);  // (N, Hkv*D)
-  Tensor v = linear(tape, h, b.wv, b.bv);                                                  // (N, Hkv*D)
-  if (pass.cache) {
+  Tensor h = rmsnorm(tape, x, b.attention_norm, config_.norm_eps);                              // (N, C)
+  Tensor q = rope(tape, pass.linear(tape, h, b.wq, b.bq), pass.positions, inverse_frequency_);  // (N, H*D)
+  Tensor k = rope(tape, pass.linear(tape, h, b.wk, b.bk), pass.positions, inverse_frequency_);  // (N, Hkv*D)
+  Tensor v = pass.linear(tape, h, b.wv, b.bv);                                                  // (N, Hkv*D)
+  if (KvCache* cache = pass.decoding.cache) {
     const int64_t n = k.dim(0), width = k.dim(1);
     const int32_t* rows = pass.cache_rows.data<int32_t>();
-    tape.backend().scatter_rows(pass.cache->keys(layer).raw(), k.raw(), rows, n, width, dtype_);
-    tape.backend().scatter_rows(pass.cache->values(layer).raw(), v.raw(), rows, n, width, dtype_);
-    k = pass.cache->keys(layer);
-    v = pass.cache->values(layer);
+    tape.backend().scatter_rows(cache->keys(layer).raw(), k.raw(), rows, n, width, dtype_);
+    tape.backend().scatter_rows(cache->values(layer).raw(), v.raw(), rows, n, width, dtype_);
+    k = cache->keys(layer);
+    v = cache->values(layer);
   }
-  Tensor y = add(tape, x, linear(tape, attention(tape, q, k, v, pass.plan), b.wo));  // (N, C)
-  h = rmsnorm(tape, y, b.ffn_norm, config_.norm_eps);                                // (N, C)
-  return add(tape, y, linear(tape, swiglu(tape, linear(tape, h, b.gate), linear(tape, h, b.up)), b.down));
+  Tensor y = add(tape, x, pass.linear(tape, attention(tape, q, k, v, pass.plan), b.wo));  // (N, C)
+  h = rmsnorm(tape, y, b.ffn_norm, config_.norm_eps);                                     // (N, C)
+  return add(tape, y,
+             pass.linear(tape, swiglu(tape, pass.linear(tape, h, b.gate), pass.linear(tape, h, b.up)), b.down));
 }
 
-Tensor Transformer::hidden(Tape& tape, const Batch& batch, KvCache* cache) const {
+Tensor Transformer::hidden(Tape& tape, const Batch& batch, const Decoding& decoding) const {
+  const KvCache* cache = decoding.cache;
   ENSURE(!(cache && tape.recording()), "a cache is for inference: the tape must not record");
   ENSURE(!cache || batch.cache_rows.size() == batch.tokens.size(), "a cached batch needs a cache row for each token");
   for (int32_t id : batch.tokens) {
@@ -103,7 +110,7 @@ Tensor Transformer::hidden(Tape& tape, const Batch& batch, KvCache* cache) const
   if (cache) pass.cache_rows = tape.from(batch.cache_rows);
   pass.plan = {tape.from<int32_t>({segments, 6}, {words, static_cast<size_t>(6 * segments)}), config_.heads,
                config_.kv_heads, config_.head_dim};
-  pass.cache = cache;
+  pass.decoding = decoding;
 
   Tensor x = embedding(tape, embedding_, tape.from(batch.tokens));  // (N, C)
   for (int64_t layer = 0; layer < config_.layers; ++layer) {
@@ -117,8 +124,8 @@ Tensor Transformer::hidden(Tape& tape, const Batch& batch, KvCache* cache) const
   return x;
 }
 
-Tensor Transformer::last_rows(Tape& tape, const Batch& batch, KvCache* cache) const {
-  const Tensor x = gather(tape, hidden(tape, batch, cache), tape.from(batch.rows));  // (M, C)
+Tensor Transformer::last_rows(Tape& tape, const Batch& batch, const Decoding& decoding) const {
+  const Tensor x = gather(tape, hidden(tape, batch, decoding), tape.from(batch.rows));  // (M, C)
   return rmsnorm(tape, x, final_norm_, config_.norm_eps);
 }
 
@@ -126,15 +133,18 @@ Tensor Transformer::logprobs(Tape& tape, const Batch& batch) const {
   for (int32_t id : batch.targets) {
     ENSURE(id >= 0 && id < config_.vocab, "token id ", id, " is outside the model's vocabulary of ", config_.vocab);
   }
-  return token_logprob(tape, last_rows(tape, batch, nullptr), head_, tape.from(batch.targets));
+  return token_logprob(tape, last_rows(tape, batch, {}), head_, tape.from(batch.targets));
 }
 
-Tensor Transformer::logits(Tape& tape, const Batch& batch, KvCache* cache) const {
-  const Tensor x = last_rows(tape, batch, cache);
+Tensor Transformer::logits(Tape& tape, const Batch& batch, const Decoding& decoding) const {
+  const Tensor x = last_rows(tape, batch, decoding);
   const int64_t m = x.dim(0);
   Tensor y = tape.make({m, config_.vocab}, accumulator_of(dtype_));
-  tape.backend().matmul(y.raw(), x.raw(), head_.raw(), m, config_.vocab, config_.width, Transpose::no, Transpose::yes,
-                        dtype_, y.dtype(), Write::set);
+  if (const void* packed = decoding.packed ? decoding.packed->find(head_) : nullptr)
+    tape.backend().matmul_packed(y.raw(), x.raw(), head_.raw(), packed, m, config_.vocab, config_.width, dtype_);
+  else
+    tape.backend().matmul(y.raw(), x.raw(), head_.raw(), m, config_.vocab, config_.width, Transpose::no, Transpose::yes,
+                          dtype_, y.dtype(), Write::set);
   return y;
 }
 

@@ -16,6 +16,14 @@ namespace thinker {
 /// Whether training keeps each block's activations or computes them again in backward.
 enum class Recompute { nothing, blocks };
 
+class PackedWeights;
+
+/// What decoding adds to a forward.
+struct Decoding {
+  KvCache* cache = nullptr;               // past keys and values
+  const PackedWeights* packed = nullptr;  // of this model, made since its weights last changed
+};
+
 class Transformer {
  public:
   /// Weights of the right shapes, zero. nn/load.h fills them from files; initialise() draws them.
@@ -30,13 +38,13 @@ class Transformer {
 
   /// The residual stream after the last block, (N, C). With a cache, keys and values go to batch.cache_rows and the
   /// segments' prefix and own rows are rows of the cache.
-  Tensor hidden(Tape& tape, const Batch& batch, KvCache* cache = nullptr) const;
+  Tensor hidden(Tape& tape, const Batch& batch, const Decoding& decoding = {}) const;
 
   /// Log-probs of batch.targets at batch.rows, acc (M): gathered before the head, no logits matrix.
   Tensor logprobs(Tape& tape, const Batch& batch) const;
 
   /// Logits of batch.rows, acc-rounded (M, V): for drawing tokens.
-  Tensor logits(Tape& tape, const Batch& batch, KvCache* cache) const;
+  Tensor logits(Tape& tape, const Batch& batch, const Decoding& decoding = {}) const;
 
   /// Calls fn(name, tensor) for every weight, in a fixed order, by its Hugging Face name.
   template <class Fn>
@@ -85,7 +93,7 @@ class Transformer {
   struct Pass;
 
   Tensor block_forward(Tape& tape, const Pass& pass, int64_t layer, const Tensor& x) const;
-  Tensor last_rows(Tape& tape, const Batch& batch, KvCache* cache) const;
+  Tensor last_rows(Tape& tape, const Batch& batch, const Decoding& decoding) const;
 
   Device* device_;
   Config config_;

@@ -91,6 +91,16 @@ class Backend {
   /// stored (K, M) and b is stored (N, K). a and b have dtype t, out has dtype out_t (t or acc).
   virtual void matmul(void* out, const void* a, const void* b, int64_t m, int64_t n, int64_t k, Transpose ta,
                       Transpose tb, DType t, DType out_t, Write write) = 0;
+  /// Bytes of a weight (N, K) in the layout that products with few rows read fastest; 0 where a device gains nothing by
+  /// a second layout. Decoding multiplies by the same weights at every step: there it pays to pack them once.
+  virtual int64_t packed_bytes(int64_t /*n*/, int64_t /*k*/, DType) { return 0; }
+  /// packed = the weight (N, K) in that layout. packed is 64-byte aligned.
+  virtual void pack(void* /*packed*/, const void* /*weight*/, int64_t /*n*/, int64_t /*k*/, DType) {}
+  /// out (M, N) = a (M, K) . weight (N, K)^T, where packed is what pack() made of the same weight.
+  virtual void matmul_packed(void* out, const void* a, const void* weight, const void* /*packed*/, int64_t m, int64_t n,
+                             int64_t k, DType t) {
+    matmul(out, a, weight, m, n, k, Transpose::no, Transpose::yes, t, t, Write::set);
+  }
   /// y (N, C) += bias (C), row by row.
   virtual void bias_forward(void* y, const void* bias, int64_t n, int64_t c, DType t) = 0;
   /// dbias acc (C) += column sums of dy (N, C).

@@ -12,8 +12,9 @@ namespace thinker {
 /// ids I32 (N), table (V, C) -> (N, C).
 Tensor embedding(Tape& tape, const Tensor& table, const Tensor& ids);
 
-/// x (N, I), weight (O, I), bias (O) or undefined -> x weight^T + bias, (N, O).
-Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias = {});
+/// x (N, I), weight (O, I), bias (O) or undefined -> x weight^T + bias, (N, O). packed: null, or what Backend::pack
+/// made of the weight; then the tape must not record.
+Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias = {}, const void* packed = nullptr);
 
 /// x (N, C), weight (C) -> x / sqrt(mean(x^2) + eps) * weight, (N, C). (Zhang & Sennrich, arXiv 1910.07467)
 Tensor rmsnorm(Tape& tape, const Tensor& x, const Tensor& weight, double eps);

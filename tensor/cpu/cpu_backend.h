@@ -33,6 +33,10 @@ class CpuBackend final : public Backend {
 
   void matmul(void* out, const void* a, const void* b, int64_t m, int64_t n, int64_t k, Transpose ta, Transpose tb,
               DType t, DType out_t, Write write) override;
+  int64_t packed_bytes(int64_t n, int64_t k, DType t) override;
+  void pack(void* packed, const void* weight, int64_t n, int64_t k, DType t) override;
+  void matmul_packed(void* out, const void* a, const void* weight, const void* packed, int64_t m, int64_t n, int64_t k,
+                     DType t) override;
   void bias_forward(void* y, const void* bias, int64_t n, int64_t c, DType t) override;
   void bias_backward(void* dbias, const void* dy, int64_t n, int64_t c, DType t) override;
 

@@ -1,6 +1,7 @@
-// Matrix products. F32 goes to oneDNN, whose primitives are compiled for a shape and kept; few rows against a large
-// weight, where the time is that of reading the weight, go to a loop of our own. F64 (gradient checks) is ours too.
-// The one file that includes oneDNN.
+// Matrix products. F32 goes to oneDNN, whose primitives are compiled for a shape and kept; very few rows against a
+// large weight, where the time is that of reading the weight, go to a loop of our own. F64 (gradient checks) is ours
+// too. A weight that meets few rows again and again (decoding) can be packed into oneDNN's own layout first: otherwise
+// every product spends a third of its time on rearranging it. The one file that includes oneDNN.
 #include <dnnl.hpp>
 #include <unordered_map>
 
@@ -11,10 +12,14 @@ namespace thinker {
 
 namespace {
 
+/// How the right factor (K, N) lies in memory: row by row, column by column, or as pack() left it.
+enum class Layout { rows, columns, packed };
+
 /// Everything that a compiled product depends on.
 struct Key {
   int64_t m, n, k;
-  Transpose ta, tb;
+  Transpose ta;
+  Layout b;
   Write write;
   int threads;
 
@@ -26,13 +31,21 @@ struct Hash {
     uint64_t h = 0;
     for (int64_t x :
          {key.m, key.n, key.k, int64_t{key.threads},
-          int64_t{4 * (key.ta == Transpose::yes) + 2 * (key.tb == Transpose::yes) + (key.write == Write::add)}})
+          int64_t{8 * (key.ta == Transpose::yes) + 2 * static_cast<int>(key.b) + (key.write == Write::add)}})
       h = (h ^ static_cast<uint64_t>(x)) * 0x9E3779B97F4A7C15u;
     return h ^ (h >> 32);
   }
 };
 
 constexpr size_t kMostProducts = 512;  // kept; the lengths of sequences vary without end
+
+using dnnl::memory;
+
+memory::desc matrix(int64_t rows, int64_t cols, Transpose transpose) {
+  return {{rows, cols},
+          memory::data_type::f32,
+          transpose == Transpose::yes ? memory::dims{1, rows} : memory::dims{cols, 1}};
+}
 
 }  // namespace
 
@@ -46,6 +59,22 @@ class Products {
     const dnnl_exec_arg_t arguments[] = {
         {DNNL_ARG_SRC, p.a.get()}, {DNNL_ARG_WEIGHTS, p.b.get()}, {DNNL_ARG_DST, p.out.get()}};
     dnnl::error::wrap_c_api(dnnl_primitive_execute(p.primitive.get(), stream_.get(), 3, arguments), "matmul");
+    stream_.wait();
+  }
+
+  /// The layout that oneDNN likes best for a weight in products with a few dozen rows.
+  memory::desc packed_layout(int64_t n, int64_t k) const {
+    constexpr int64_t kRows = 32;
+    const memory::desc any({k, n}, memory::data_type::f32, memory::format_tag::any);
+    return dnnl::matmul::primitive_desc(
+               dnnl::matmul::desc(matrix(kRows, k, Transpose::no), any, matrix(kRows, n, Transpose::no)), engine_)
+        .weights_desc();
+  }
+
+  void pack(void* packed, const void* weight, int64_t n, int64_t k) {
+    memory from(matrix(k, n, Transpose::yes), engine_, const_cast<void*>(weight));
+    memory to(packed_layout(n, k), engine_, packed);
+    dnnl::reorder(from, to).execute(stream_, from, to);
     stream_.wait();
   }
 
@@ -63,13 +92,10 @@ class Products {
   }
 
   Product compile(const Key& key) const {
-    using dnnl::memory;
-    const auto layout = [](int64_t rows, int64_t cols, Transpose transpose) {
-      return memory::desc({rows, cols}, memory::data_type::f32,
-                          transpose == Transpose::yes ? memory::dims{1, rows} : memory::dims{cols, 1});
-    };
-    const memory::desc a = layout(key.m, key.k, key.ta), b = layout(key.k, key.n, key.tb),
-                       out = layout(key.m, key.n, Transpose::no);
+    const memory::desc a = matrix(key.m, key.k, key.ta), out = matrix(key.m, key.n, Transpose::no);
+    const memory::desc b = key.b == Layout::packed
+                               ? packed_layout(key.n, key.k)
+                               : matrix(key.k, key.n, key.b == Layout::columns ? Transpose::yes : Transpose::no);
     dnnl::primitive_attr attributes;
     if (key.write == Write::add) {
       dnnl::post_ops add;
@@ -93,10 +119,11 @@ namespace {
 
 /// Up to this many rows of a, dot products beat oneDNN: the time is that of reading b.
 constexpr int64_t kFewRows = 4;
+constexpr int64_t kFewPackedRows = 2;  // where b is also there packed
 
-/// out (m, n) = a (m, k) . b (n, k)^T by dot products: b is read once, row after row.
+/// out (m, n) = a (m, k) . b (n, k)^T by dot products, A rows of a at a time: b is read once, row after row.
 template <int A>
-void multiply_few(float* out, const float* a, const float* b, int64_t m, int64_t n, int64_t k, Write write) {
+void multiply_dots(float* out, const float* a, const float* b, int64_t m, int64_t n, int64_t k, Write write) {
   constexpr int64_t B = kLanes<float> / A;
   parallel_ranges((n + B - 1) / B, B * k, [&](int64_t begin, int64_t end) {
     for (int64_t j = begin * B; j < std::min(n, end * B); j += B)
@@ -114,6 +141,23 @@ void multiply_few(float* out, const float* a, const float* b, int64_t m, int64_t
         }
       }
   });
+}
+
+void multiply_few(float* out, const float* a, const float* b, int64_t m, int64_t n, int64_t k, Write write) {
+  if (m == 1)
+    multiply_dots<1>(out, a, b, m, n, k, write);
+  else if (m == 2)
+    multiply_dots<2>(out, a, b, m, n, k, write);
+  else
+    multiply_dots<4>(out, a, b, m, n, k, write);
+}
+
+void multiply_onednn(Products& products, float* out, const float* a, const float* b, const Key& key) {
+  try {
+    products.multiply(out, a, b, key);
+  } catch (const dnnl::error& e) {
+    fail("[matmul] oneDNN refused (", key.m, ", ", key.k, ") x (", key.k, ", ", key.n, "): ", e.what());
+  }
 }
 
 /// out (m, n) for F64. A transposed b is turned back, one column of tiles at a time.
@@ -153,20 +197,34 @@ void CpuBackend::matmul(void* out, const void* a, const void* b, int64_t m, int6
     if constexpr (std::is_same_v<T, double>) {
       multiply_plain(to, left, right, m, n, k, ta, tb, write, scratch_);
     } else if (m <= kFewRows && ta == Transpose::no && tb == Transpose::yes) {
-      if (m == 1)
-        multiply_few<1>(to, left, right, m, n, k, write);
-      else if (m == 2)
-        multiply_few<2>(to, left, right, m, n, k, write);
-      else
-        multiply_few<4>(to, left, right, m, n, k, write);
+      multiply_few(to, left, right, m, n, k, write);
     } else {
-      try {
-        products_->multiply(to, left, right, {m, n, k, ta, tb, write, omp_get_max_threads()});
-      } catch (const dnnl::error& e) {
-        fail("[matmul] oneDNN refused (", m, ", ", k, ") x (", k, ", ", n, "): ", e.what());
-      }
+      const Layout layout = tb == Transpose::yes ? Layout::columns : Layout::rows;
+      multiply_onednn(*products_, to, left, right, {m, n, k, ta, layout, write, omp_get_max_threads()});
     }
   });
+}
+
+int64_t CpuBackend::packed_bytes(int64_t n, int64_t k, DType t) {
+  return t == DType::F32 ? static_cast<int64_t>(products_->packed_layout(n, k).get_size()) : 0;
+}
+
+void CpuBackend::pack(void* packed, const void* weight, int64_t n, int64_t k, DType t) {
+  ENSURE(t == DType::F32, "[pack] of ", name(t));
+  products_->pack(packed, weight, n, k);
+}
+
+void CpuBackend::matmul_packed(void* out, const void* a, const void* weight, const void* packed, int64_t m, int64_t n,
+                               int64_t k, DType t) {
+  ENSURE(t == DType::F32, "[matmul_packed] of ", name(t));
+  if (m == 0) return;
+  float* to = static_cast<float*>(out);
+  const float* left = static_cast<const float*>(a);
+  if (m <= kFewPackedRows)
+    multiply_few(to, left, static_cast<const float*>(weight), m, n, k, Write::set);
+  else
+    multiply_onednn(*products_, to, left, static_cast<const float*>(packed),
+                    {m, n, k, Transpose::no, Layout::packed, Write::set, omp_get_max_threads()});
 }
 
 }  // namespace thinker

@@ -1,8 +1,10 @@
 // Drawing a token: temperature, then top-k, top-p and min-p, without sorting the vocabulary.
 //
 // All three filters keep a head of the tokens ranked by (weight descending, id ascending), so each is a cut: the last
-// token kept. The strictest cut wins. For top-p the weights fall into buckets by the upper bits of their float pattern
-// (16 buckets an octave); whole buckets are counted off, and only the one where the mass is reached is sorted.
+// token kept. The strictest cut wins. Only two passes see every token: one for the log-sum-exp, one for the weights.
+// What follows works on candidates, the few hundred tokens of some weight that the head surely lies in. For top-p they
+// fall into buckets by the upper bits of their float pattern (16 buckets an octave); whole buckets are counted off, and
+// only the one where the mass is reached is sorted.
 #include "tensor/cpu/sample.h"
 
 #include <algorithm>
@@ -25,11 +27,14 @@ struct Cut {
   bool keeps(float w, int32_t i) const { return w > weight || (w == weight && i <= id); }
 };
 
-constexpr int kBucketShift = 19;                                // sign and exponent, 4 bits of mantissa
-constexpr int64_t kBuckets = (0x3f800000 >> kBucketShift) + 1;  // weights lie in [0, 1]
+/// A token that may be drawn.
+struct Candidate {
+  float weight;
+  int32_t id;
+};
 
-int64_t bucket_of(float w) {
-  return std::bit_cast<int32_t>(w) >> kBucketShift;
+bool ranks_higher(const Candidate& a, const Candidate& b) {
+  return a.weight != b.weight ? a.weight > b.weight : a.id < b.id;
 }
 
 /// The stricter of the two: the one whose last token ranks higher.
@@ -37,36 +42,72 @@ Cut stricter(const Cut& a, const Cut& b) {
   return a.keeps(b.weight, b.id) ? b : a;
 }
 
-Cut top_k_cut(std::span<const float> w, int64_t k) {
-  std::vector<int32_t> ids(w.size());
-  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i);
-  auto ranks_higher = [&](int32_t a, int32_t b) { return w[a] != w[b] ? w[a] > w[b] : a < b; };
-  std::nth_element(ids.begin(), ids.begin() + (k - 1), ids.end(), ranks_higher);
-  return {w[ids[k - 1]], ids[k - 1]};
+/// Tokens of a weight above `floor`, by id.
+std::vector<Candidate> above(std::span<const float> w, float floor) {
+  constexpr size_t kBlock = 64;
+  std::vector<Candidate> found;
+  for (size_t i = 0; i < w.size(); i += kBlock) {
+    const size_t end = std::min(w.size(), i + kBlock);
+    int any = 0;
+#pragma omp simd reduction(| : any)
+    for (size_t j = i; j < end; ++j) any |= w[j] > floor;
+    for (size_t j = i; any && j < end; ++j)
+      if (w[j] > floor) found.push_back({w[j], static_cast<int32_t>(j)});
+  }
+  return found;
 }
 
-Cut top_p_cut(std::span<const float> w, const Cut& kept, double top_p) {
-  std::array<double, kBuckets> mass{};
-  const auto v = static_cast<int32_t>(w.size());
-  double total = 0.0;
-  for (int32_t i = 0; i < v; ++i) {
-    if (w[i] > 0.0f && kept.keeps(w[i], i)) mass[bucket_of(w[i])] += w[i];
+double mass_of(std::span<const Candidate> candidates) {
+  double mass = 0.0;
+  for (const Candidate& c : candidates) mass += c.weight;
+  return mass;
+}
+
+/// Tokens among which the whole head lies: for top-k at least k, for top-p at least that share of all mass.
+std::vector<Candidate> candidates_of(std::span<const float> w, double total, const SamplingOptions& options) {
+  const bool cuts_k = options.top_k > 0 && options.top_k < static_cast<int64_t>(w.size());
+  for (const float floor : {0x1p-9f, 0x1p-18f}) {
+    if (!cuts_k && options.top_p >= 1.0) break;
+    std::vector<Candidate> found = above(w, floor);
+    const bool enough =
+        cuts_k ? static_cast<int64_t>(found.size()) >= options.top_k : mass_of(found) >= options.top_p * total;
+    if (enough) return found;
   }
-  for (int64_t b = kBuckets - 1; b >= 0; --b) total += mass[b];
+  return above(w, 0.0f);
+}
+
+Cut top_k_cut(std::vector<Candidate> candidates, int64_t k) {
+  std::nth_element(candidates.begin(), candidates.begin() + (k - 1), candidates.end(), ranks_higher);
+  return {candidates[k - 1].weight, candidates[k - 1].id};
+}
+
+constexpr int kBucketShift = 19;                                // sign and exponent, 4 bits of mantissa
+constexpr int64_t kBuckets = (0x3f800000 >> kBucketShift) + 1;  // weights lie in [0, 1]
+
+int64_t bucket_of(float w) {
+  return std::bit_cast<int32_t>(w) >> kBucketShift;
+}
+
+/// total: the mass that top_p is a share of.
+Cut top_p_cut(std::span<const Candidate> candidates, const Cut& kept, double total, double top_p) {
+  std::array<double, kBuckets> mass{};
+  for (const Candidate& c : candidates) {
+    if (kept.keeps(c.weight, c.id)) mass[bucket_of(c.weight)] += c.weight;
+  }
   const double wanted = top_p * total;
   double sum = 0.0;
   int64_t bucket = kBuckets - 1;
   while (bucket > 0 && sum + mass[bucket] < wanted) sum += mass[bucket--];
-  std::vector<int32_t> ids;
-  for (int32_t i = 0; i < v; ++i) {
-    if (w[i] > 0.0f && bucket_of(w[i]) == bucket && kept.keeps(w[i], i)) ids.push_back(i);
+  std::vector<Candidate> last;
+  for (const Candidate& c : candidates) {
+    if (bucket_of(c.weight) == bucket && kept.keeps(c.weight, c.id)) last.push_back(c);
   }
-  std::sort(ids.begin(), ids.end(), [&](int32_t a, int32_t b) { return w[a] != w[b] ? w[a] > w[b] : a < b; });
-  for (int32_t i : ids) {
-    sum += w[i];
-    if (sum >= wanted) return {w[i], i};
+  std::sort(last.begin(), last.end(), ranks_higher);
+  for (const Candidate& c : last) {
+    sum += c.weight;
+    if (sum >= wanted) return {c.weight, c.id};
   }
-  return ids.empty() ? kept : Cut{w[ids.back()], ids.back()};  // rounding: the whole bucket is needed
+  return last.empty() ? kept : Cut{last.back().weight, last.back().id};  // rounding: the whole bucket is needed
 }
 
 float greatest(std::span<const float> x) {
@@ -76,33 +117,37 @@ float greatest(std::span<const float> x) {
   return most;
 }
 
-int32_t pick(std::span<const float> w, const Cut& cut, double uniform) {
-  const auto v = static_cast<int32_t>(w.size());
+int32_t pick(std::span<const Candidate> candidates, const Cut& cut, double uniform) {
   double total = 0.0;
-  for (int32_t i = 0; i < v; ++i) total += cut.keeps(w[i], i) ? w[i] : 0.0f;
+  for (const Candidate& c : candidates) total += cut.keeps(c.weight, c.id) ? c.weight : 0.0f;
   const double wanted = uniform * total;
   double sum = 0.0;
   int32_t last = cut.id;
-  for (int32_t i = 0; i < v; ++i) {
-    if (w[i] <= 0.0f || !cut.keeps(w[i], i)) continue;
-    sum += w[i];
-    last = i;
+  for (const Candidate& c : candidates) {
+    if (!cut.keeps(c.weight, c.id)) continue;
+    sum += c.weight;
+    last = c.id;
     if (sum > wanted) break;
   }
   return last;
 }
 
-double log_sum_exp(std::span<const float> logits, float max) {
+/// to[i] = exp((x[i] - shift) * factor); returns their sum. x and to may be the same.
+double exponentials(float* to, std::span<const float> x, float shift, float factor) {
   constexpr size_t kBlock = 1024;  // fp32 sums of a block, fp64 over the blocks
   double sum = 0.0;
-  for (size_t i = 0; i < logits.size(); i += kBlock) {
-    const size_t n = std::min(kBlock, logits.size() - i);
+  for (size_t i = 0; i < x.size(); i += kBlock) {
+    const size_t n = std::min(kBlock, x.size() - i);
     float part = 0.0f;
 #pragma omp simd reduction(+ : part)
-    for (size_t j = 0; j < n; ++j) part += exp(logits[i + j] - max);
+    for (size_t j = 0; j < n; ++j) {
+      const float e = exp((x[i + j] - shift) * factor);
+      to[i + j] = e;
+      part += e;
+    }
     sum += part;
   }
-  return static_cast<double>(max) + std::log(sum);
+  return sum;
 }
 
 }  // namespace
@@ -110,7 +155,8 @@ double log_sum_exp(std::span<const float> logits, float max) {
 DrawnToken sample_row(float* weights, std::span<const float> logits, const SampleRow& row,
                       std::span<const int32_t> end_ids, const SamplingOptions& options) {
   const size_t v = logits.size();
-  const double lse = log_sum_exp(logits, greatest(logits));
+  const float most = greatest(logits);
+  const double lse = static_cast<double>(most) + std::log(exponentials(weights, logits, most, 1.0f));
   if (!std::isfinite(lse)) fail("the model's logits are not finite: its weights are damaged or training diverged");
   auto token = [&](int32_t id) { return DrawnToken{id, static_cast<float>(logits[id] - lse)}; };
   if (row.forced >= 0) return token(row.forced);
@@ -126,16 +172,19 @@ DrawnToken sample_row(float* weights, std::span<const float> logits, const Sampl
   // Compared as logits: the exponentials of neighbours may be equal.
   if (options.greedy) return token(static_cast<int32_t>(std::find(w.begin(), w.end(), best) - w.begin()));
 
-  const auto inverse_temperature = static_cast<float>(1.0 / options.temperature);
-#pragma omp simd
-  for (size_t i = 0; i < v; ++i) w[i] = exp((w[i] - best) * inverse_temperature);
-
+  const double total = exponentials(weights, w, best, static_cast<float>(1.0 / options.temperature));
+  const std::vector<Candidate> candidates = candidates_of(w, total, options);
   Cut cut{0.0f, static_cast<int32_t>(v)};
-  if (options.top_k > 0 && options.top_k < static_cast<int64_t>(v)) cut = top_k_cut(w, options.top_k);
-  if (options.top_p < 1.0) cut = stricter(cut, top_p_cut(w, cut, options.top_p));
+  double mass = total;
+  if (options.top_k > 0 && options.top_k < static_cast<int64_t>(candidates.size())) {
+    cut = top_k_cut(candidates, options.top_k);
+    mass = 0.0;
+    for (const Candidate& c : candidates) mass += cut.keeps(c.weight, c.id) ? c.weight : 0.0f;
+  }
+  if (options.top_p < 1.0) cut = stricter(cut, top_p_cut(candidates, cut, mass, options.top_p));
   // The best weight is 1.
   if (options.min_p > 0.0) cut = stricter(cut, {static_cast<float>(options.min_p), static_cast<int32_t>(v)});
-  return token(pick(w, cut, row.uniform));
+  return token(pick(candidates, cut, row.uniform));
 }
 
 }  // namespace thinker::cpu

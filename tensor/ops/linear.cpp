@@ -3,7 +3,7 @@
 
 namespace thinker {
 
-Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias) {
+Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias, const void* packed) {
   ENSURE(
       x.shape().rank() == 2 && weight.shape().rank() == 2 && x.dim(1) == weight.dim(1) && x.dtype() == weight.dtype(),
       "[linear] x ", x.shape(), " ", name(x.dtype()), " does not fit weight ", weight.shape(), " ",
@@ -11,10 +11,14 @@ Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& b
   const int64_t n = x.dim(0), in = x.dim(1), out = weight.dim(0);
   ENSURE(!bias.defined() || (bias.numel() == out && bias.dtype() == x.dtype()), "[linear] bias does not fit weight ",
          weight.shape());
+  ENSURE(!packed || !tape.recording(), "[linear] packed weights are for inference: the tape must not record");
   const DType t = x.dtype();
   Tensor y = tape.make({n, out}, t);
   Backend& backend = tape.backend();
-  backend.matmul(y.raw(), x.raw(), weight.raw(), n, out, in, Transpose::no, Transpose::yes, t, t, Write::set);
+  if (packed)
+    backend.matmul_packed(y.raw(), x.raw(), weight.raw(), packed, n, out, in, t);
+  else
+    backend.matmul(y.raw(), x.raw(), weight.raw(), n, out, in, Transpose::no, Transpose::yes, t, t, Write::set);
   if (bias.defined()) backend.bias_forward(y.raw(), bias.raw(), n, out, t);
 
   tape.record("linear", y, [&tape, &backend, x, y, weight, bias, n, in, out, t] {

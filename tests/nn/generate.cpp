@@ -39,7 +39,7 @@ Ids greedy_without_cache(const Transformer& model, const Ids& prompt, int64_t ma
     batch.add_prompt(text);
     batch.rows.push_back(static_cast<int32_t>(text.size()) - 1);
     Tape tape(model.device(), Tape::Mode::no_grad);
-    const std::vector<double> logits = host_values(model.logits(tape, batch, nullptr));
+    const std::vector<double> logits = host_values(model.logits(tape, batch));
     ids.push_back(static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
     text.push_back(ids.back());
     if (std::count(ends.begin(), ends.end(), ids.back())) break;

@@ -208,7 +208,7 @@ TEST_CASE("transformer: a cached forward in any pieces equals the forward in one
       piece.cache_rows.push_back(begin + i);
     }
     piece.segments.push_back({0, n, 0, 0, begin, at + n});
-    for (float x : model.hidden(tape, piece, &cache).to_host<float>()) found.push_back(x);
+    for (float x : model.hidden(tape, piece, {.cache = &cache}).to_host<float>()) found.push_back(x);
     at += n;
   }
   CHECK(difference(found, expected) <= 1e-5);
@@ -228,7 +228,7 @@ TEST_CASE("transformer: ids outside the vocabulary and a cache on a recording ta
   CHECK_THROWS_AS(batch.add_completion(prompt, {}), Error);
   KvCache cache(*device, model.config(), 8, DType::F32);
   Tape tape(*device, Tape::Mode::record);
-  CHECK_THROWS_AS(model.hidden(tape, batch, &cache), Error);
+  CHECK_THROWS_AS(model.hidden(tape, batch, {.cache = &cache}), Error);
 }
 
 TEST_CASE("transformer: fresh weights are reproducible and give nearly uniform predictions") {

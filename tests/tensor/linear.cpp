@@ -138,4 +138,25 @@ TEST_CASE("linear: wrong shapes and dtypes throw and are named") {
   CHECK_THROWS_WITH_AS(linear(tape, half, half), doctest::Contains("matmul"), Error);
 }
 
+TEST_CASE("linear: packed weights give the product of the plain ones, any number of rows") {
+  const auto device = open_device("cpu");
+  Backend& backend = device->backend();
+  for (const auto& [n, k] : {std::array<int64_t, 2>{1, 1}, {3, 7}, {64, 16}, {65, 17}, {130, 192}}) {
+    Rng rng = test_rng(n * 1000 + k);
+    const auto weight = as<float>(normal_values(n * k, rng));
+    const Tensor packed = Tensor::zeros(*device, {(backend.packed_bytes(n, k, DType::F32) + 3) / 4}, DType::F32);
+    backend.pack(packed.raw(), weight.data(), n, k, DType::F32);
+    for (int64_t m : {1, 2, 3, 8, 33, 100}) {
+      INFO(m, " rows, ", k, " -> ", n);
+      const auto a = as<float>(normal_values(m * k, rng));
+      std::vector<float> plain(m * n), found(m * n);
+      backend.matmul(plain.data(), a.data(), weight.data(), m, n, k, Transpose::no, Transpose::yes, DType::F32,
+                     DType::F32, Write::set);
+      backend.matmul_packed(found.data(), a.data(), weight.data(), packed.raw(), m, n, k, DType::F32);
+      CHECK(relative_error(doubles(found), doubles(plain)) <= 1e-5);
+    }
+  }
+  CHECK(backend.packed_bytes(8, 8, DType::F64) == 0);
+}
+
 }  // namespace thinker::test
