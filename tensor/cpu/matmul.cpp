@@ -62,13 +62,15 @@ class Products {
     stream_.wait();
   }
 
-  /// The layout that oneDNN likes best for a weight in products with a few dozen rows.
+  /// The layout that oneDNN likes best for a weight in products with a few dozen rows. Where it proposes blocks of 64
+  /// columns, 48 are faster by up to a sixth: usual widths (192, 576) then fall evenly to the threads.
   memory::desc packed_layout(int64_t n, int64_t k) const {
     constexpr int64_t kRows = 32;
-    const memory::desc any({k, n}, memory::data_type::f32, memory::format_tag::any);
-    return dnnl::matmul::primitive_desc(
-               dnnl::matmul::desc(matrix(kRows, k, Transpose::no), any, matrix(kRows, n, Transpose::no)), engine_)
-        .weights_desc();
+    const auto weight = [&](memory::format_tag tag) { return memory::desc({k, n}, memory::data_type::f32, tag); };
+    const dnnl::matmul::desc product(matrix(kRows, k, Transpose::no), weight(memory::format_tag::any),
+                                     matrix(kRows, n, Transpose::no));
+    const memory::desc proposed = dnnl::matmul::primitive_desc(product, engine_).weights_desc();
+    return proposed == weight(memory::format_tag::BA16a64b) ? weight(memory::format_tag::BA16a48b) : proposed;
   }
 
   void pack(void* packed, const void* weight, int64_t n, int64_t k) {
