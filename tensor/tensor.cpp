@@ -11,14 +11,19 @@ Tensor::Impl::~Impl() {
     device->gradients().give_back(grad);
 }
 
-Tensor Tensor::zeros(Device& device, const Shape& shape, DType t) {
+Tensor Tensor::empty(Device& device, const Shape& shape, DType t) {
   Tensor x;
   x.impl_ = std::make_shared<Impl>();
   x.impl_->device = &device;
   x.impl_->shape = shape;
   x.impl_->dtype = t;
   x.impl_->data = device.backend().allocate(x.bytes());
-  device.backend().fill_zero(x.impl_->data, x.bytes());
+  return x;
+}
+
+Tensor Tensor::zeros(Device& device, const Shape& shape, DType t) {
+  Tensor x = empty(device, shape, t);
+  device.backend().fill_zero(x.raw(), x.bytes());
   return x;
 }
 

@@ -16,13 +16,15 @@ class Tensor {
   /// Undefined; defined() is false and everything else throws.
   Tensor() = default;
 
-  /// An array of its own, zero-filled, freed with its last handle.
+  /// An array of its own, not cleared, freed with its last handle.
+  static Tensor empty(Device& device, const Shape& shape, DType t);
+  /// The same, zero-filled.
   static Tensor zeros(Device& device, const Shape& shape, DType t);
   /// An array of its own with values from the host.
   template <class T>
   static Tensor from(Device& device, const Shape& shape, std::span<const T> values) {
     ENSURE(static_cast<int64_t>(values.size()) == shape.numel(), "from: ", values.size(), " values for shape ", shape);
-    Tensor x = zeros(device, shape, DTypeOf<T>::value);
+    Tensor x = empty(device, shape, DTypeOf<T>::value);
     if (!values.empty()) device.backend().copy_from_host(x.raw(), values.data(), x.bytes());
     return x;
   }

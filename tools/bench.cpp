@@ -82,16 +82,15 @@ void bench_generate(const Transformer& net, int64_t rows, int64_t repeat, double
   constexpr int64_t kNew = 64;
   Rng rng(7, Purpose::generate_data);
   std::vector<GenerateRequest> requests;
-  // As the loop samples: eight outputs of each prompt.
-  const int64_t samples = std::min<int64_t>(rows, 8);
-  for (int64_t i = 0; i < rows / samples; ++i)
-    requests.push_back({random_ids(rng, 16, net.config().vocab), i, samples, 0});
+  // As the loop samples: eight outputs of each prompt, and more prompts than fit at the same time.
+  const int64_t samples = std::min<int64_t>(rows, 8), prompts = rows == 1 ? 1 : 2 * rows / samples;
+  for (int64_t i = 0; i < prompts; ++i) requests.push_back({random_ids(rng, 16, net.config().vocab), i, samples, 0});
   GenerateOptions options;
   options.max_new = kNew;
   options.max_rows = rows;
   options.sampling = {.temperature = 0.8, .top_k = 0, .top_p = 0.95, .min_p = 0.0, .greedy = false};
   const double seconds = best_seconds(repeat, [&] { generate(net, requests, options); });
-  const double speed = static_cast<double>(rows * kNew) / seconds;
+  const double speed = static_cast<double>(prompts * samples * kNew) / seconds;
   char what[80];
   std::snprintf(what, sizeof what, "generate, %lld row%s, %lld new tokens", static_cast<long long>(rows),
                 rows == 1 ? "" : "s", static_cast<long long>(kNew));

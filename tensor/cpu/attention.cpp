@@ -3,7 +3,8 @@
 //   m' = max(m, scores),  p = exp(scores - m'),  l' = l exp(m - m') + sum p,  o' = o exp(m - m') + p v
 // and in the end out = o / l, lse = m + log l (Milakov & Gimelshein, arXiv 1805.02867).
 // A single query (decoding) takes another way to its scores: rows of k are read as they lie, for all query heads of
-// the key/value head at once.
+// the key/value head at once. Single queries on one prefix (the samples of a prompt) meet it as a block, then each its
+// own keys.
 #include "tensor/cpu/attention.h"
 
 #include <cmath>
@@ -18,9 +19,9 @@ namespace thinker {
 namespace {
 
 struct Task {
-  int64_t segment;
+  int64_t segment, segments;       // the first; several where single queries share a prefix
   int64_t kv_begin, kv_end;        // key/value heads: one, or several where there is a single query
-  int64_t query_begin, query_end;  // counted from the segment's first
+  int64_t query_begin, query_end;  // counted from the first segment's first
   int64_t cost;                    // queries times keys times key/value heads
 };
 
@@ -89,16 +90,18 @@ void scale_row(T* x, T factor, int64_t n) {
   for (int64_t d = 0; d < n; ++d) x[d] *= factor;
 }
 
-/// One query against the keys as they lie. Rows are the task's heads. Blocks of keys are the outer loop: the heads of a
-/// row of k and v lie side by side in memory.
+/// One query against the keys as they lie. Its state for the task's heads is in rows row, row + stride, ... Blocks of
+/// keys are the outer loop: the heads of a row of k and v lie side by side in memory.
 template <class T>
-void walk_single(const Forward<T>& f, const Working<T>& w, const Segment& segment, const Task& task) {
+void walk_single(const Forward<T>& f, const Working<T>& w, const Segment& segment, const Task& task, int64_t first_row,
+                 int64_t row_stride) {
   const int64_t D = f.s.head_dim, stride = f.s.kv_heads * D;
   for_key_blocks(segment, 1, [&](const KeyBlock& block) {
     for (int64_t kv_head = task.kv_begin; kv_head < task.kv_end; ++kv_head) {
       const T* keys = f.key(block.begin, kv_head);
+      const int64_t head_row = first_row + (kv_head - task.kv_begin) * f.group() * row_stride;
       for (int64_t g = 0; g < f.group(); ++g) {
-        const int64_t row = (kv_head - task.kv_begin) * f.group() + g;
+        const int64_t row = head_row + g * row_stride;
         T* scores = w.scores + g * kAttentionTile;
         const T* q = f.query(segment.query_begin, kv_head * f.group() + g);
         for (int64_t j = 0; j < block.length; j += kLanes<T>)
@@ -107,7 +110,7 @@ void walk_single(const Forward<T>& f, const Working<T>& w, const Segment& segmen
             softmax_step(scores, block.length, padded<T>(block.length), static_cast<T>(f.s.scale), w.m[row], w.l[row]);
         scale_row(w.o + row * D, fade, D);
       }
-      multiply(w.o + (kv_head - task.kv_begin) * f.group() * D, D, Strided<T>{w.scores, kAttentionTile, 1},
+      multiply(w.o + head_row * D, row_stride * D, Strided<T>{w.scores, kAttentionTile, 1},
                f.value(block.begin, kv_head), stride, f.group(), D, block.length, Write::add);
     }
   });
@@ -137,13 +140,30 @@ void walk_block(const Forward<T>& f, const Working<T>& w, const Segment& segment
   });
 }
 
+/// Single queries that share a prefix: a block where they see the same keys, one by one where they do not.
 template <class T>
-void run(const Forward<T>& f, const Segment& segment, const Task& task, T* memory) {
+void walk_shared(const Forward<T>& f, const Working<T>& w, const Segment* segments, const Task& task) {
+  Segment prefix = segments[0];
+  prefix.query_len = static_cast<int32_t>(task.segments);
+  prefix.own_len = 0;
+  walk_block(f, w, prefix, task);
+  for (int64_t i = 0; i < task.segments; ++i) {
+    Segment own = segments[i];
+    own.prefix_len = 0;
+    walk_single(f, w, own, task, i, task.segments);
+  }
+}
+
+template <class T>
+void run(const Forward<T>& f, const Segment* segments, const Task& task, T* memory) {
+  const Segment& segment = segments[0];
   const int64_t D = f.s.head_dim, queries = task.query_end - task.query_begin;
   const int64_t heads = (task.kv_end - task.kv_begin) * f.group();
   const Working<T> w(memory, f.s, heads * queries);
-  if (segment.query_len == 1)
-    walk_single(f, w, segment, task);
+  if (task.segments > 1)
+    walk_shared(f, w, segments, task);
+  else if (segment.query_len == 1)
+    walk_single(f, w, segment, task, 0, 1);
   else
     walk_block(f, w, segment, task);
   for (int64_t g = 0; g < heads; ++g)
@@ -157,18 +177,36 @@ void run(const Forward<T>& f, const Segment& segment, const Task& task, T* memor
     }
 }
 
+/// How many segments from the first are single queries, one after the other, on a prefix worth sharing.
+int64_t sharing(const Segment* first, int64_t left) {
+  constexpr int32_t kWorthSharing = 16;  // keys
+  int64_t n = 0;
+  while (n < std::min(left, kAttentionTile) && first[n].query_len == 1 &&
+         first[n].query_begin == first->query_begin + n && first[n].prefix_begin == first->prefix_begin &&
+         first[n].prefix_len == first->prefix_len)
+    ++n;
+  return first->prefix_len >= kWorthSharing ? n : std::min<int64_t>(n, 1);
+}
+
 /// The longest tasks first: the threads then end together. Which thread takes a task changes no bit.
 std::vector<Task> plan(const Segment* segments, const AttentionShape& s) {
   std::vector<Task> tasks;
   for (int64_t i = 0; i < s.segments; ++i) {
     const Segment& g = segments[i];
+    if (const int64_t n = sharing(&g, s.segments - i); n > 1) {
+      int64_t keys = 0;
+      for (int64_t j = 0; j < n; ++j) keys += segments[i + j].prefix_len + segments[i + j].own_len;
+      for (int64_t head = 0; head < s.kv_heads; ++head) tasks.push_back({i, n, head, head + 1, 0, n, keys});
+      i += n - 1;
+      continue;
+    }
     for (int64_t begin = 0; begin < g.query_len; begin += kAttentionTile) {
       const int64_t end = std::min<int64_t>(g.query_len, begin + kAttentionTile);
       const int64_t keys = g.prefix_len + g.own_len - g.query_len + end;
       // In decoding many segments, a task takes all heads: it reads memory in order.
       const int64_t together = g.query_len == 1 && s.segments >= 4 * omp_get_max_threads() ? s.kv_heads : 1;
       for (int64_t head = 0; head < s.kv_heads; head += together)
-        tasks.push_back({i, head, head + together, begin, end, (end - begin) * keys * together});
+        tasks.push_back({i, 1, head, head + together, begin, end, (end - begin) * keys * together});
     }
   }
   std::stable_sort(tasks.begin(), tasks.end(), [](const Task& a, const Task& b) { return a.cost > b.cost; });
@@ -192,7 +230,7 @@ void CpuBackend::attention_forward(void* out, void* lse, const void* q, const vo
     const int64_t count = static_cast<int64_t>(tasks.size());
 #pragma omp parallel for schedule(dynamic, 1) if (worth_threads(tasks, s))
     for (int64_t i = 0; i < count; ++i)
-      run(f, segments[tasks[i].segment], tasks[i], memory + omp_get_thread_num() * size);
+      run(f, segments + tasks[i].segment, tasks[i], memory + omp_get_thread_num() * size);
   });
 }
 

@@ -36,8 +36,16 @@ std::vector<Case> small_cases() {
   };
 }
 
+/// 67 samples of a prompt of 20 tokens, then two of another: more than a tile of queries on one prefix.
+Case decoding_many() {
+  std::vector<Segment> segments;
+  for (int32_t i = 0; i < 69; ++i) segments.push_back({i, 1, i < 67 ? 0 : 20, i < 67 ? 20 : 17, 37 + 3 * i, 1 + i % 3});
+  return {"decoding many", segments, 6, 2, 16, 69, 37 + 3 * 69};
+}
+
 std::vector<Case> large_cases() {
   return {
+      decoding_many(),
       {"tiles", {rows(0, 70), rows(70, 90, 0, 70), rows(160, 1, 0, 70), rows(161, 130, 0, 70)}, 9, 3, 64, 291, 291},
       {"head size 32", {rows(0, 150), rows(150, 64)}, 4, 4, 32, 214, 214},
       {"decoding", {{0, 1, 0, 100, 100, 33}, {1, 1, 0, 100, 133, 64}, {2, 1, 0, 0, 197, 1}}, 9, 3, 64, 3, 198},
