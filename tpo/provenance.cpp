@@ -1,36 +1,16 @@
 #include "tpo/provenance.h"
 
-#include <cstdio>
-#include <cstring>
 #include <filesystem>
 #include <vector>
 
 #include "tensor/file.h"
+#include "tpo/fingerprint.h"
 
 namespace thinker {
 
 namespace {
 
 namespace fs = std::filesystem;
-
-/// 64-bit FNV-1a over words of eight bytes: it tells accidental differences, not forgeries, apart.
-std::string hash_of(const std::string& path) {
-  const MappedFile file(path);
-  const std::span<const std::byte> bytes = file.bytes();
-  uint64_t hash = 14695981039346656037u;
-  auto mix = [&](uint64_t word) { hash = (hash ^ word) * 1099511628211u; };
-  size_t i = 0;
-  for (; i + 8 <= bytes.size(); i += 8) {
-    uint64_t word;
-    std::memcpy(&word, bytes.data() + i, 8);
-    mix(word);
-  }
-  for (; i < bytes.size(); ++i) mix(static_cast<uint64_t>(bytes[i]));
-  mix(bytes.size());
-  char text[32];
-  std::snprintf(text, sizeof text, "fnv1a:%016llx", static_cast<unsigned long long>(hash));
-  return text;
-}
 
 std::vector<std::string> input_files(const Recipe& recipe) {
   std::vector<std::string> files;
@@ -57,7 +37,7 @@ const char* version() {
 
 Json provenance(const Recipe& recipe) {
   Json inputs = Json::object();
-  for (const std::string& path : input_files(recipe)) inputs[path] = hash_of(path);
+  for (const std::string& path : input_files(recipe)) inputs[path] = Fingerprint().add(MappedFile(path).bytes()).text();
   return {{"version", version()}, {"inputs", inputs}};
 }
 

@@ -3,6 +3,7 @@
 #include "tests/tpo/tiny_world.h"
 #include "tpo/stages/judge.h"
 #include "tpo/stages/pair.h"
+#include "tpo/stages/preference.h"
 #include "tpo/supervised.h"
 
 using namespace thinker;
@@ -101,6 +102,15 @@ TEST_CASE("sample: an interrupted file is continued from its whole chunks, and e
   sample_to_file(model, prompts, stage, path, {});
   const std::string expected = read_text_file(path);
   CHECK(!std::filesystem::exists(part));
+  // What is left of the work of `begun` when it is interrupted after the first chunk.
+  auto interrupted = [&](const Model& with, const std::vector<SamplePrompt>& of, const SampleStage& begun) {
+    std::filesystem::remove(path);
+    auto stop = [](const std::string&, int64_t, int64_t) { fail("stopped"); };
+    CHECK_THROWS_AS(sample_to_file(with, of, begun, path, stop), Error);
+    return read_text_file(part);
+  };
+  const std::string left = interrupted(model, prompts, stage);
+  const std::string header = left.substr(0, left.find('\n') + 1);
   const size_t first_chunk = [&] {
     size_t at = 0;
     for (int i = 0; i < 128; ++i) at = expected.find('\n', at) + 1;
@@ -108,15 +118,23 @@ TEST_CASE("sample: an interrupted file is continued from its whole chunks, and e
   }();
   std::string damaged = expected;
   damaged.replace(first_chunk / 2, 3, "\"\"\"");
-  std::string foreign = expected;
-  foreign.replace(foreign.find("\"p5-3\""), 6, "\"q5-3\"");
-  const std::pair<std::string, int64_t> parts[] = {{expected.substr(0, first_chunk), 1},
-                                                   {expected.substr(0, first_chunk + 40), 1},  // a torn line
-                                                   {expected.substr(0, first_chunk - 1), 2},
-                                                   {expected, 1},
-                                                   {expected + expected, 1},
-                                                   {damaged, 2},
-                                                   {foreign, 2},
+  REQUIRE(left == header + expected.substr(0, first_chunk));
+  SampleStage warmer = stage;
+  warmer.sampling.temperature = 0.9;
+  auto other_prompts = prompts;
+  other_prompts[3].messages.back().content += "?";
+  Model other_model = world().open();
+  other_model.net.initialise(4);
+  const std::pair<std::string, int64_t> parts[] = {{left, 1},
+                                                   {header + expected.substr(0, first_chunk + 40), 1},  // a torn line
+                                                   {header + expected.substr(0, first_chunk - 1), 2},
+                                                   {header + expected, 1},
+                                                   {header + expected + expected, 1},
+                                                   {header + damaged, 2},
+                                                   {expected, 2},
+                                                   {interrupted(model, prompts, warmer), 2},
+                                                   {interrupted(model, other_prompts, stage), 2},
+                                                   {interrupted(other_model, prompts, stage), 2},
                                                    {"", 2}};
   for (const auto& [text, chunks] : parts) {
     std::filesystem::remove(path);
@@ -126,6 +144,38 @@ TEST_CASE("sample: an interrupted file is continued from its whole chunks, and e
     CHECK(sampled == chunks);
     CHECK(read_text_file(path) == expected);
   }
+}
+
+TEST_CASE("train: what an interrupted training left is not continued with other pairs or another model (trap 15)") {
+  const std::string folder = world().folder / "iteration";
+  std::vector<IdPair> pairs;
+  for (int32_t i = 0; i < 6; ++i) pairs.push_back({{1, 2, 3 + i}, {4, 5, 0}, {6 + i, 0}});
+  PreferenceStage stage;
+  stage.train.epochs = 2;
+  stage.train.batch = 3;
+  stage.train.lr = 1e-3;
+  stage.on_step = [](const StepLog& step, int64_t) {
+    if (step.step == 3) fail("stopped");  // in the second epoch
+  };
+  Model begun = world().open();
+  CHECK_THROWS_AS(train_on_pairs(begun, pairs, stage, folder), Error);
+  stage.on_step = {};
+  auto refused = [&](Model& model, const std::vector<IdPair>& with) {
+    try {
+      train_on_pairs(model, with, stage, folder);
+    } catch (const Error& e) {
+      return std::string(e.what()).find("other pairs or another model") != std::string::npos;
+    }
+    return false;
+  };
+  auto changed = pairs;
+  changed[2].rejected[0] += 1;
+  Model same = world().open(), other = world().open();
+  other.net.initialise(4);
+  CHECK(refused(same, changed));
+  CHECK(refused(other, pairs));
+  train_on_pairs(same, pairs, stage, folder);
+  CHECK(std::filesystem::exists(folder + "/checkpoint/model.safetensors"));
 }
 
 TEST_CASE("evaluate: failures are drawn again, then lose; what the judge could not score is left out") {

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "tensor/file.h"
+#include "tpo/fingerprint.h"
 #include "tpo/jsonl.h"
 
 namespace thinker {
@@ -15,7 +16,8 @@ namespace fs = std::filesystem;
 
 /// What stands between two epochs. The folder is replaced as a whole: written beside, then renamed.
 struct TrainState {
-  int64_t epoch = 0;  // finished epochs
+  std::string begun_from;  // the pairs and the weights that training began with: reference values hold for no others
+  int64_t epoch = 0;       // finished epochs
   int64_t best_epoch = 0;
   double best_score = -std::numeric_limits<double>::infinity();
   std::vector<ReferenceLogps> reference;
@@ -46,16 +48,28 @@ double from_exact(const std::string& text, const std::string& path) {
 void write_state(const std::string& path, const TrainState& state) {
   Json reference = Json::array();
   for (const ReferenceLogps& r : state.reference) reference.push_back({exact(r.chosen), exact(r.rejected)});
-  const Json json{{"epoch", state.epoch},
+  const Json json{{"begun_from", state.begun_from},
+                  {"epoch", state.epoch},
                   {"best_epoch", state.best_epoch},
                   {"best_score", exact(state.best_score)},
                   {"reference", reference}};
   write_file_atomically(path, json.dump() + "\n");
 }
 
-TrainState read_state(const std::string& path, size_t pairs) {
+std::string fingerprint(const Transformer& model, const std::vector<IdPair>& pairs) {
+  Fingerprint print;
+  print.add(model);
+  for (const IdPair& p : pairs) {
+    for (const auto* ids : {&p.prompt, &p.chosen, &p.rejected}) print.add(std::span<const int32_t>(*ids));
+    for (const auto* runs : {&p.chosen_forced, &p.rejected_forced}) print.add(std::as_bytes(std::span(*runs)));
+  }
+  return print.text();
+}
+
+TrainState read_state(const std::string& path, size_t pairs, const std::string& begun_from) {
   const JsonLine line(parse_json(read_text_file(path), path), path);
   TrainState state;
+  state.begun_from = line.string("begun_from");
   state.epoch = line.integer("epoch");
   state.best_epoch = line.integer("best_epoch");
   state.best_score = from_exact(line.string("best_score"), path);
@@ -64,8 +78,8 @@ TrainState read_state(const std::string& path, size_t pairs) {
       line.error("\"reference\" is damaged");
     state.reference.push_back({from_exact(r[0].get<std::string>(), path), from_exact(r[1].get<std::string>(), path)});
   }
-  if (state.reference.size() != pairs)
-    line.error("belongs to other pairs; remove the folder to train this iteration again");
+  if (state.begun_from != begun_from || state.reference.size() != pairs)
+    line.error("belongs to other pairs or another model; remove the folder to train this iteration again");
   return state;
 }
 
@@ -99,6 +113,7 @@ class Training {
 
   void begin() {
     fs::remove_all(best());
+    state_.begun_from = fingerprint(model_.net, pairs_);
     const Transformer* reference = &model_.net;
     std::optional<Model> other;
     if (!stage_.reference_folder.empty()) {
@@ -109,7 +124,7 @@ class Training {
   }
 
   void resume() {
-    state_ = read_state(current() + "/state.json", pairs_.size());
+    state_ = read_state(current() + "/state.json", pairs_.size(), fingerprint(model_.net, pairs_));
     model_.net = load_huggingface(model_.net.device(), current(), model_.net.dtype());
     optimizer_ = AdamW(model_.net, stage_.train.adamw);
     optimizer_.load(current() + "/optimizer.safetensors");

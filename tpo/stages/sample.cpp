@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "tensor/file.h"
+#include "tpo/fingerprint.h"
 
 namespace thinker {
 
@@ -61,25 +62,39 @@ std::string part_path(const std::string& path) {
   return path + ".part";
 }
 
-/// Finished chunks of an interrupted stage. They end at the first line that is torn, damaged or of other samples than
-/// those asked for; an unfinished chunk is dropped.
-std::vector<SampleRecord> recover(const std::string& path, const std::vector<SamplePrompt>& prompts,
-                                  const SampleStage& stage) {
+/// The first line of PATH.part: what its samples were drawn from.
+std::string header_of(const Model& model, const std::vector<SamplePrompt>& prompts, const SampleStage& stage) {
+  Fingerprint print;
+  print.add(model.net);
+  for (const std::string& text : {stage.style.instruction, stage.style.open, stage.style.split}) print.add(text);
+  const SamplingOptions& s = stage.sampling;
+  for (double x : {s.temperature, s.top_p, s.min_p}) print.add(x);
+  for (int64_t n : {static_cast<int64_t>(stage.style.placement), static_cast<int64_t>(stage.format),
+                    stage.thought_budget, stage.k, stage.first_sample, stage.max_new, stage.max_rows, s.top_k,
+                    int64_t{s.greedy}, static_cast<int64_t>(stage.seed), static_cast<int64_t>(stage.iteration)})
+    print.add(std::as_bytes(std::span(&n, 1)));
+  for (const SamplePrompt& p : prompts) {
+    print.add(p.id.dump()).add(std::to_string(p.key));
+    print.add(std::span<const int32_t>(model.text.prompt_ids(apply_thought(p.messages, stage.style))));
+  }
+  return Json{{"samples_of", print.text()}}.dump() + "\n";
+}
+
+/// Finished chunks of an interrupted stage, where its file begins with `header`. They end at the first line that is
+/// torn or damaged; an unfinished chunk is dropped.
+std::vector<SampleRecord> recover(const std::string& path, const std::string& header, size_t total, int64_t k) {
   std::vector<SampleRecord> done;
   std::ifstream file(part_path(path), std::ios::binary);
-  const size_t total = prompts.size() * static_cast<size_t>(stage.k);
   std::string line;
+  if (!std::getline(file, line) || line + "\n" != header) return {};
   while (done.size() < total && std::getline(file, line) && !file.eof()) {
     try {
-      SampleRecord record = parse_sample(JsonLine(parse_json(line, part_path(path)), part_path(path)));
-      const auto i = static_cast<int64_t>(done.size());
-      if (record.id != prompts[i / stage.k].id || record.sample != stage.first_sample + i % stage.k) break;
-      done.push_back(std::move(record));
+      done.push_back(parse_sample(JsonLine(parse_json(line, part_path(path)), part_path(path))));
     } catch (const Error&) {
       break;
     }
   }
-  const int64_t per_chunk = kChunkPrompts * stage.k;
+  const int64_t per_chunk = kChunkPrompts * k;
   done.resize(static_cast<int64_t>(done.size()) / per_chunk * per_chunk);
   return done;
 }
@@ -127,8 +142,9 @@ std::vector<SampleRecord> sample_prompts(const Model& model, const std::vector<S
 
 std::vector<SampleRecord> sample_to_file(const Model& model, const std::vector<SamplePrompt>& prompts,
                                          const SampleStage& stage, const std::string& path, const Progress& progress) {
-  std::vector<SampleRecord> done = recover(path, prompts, stage);
-  write_file_atomically(part_path(path), to_lines(done, 0));
+  const std::string header = header_of(model, prompts, stage);
+  std::vector<SampleRecord> done = recover(path, header, prompts.size() * static_cast<size_t>(stage.k), stage.k);
+  write_file_atomically(part_path(path), header + to_lines(done, 0));
   std::ofstream part(part_path(path), std::ios::binary | std::ios::app);
   const auto total = static_cast<int64_t>(prompts.size());
   for (int64_t begin = static_cast<int64_t>(done.size()) / stage.k; begin < total; begin += kChunkPrompts) {

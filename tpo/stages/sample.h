@@ -43,6 +43,7 @@ std::vector<SampleRecord> sample_prompts(const Model& model, const std::vector<S
 
 /// The same in chunks of prompts, each appended to PATH.part when it is done; PATH appears when all are. A killed run
 /// finds the finished chunks and repeats only the unfinished one, so it ends with the same bytes as an undisturbed one.
+/// What another model, other prompts or other options left in PATH.part is thrown away.
 std::vector<SampleRecord> sample_to_file(const Model& model, const std::vector<SamplePrompt>& prompts,
                                          const SampleStage& stage, const std::string& path, const Progress& progress);
 
