@@ -156,7 +156,7 @@ void run(const Options& options) {
   const auto device = options.device.open();
   const DType t = options.device.dtype_on(*device);
   if (!options.model.empty()) open_tokenizer(options.model);  // a wrong name is told before the measurements
-  std::printf("%s, %s\n", device->backend().description().c_str(), name(t));
+  std::printf("%s, products in %s\n", device->backend().description().c_str(), options.device.dtype.c_str());
   const double big = product_speed(*device, t, 2048, 2048, 2048, options.repeat);
   row("product 2048 x 2048 x 2048", big, "GFLOP/s");
   const double mid = product_speed(*device, t, 512, 1536, 576, options.repeat);

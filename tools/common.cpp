@@ -14,7 +14,8 @@ namespace fs = std::filesystem;
 
 void DeviceOptions::add_to(CLI::App& command) {
   command.add_option("--device", device, "auto, cpu or cuda")->check(one_of({"auto", "cpu", "cuda"}));
-  command.add_option("--dtype", dtype, "auto, f32 or bf16 (bf16 on CUDA only)")->check(one_of({"auto", "f32", "bf16"}));
+  command.add_option("--dtype", dtype, "auto, f32 or bf16; on the CPU bf16 is for products only")
+      ->check(one_of({"auto", "f32", "bf16"}));
 }
 
 std::unique_ptr<Device> DeviceOptions::open() const {
@@ -25,8 +26,9 @@ DType DeviceOptions::dtype_on(Device& device_opened) const {
   const bool cpu = device_opened.backend().kind() == "cpu";
   if (dtype == "auto") return cpu ? DType::F32 : DType::BF16;
   const DType t = dtype_from_name(dtype);
-  if (cpu && t != DType::F32) fail("dtype ", dtype, " is not computed in on the CPU; use f32");
-  return t;
+  if (!cpu) return t;
+  device_opened.backend().set_product_dtype(t);
+  return DType::F32;
 }
 
 DType dtype_from_name(const std::string& name) {

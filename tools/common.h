@@ -25,7 +25,8 @@ struct DeviceOptions {
   void add_to(CLI::App& command);
   /// Opens the device; says on stderr when "auto" fell back to the CPU in a program that has CUDA.
   std::unique_ptr<Device> open() const;
-  /// f32 on the CPU, bf16 on CUDA, unless told otherwise. Throws Error for a dtype that the device does not compute in.
+  /// The dtype of weights and activations: f32 on the CPU, bf16 on CUDA, unless told otherwise. On the CPU bf16 is that
+  /// of products only: they are switched over here. Throws Error where the processor has none.
   DType dtype_on(Device& device) const;
 };
 

@@ -33,6 +33,7 @@ class CpuBackend final : public Backend {
 
   void matmul(void* out, const void* a, const void* b, int64_t m, int64_t n, int64_t k, Transpose ta, Transpose tb,
               DType t, DType out_t, Write write) override;
+  void set_product_dtype(DType t) override;
   int64_t packed_bytes(int64_t n, int64_t k, DType t) override;
   void pack(void* packed, const void* weight, int64_t n, int64_t k, DType t) override;
   void matmul_packed(void* out, const void* a, const void* weight, const void* packed, int64_t m, int64_t n, int64_t k,
@@ -82,7 +83,11 @@ class CpuBackend final : public Backend {
              DType t) override;
 
  private:
+  void multiply_f32(float* out, const float* a, const float* b, int64_t m, int64_t n, int64_t k, Transpose ta,
+                    Transpose tb, Write write);
+
   std::unique_ptr<Products> products_;
+  DType product_dtype_ = DType::F32;
   Scratch scratch_;  // of the threads, inside one call
 };
 

@@ -21,6 +21,7 @@ struct Key {
   Transpose ta;
   Layout b;
   Write write;
+  DType t;  // of both factors
   int threads;
 
   bool operator==(const Key&) const = default;
@@ -29,9 +30,9 @@ struct Key {
 struct Hash {
   size_t operator()(const Key& key) const {
     uint64_t h = 0;
-    for (int64_t x :
-         {key.m, key.n, key.k, int64_t{key.threads},
-          int64_t{8 * (key.ta == Transpose::yes) + 2 * static_cast<int>(key.b) + (key.write == Write::add)}})
+    for (int64_t x : {key.m, key.n, key.k, int64_t{key.threads},
+                      int64_t{16 * (key.t == DType::BF16) + 8 * (key.ta == Transpose::yes) +
+                              2 * static_cast<int>(key.b) + (key.write == Write::add)}})
       h = (h ^ static_cast<uint64_t>(x)) * 0x9E3779B97F4A7C15u;
     return h ^ (h >> 32);
   }
@@ -41,20 +42,22 @@ constexpr size_t kMostProducts = 512;  // kept; the lengths of sequences vary wi
 
 using dnnl::memory;
 
-memory::desc matrix(int64_t rows, int64_t cols, Transpose transpose) {
-  return {{rows, cols},
-          memory::data_type::f32,
-          transpose == Transpose::yes ? memory::dims{1, rows} : memory::dims{cols, 1}};
+memory::data_type onednn(DType t) {
+  return t == DType::BF16 ? memory::data_type::bf16 : memory::data_type::f32;
+}
+
+memory::desc matrix(int64_t rows, int64_t cols, Transpose transpose, DType t) {
+  return {{rows, cols}, onednn(t), transpose == Transpose::yes ? memory::dims{1, rows} : memory::dims{cols, 1}};
 }
 
 }  // namespace
 
 class Products {
  public:
-  void multiply(float* out, const float* a, const float* b, const Key& key) {
+  void multiply(float* out, const void* a, const void* b, const Key& key) {
     Product& p = find(key);
-    p.a.set_data_handle(const_cast<float*>(a), stream_);
-    p.b.set_data_handle(const_cast<float*>(b), stream_);
+    p.a.set_data_handle(const_cast<void*>(a), stream_);
+    p.b.set_data_handle(const_cast<void*>(b), stream_);
     p.out.set_data_handle(out, stream_);
     const dnnl_exec_arg_t arguments[] = {
         {DNNL_ARG_SRC, p.a.get()}, {DNNL_ARG_WEIGHTS, p.b.get()}, {DNNL_ARG_DST, p.out.get()}};
@@ -64,18 +67,22 @@ class Products {
 
   /// The layout that oneDNN likes best for a weight in products with a few dozen rows. Where it proposes blocks of 64
   /// columns, 48 are faster by up to a sixth: usual widths (192, 576) then fall evenly to the threads.
-  memory::desc packed_layout(int64_t n, int64_t k) const {
+  memory::desc packed_layout(int64_t n, int64_t k, DType t) const {
     constexpr int64_t kRows = 32;
-    const auto weight = [&](memory::format_tag tag) { return memory::desc({k, n}, memory::data_type::f32, tag); };
-    const dnnl::matmul::desc product(matrix(kRows, k, Transpose::no), weight(memory::format_tag::any),
-                                     matrix(kRows, n, Transpose::no));
+    using Tag = memory::format_tag;
+    const auto weight = [&](Tag tag) { return memory::desc({k, n}, onednn(t), tag); };
+    const dnnl::matmul::desc product(matrix(kRows, k, Transpose::no, t), weight(Tag::any),
+                                     matrix(kRows, n, Transpose::no, DType::F32));
     const memory::desc proposed = dnnl::matmul::primitive_desc(product, engine_).weights_desc();
-    return proposed == weight(memory::format_tag::BA16a64b) ? weight(memory::format_tag::BA16a48b) : proposed;
+    if (proposed == weight(Tag::BA16a64b)) return weight(Tag::BA16a48b);
+    if (proposed == weight(Tag::BA16a64b2a)) return weight(Tag::BA16a48b2a);
+    return proposed;
   }
 
-  void pack(void* packed, const void* weight, int64_t n, int64_t k) {
-    memory from(matrix(k, n, Transpose::yes), engine_, const_cast<void*>(weight));
-    memory to(packed_layout(n, k), engine_, packed);
+  /// packed = weight (n, k), both of dtype t.
+  void pack(void* packed, const void* weight, int64_t n, int64_t k, DType t) {
+    memory from(matrix(k, n, Transpose::yes, t), engine_, const_cast<void*>(weight));
+    memory to(packed_layout(n, k, t), engine_, packed);
     dnnl::reorder(from, to).execute(stream_, from, to);
     stream_.wait();
   }
@@ -94,10 +101,10 @@ class Products {
   }
 
   Product compile(const Key& key) const {
-    const memory::desc a = matrix(key.m, key.k, key.ta), out = matrix(key.m, key.n, Transpose::no);
+    const memory::desc a = matrix(key.m, key.k, key.ta, key.t), out = matrix(key.m, key.n, Transpose::no, DType::F32);
     const memory::desc b = key.b == Layout::packed
-                               ? packed_layout(key.n, key.k)
-                               : matrix(key.k, key.n, key.b == Layout::columns ? Transpose::yes : Transpose::no);
+                               ? packed_layout(key.n, key.k, key.t)
+                               : matrix(key.k, key.n, key.b == Layout::columns ? Transpose::yes : Transpose::no, key.t);
     dnnl::primitive_attr attributes;
     if (key.write == Write::add) {
       dnnl::post_ops add;
@@ -154,12 +161,19 @@ void multiply_few(float* out, const float* a, const float* b, int64_t m, int64_t
     multiply_dots<4>(out, a, b, m, n, k, write);
 }
 
-void multiply_onednn(Products& products, float* out, const float* a, const float* b, const Key& key) {
+void multiply_onednn(Products& products, float* out, const void* a, const void* b, const Key& key) {
   try {
     products.multiply(out, a, b, key);
   } catch (const dnnl::error& e) {
     fail("[matmul] oneDNN refused (", key.m, ", ", key.k, ") x (", key.k, ", ", key.n, "): ", e.what());
   }
+}
+
+void round_to_bf16(bf16* to, const float* from, int64_t n) {
+  parallel_ranges(n, 1, [&](int64_t begin, int64_t end) {
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) to[i] = to_bf16(from[i]);
+  });
 }
 
 /// out (m, n) for F64. A transposed b is turned back, one column of tiles at a time.
@@ -198,22 +212,45 @@ void CpuBackend::matmul(void* out, const void* a, const void* b, int64_t m, int6
     const T *left = static_cast<const T*>(a), *right = static_cast<const T*>(b);
     if constexpr (std::is_same_v<T, double>) {
       multiply_plain(to, left, right, m, n, k, ta, tb, write, scratch_);
-    } else if (m <= kFewRows && ta == Transpose::no && tb == Transpose::yes) {
-      multiply_few(to, left, right, m, n, k, write);
     } else {
-      const Layout layout = tb == Transpose::yes ? Layout::columns : Layout::rows;
-      multiply_onednn(*products_, to, left, right, {m, n, k, ta, layout, write, omp_get_max_threads()});
+      multiply_f32(to, left, right, m, n, k, ta, tb, write);
     }
   });
 }
 
+void CpuBackend::multiply_f32(float* out, const float* a, const float* b, int64_t m, int64_t n, int64_t k, Transpose ta,
+                              Transpose tb, Write write) {
+  if (m <= kFewRows && ta == Transpose::no && tb == Transpose::yes) return multiply_few(out, a, b, m, n, k, write);
+  const Layout layout = tb == Transpose::yes ? Layout::columns : Layout::rows;
+  const Key key{m, n, k, ta, layout, write, product_dtype_, omp_get_max_threads()};
+  if (product_dtype_ == DType::F32) return multiply_onednn(*products_, out, a, b, key);
+  bf16* left = scratch_.take<bf16>(m * k + n * k + 32);
+  bf16* right = left + (m * k + 31) / 32 * 32;
+  round_to_bf16(left, a, m * k);
+  round_to_bf16(right, b, n * k);
+  multiply_onednn(*products_, out, left, right, key);
+}
+
+void CpuBackend::set_product_dtype(DType t) {
+  ENSURE(t == DType::F32 || t == DType::BF16, "[matmul] products in ", name(t));
+  try {
+    products_->packed_layout(64, 64, t);
+  } catch (const dnnl::error&) {
+    fail("this processor has no ", name(t), " products; use dtype f32");
+  }
+  product_dtype_ = t;
+}
+
 int64_t CpuBackend::packed_bytes(int64_t n, int64_t k, DType t) {
-  return t == DType::F32 ? static_cast<int64_t>(products_->packed_layout(n, k).get_size()) : 0;
+  return t == DType::F32 ? static_cast<int64_t>(products_->packed_layout(n, k, product_dtype_).get_size()) : 0;
 }
 
 void CpuBackend::pack(void* packed, const void* weight, int64_t n, int64_t k, DType t) {
   ENSURE(t == DType::F32, "[pack] of ", name(t));
-  products_->pack(packed, weight, n, k);
+  if (product_dtype_ == DType::F32) return products_->pack(packed, weight, n, k, t);
+  bf16* rounded = scratch_.take<bf16>(n * k);
+  round_to_bf16(rounded, static_cast<const float*>(weight), n * k);
+  products_->pack(packed, rounded, n, k, DType::BF16);
 }
 
 void CpuBackend::matmul_packed(void* out, const void* a, const void* weight, const void* packed, int64_t m, int64_t n,
@@ -222,11 +259,16 @@ void CpuBackend::matmul_packed(void* out, const void* a, const void* weight, con
   if (m == 0) return;
   float* to = static_cast<float*>(out);
   const float* left = static_cast<const float*>(a);
-  if (m <= kFewPackedRows)
+  const Key key{m, n, k, Transpose::no, Layout::packed, Write::set, product_dtype_, omp_get_max_threads()};
+  if (product_dtype_ == DType::BF16) {
+    bf16* rounded = scratch_.take<bf16>(m * k);
+    round_to_bf16(rounded, left, m * k);
+    multiply_onednn(*products_, to, rounded, packed, key);
+  } else if (m <= kFewPackedRows) {
     multiply_few(to, left, static_cast<const float*>(weight), m, n, k, Write::set);
-  else
-    multiply_onednn(*products_, to, left, static_cast<const float*>(packed),
-                    {m, n, k, Transpose::no, Layout::packed, Write::set, omp_get_max_threads()});
+  } else {
+    multiply_onednn(*products_, to, left, packed, key);
+  }
 }
 
 }  // namespace thinker

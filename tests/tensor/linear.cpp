@@ -159,4 +159,43 @@ TEST_CASE("linear: packed weights give the product of the plain ones, any number
   CHECK(backend.packed_bytes(8, 8, DType::F64) == 0);
 }
 
+TEST_CASE("linear: products in bf16 are those of the rounded factors, summed in fp32") {
+  const auto device = open_device("cpu");
+  Backend& backend = device->backend();
+  backend.set_product_dtype(DType::BF16);
+  auto rounded = [](std::vector<float> x) {
+    for (float& value : x) value = to_float(to_bf16(value));
+    return x;
+  };
+  const auto n = 65, k = 130;
+  for (int64_t m : {1, 5, 33}) {
+    Rng rng = test_rng(m);
+    const auto a = as<float>(normal_values(m * k, rng)), b = as<float>(normal_values(n * k, rng));
+    const auto start = as<float>(normal_values(m * n, rng));
+    for (Transpose ta : {Transpose::no, Transpose::yes})
+      for (Transpose tb : {Transpose::no, Transpose::yes})
+        for (Write write : {Write::set, Write::add}) {
+          // The same arrays in double: what they are rounded to is exact there.
+          const bool few = m == 1 && ta == Transpose::no && tb == Transpose::yes;  // our own loop, which rounds nothing
+          const auto left = few ? a : rounded(a), right = few ? b : rounded(b);
+          std::vector<double> x(left.begin(), left.end()), y(right.begin(), right.end());
+          std::vector<double> expected(start.begin(), start.end());
+          backend.matmul(expected.data(), x.data(), y.data(), m, n, k, ta, tb, DType::F64, DType::F64, write);
+          std::vector<float> found = start;
+          backend.matmul(found.data(), a.data(), b.data(), m, n, k, ta, tb, DType::F32, DType::F32, write);
+          INFO(m, " rows, transposed ", ta == Transpose::yes, tb == Transpose::yes, ", add ", write == Write::add);
+          CHECK(relative_error(doubles(found), expected) <= 1e-5);
+        }
+    const Tensor packed = Tensor::zeros(*device, {(backend.packed_bytes(n, k, DType::F32) + 3) / 4}, DType::F32);
+    backend.pack(packed.raw(), b.data(), n, k, DType::F32);
+    const auto left = rounded(a), right = rounded(b);
+    std::vector<double> x(left.begin(), left.end()), y(right.begin(), right.end()), expected(m * n);
+    backend.matmul(expected.data(), x.data(), y.data(), m, n, k, Transpose::no, Transpose::yes, DType::F64, DType::F64,
+                   Write::set);
+    std::vector<float> found(m * n);
+    backend.matmul_packed(found.data(), a.data(), b.data(), packed.raw(), m, n, k, DType::F32);
+    CHECK(relative_error(doubles(found), expected) <= 1e-5);
+  }
+}
+
 }  // namespace thinker::test
