@@ -16,7 +16,8 @@ enum class Purpose : uint32_t {
   shuffle = 3,
   bootstrap = 4,
   generate_data = 5,
-  corrupt = 6
+  corrupt = 6,
+  judge_noise = 7
 };
 
 /// One block of Philox: 128 random bits for a 128-bit counter under a 64-bit key.

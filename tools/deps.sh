@@ -9,6 +9,7 @@ need /usr/include/nlohmann/json.hpp nlohmann-json3-dev
 need /usr/include/CLI/CLI.hpp libcli11-dev
 need /usr/include/doctest/doctest.h doctest-dev
 need /usr/include/pcre2.h libpcre2-dev
+need /usr/include/cld2/public/compact_lang_det.h libcld2-dev
 [ -n "$missing" ] || exit 0
 
 install="apt-get install -y --no-install-recommends$missing"

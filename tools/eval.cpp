@@ -5,6 +5,7 @@
 
 #include "tools/common.h"
 #include "tpo/stages/evaluate.h"
+#include "tpo/stages/judge.h"
 
 namespace thinker {
 
@@ -87,6 +88,10 @@ void run(const Options& options) {
   for (const EvalRecord& r : records) lines.push_back(eval_to_json(r));
   write_jsonl(options.out, lines);
   Json summary = summary_to_json(summarise(records, stage.seed));
+  std::vector<SampleRecord> samples;
+  for (const EvalRecord& r : records) samples.push_back(r.sample);
+  const ifeval::Accuracy accuracy = ifeval_accuracy(prompts, samples);
+  if (!accuracy.groups.empty()) summary["ifeval"] = accuracy_to_json(accuracy);
   if (!options.against.empty()) {
     if (!is_stored(options.against)) theirs = opponent(options, *device, *judge, prompts, stage);
     summary["against"] = compare(records, theirs, stage.seed);

@@ -38,14 +38,17 @@ void add_judge(CLI::App& app) {
     check_output_file(options->out);
     const auto judge = open_judge(options->judge);
     const std::vector<Prompt> prompts = read_prompts(prompts_beside(options->prompts, options->samples));
+    const std::vector<SampleRecord> samples = read_samples(options->samples);
     std::vector<Json> lines;
     int64_t errors = 0;
-    for (const JudgmentRecord& j : judge_samples(*judge, prompts, read_samples(options->samples))) {
+    for (const JudgmentRecord& j : judge_samples(*judge, prompts, samples)) {
       errors += !j.judged.score;
       lines.push_back(judgment_to_json(j));
     }
     write_jsonl(options->out, lines);
     std::cerr << lines.size() << " judgments, " << errors << " errors\n";
+    const ifeval::Accuracy accuracy = ifeval_accuracy(prompts, samples);
+    if (!accuracy.groups.empty()) std::cerr << ifeval::describe(accuracy) << "\n";
   });
 }
 

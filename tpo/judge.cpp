@@ -4,10 +4,27 @@
 
 #include "tensor/check.h"
 #include "tpo/judges/command.h"
+#include "tpo/judges/ifeval.h"
 #include "tpo/judges/rule.h"
 #include "tpo/text.h"
 
 namespace thinker {
+
+namespace {
+
+/// IFEval's own line: "key" is the id, the instructions are the check, their group the category.
+void read_ifeval(const JsonLine& line, Prompt* prompt) {
+  if (line.has("check")) line.error("has both \"check\" and \"instruction_id_list\"; keep one");
+  prompt->check = {{"instruction_id_list", line.at("instruction_id_list")}, {"kwargs", line.at("kwargs")}};
+  ifeval::parse_instructions(prompt->check, line.place());
+  if (prompt->category.empty()) prompt->category = ifeval::common_group(prompt->check);
+  if (prompt->id || !line.has("key")) return;
+  const Json& key = line.at("key");
+  if (!key.is_string() && !key.is_number()) line.error("\"key\" is neither a string nor a number");
+  prompt->id = key;
+}
+
+}  // namespace
 
 Prompt parse_prompt(const JsonLine& line) {
   Prompt prompt;
@@ -19,6 +36,7 @@ Prompt parse_prompt(const JsonLine& line) {
     prompt.check = line.at("check");
     parse_checks(prompt.check, line.place() + ": \"check\"");
   }
+  if (line.has("instruction_id_list")) read_ifeval(line, &prompt);
   if (line.has("reference")) prompt.reference = line.string("reference");
   return prompt;
 }
@@ -74,10 +92,7 @@ std::unique_ptr<Judge> make_judge(const Json& recipe) {
     fail("judge.kind: missing; a judge is an object such as {\"kind\": \"rule\"}");
   const auto kind = recipe["kind"].get<std::string>();
   if (kind == "command") return make_command_judge(recipe);
-  if (kind == "rule") {
-    known_keys_only(recipe, {"kind"});
-    return std::make_unique<RuleJudge>();
-  }
+  if (kind == "rule") return std::make_unique<RuleJudge>(parse_rule_knobs(recipe));
   for (const char* later : {"reward", "pairwise", "endpoint"})
     if (kind == later) fail("judge.kind: \"", kind, "\" is not available yet; use rule or command");
   fail("judge.kind: unknown kind \"", excerpt(kind), "\"; did you mean \"", nearest_name(kind, kinds), "\"?");

@@ -61,6 +61,13 @@ int64_t first_invalid_utf8(std::string_view text) {
   return -1;
 }
 
+std::string valid_utf8(std::string_view text) {
+  std::string out;
+  for (int64_t bad; (bad = first_invalid_utf8(text)) >= 0; text.remove_prefix(bad + 1))
+    out.append(text.substr(0, bad)).append("\uFFFD");
+  return out.append(text);
+}
+
 int64_t count_code_points(std::string_view text) {
   int64_t count = 0;
   for (size_t i = 0; i < text.size(); ++count) i += std::max<size_t>(1, character_length(text.substr(i)));

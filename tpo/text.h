@@ -20,6 +20,9 @@ std::string_view trim(std::string_view text);
 /// -1.
 int64_t first_invalid_utf8(std::string_view text);
 
+/// The text with U+FFFD for each byte that is not part of well-formed UTF-8.
+std::string valid_utf8(std::string_view text);
+
 /// Length in Unicode code points. A byte that is not part of well-formed UTF-8 counts as one.
 int64_t count_code_points(std::string_view text);
 

@@ -18,7 +18,7 @@ std::string text_of(const Prompt& prompt) {
 
 bool satisfied(const Json& check, const std::string& response) {
   for (const Check& c : parse_checks(check, "check"))
-    if (!c.holds(response)) return false;
+    if (c.met(response) != Met::yes) return false;
   return true;
 }
 

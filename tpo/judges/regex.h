@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace thinker {
 
@@ -23,6 +24,16 @@ class Regex {
   /// Number of occurrences that do not overlap, at most `limit`.
   int64_t count(std::string_view text, int64_t limit = INT64_MAX) const;
 
+  /// The occurrences that do not overlap, from left to right; views into the text.
+  std::vector<std::string_view> find_all(std::string_view text) const;
+
+  /// The text between the occurrences: n of them give n + 1 pieces, any of which may be empty.
+  std::vector<std::string_view> split(std::string_view text) const;
+
+  /// The text with every occurrence replaced. In the replacement $1 is a group, $0 all, \L lower case (PCRE2's
+  /// extended syntax).
+  std::string replace(std::string_view text, const std::string& replacement) const;
+
   /// The pattern that matches the text as it is written.
   static std::string quoted(std::string_view text);
 
@@ -30,6 +41,9 @@ class Regex {
   static std::string whole_word(std::string_view text);
 
  private:
+  template <class Take>
+  void each_match(std::string_view text, const Take& take) const;
+
   std::string pattern_;
   std::shared_ptr<void> code_;  // pcre2_code
 };

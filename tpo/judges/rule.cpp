@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <map>
 
 #include "tensor/check.h"
+#include "tensor/rng.h"
+#include "tpo/judges/check_value.h"
 #include "tpo/judges/measure.h"
 #include "tpo/judges/regex.h"
 #include "tpo/text.h"
@@ -16,58 +19,13 @@ namespace {
 
 using Holds = std::function<bool(const std::string&)>;
 
-/// The value of one check, with the words that its errors begin with.
-class Value {
- public:
-  Value(const Json& json, std::string where) : json_(json), where_(std::move(where)) {}
+using Value = CheckValue;
 
-  const Json& json() const { return json_; }
-  [[noreturn]] void error(const std::string& reason) const { fail(where_, ": ", reason); }
-
-  /// For a value that is an object: every key must be one of these.
-  void known_options(const std::vector<std::string>& options) const {
-    for (const auto& [key, value] : json_.items())
-      if (std::find(options.begin(), options.end(), key) == options.end())
-        error("unknown option \"" + excerpt(key) + "\"; did you mean \"" + nearest_name(key, options) + "\"?");
-  }
-
-  Value option(const char* key) const {
-    if (!json_.contains(key)) error(concat("\"", key, "\" is missing"));
-    return Value(json_[key], where_ + "." + key);
-  }
-
-  std::string text() const {
-    if (!json_.is_string() || json_.get<std::string>().empty()) error("a text that is not empty is expected");
-    return json_.get<std::string>();
-  }
-
-  std::vector<std::string> texts() const {
-    if (!json_.is_array()) return {text()};
-    if (json_.empty()) error("the list is empty");
-    std::vector<std::string> out;
-    for (const Json& item : json_) out.push_back(Value(item, where_).text());
-    return out;
-  }
-
-  int64_t count() const {
-    if (!json_.is_number_integer() || json_ < 0 || json_ > 1'000'000) error("a count from 0 to 1000000 is expected");
-    return json_.get<int64_t>();
-  }
-
-  bool flag() const {
-    if (!json_.is_boolean()) error("true or false is expected");
-    return json_.get<bool>();
-  }
-
-  Case letter_case() const {
-    return json_.is_object() && json_.contains("ignore_case") && option("ignore_case").flag() ? Case::ignore
-                                                                                              : Case::sensitive;
-  }
-
- private:
-  const Json& json_;
-  std::string where_;
-};
+Case letter_case(const Value& value) {
+  return value.json().is_object() && value.json().contains("ignore_case") && value.option("ignore_case").flag()
+             ? Case::ignore
+             : Case::sensitive;
+}
 
 struct Range {
   int64_t low, high;
@@ -96,7 +54,7 @@ std::vector<Regex> literal_patterns(const Value& value, const std::string& befor
   if (object) value.known_options({"text", "ignore_case"});
   std::vector<Regex> patterns;
   for (const std::string& text : (object ? value.option("text") : value).texts()) {
-    patterns.emplace_back(before + Regex::quoted(text) + after, value.letter_case());
+    patterns.emplace_back(before + Regex::quoted(text) + after, letter_case(value));
   }
   return patterns;
 }
@@ -116,7 +74,7 @@ Holds all_literals(const Value& value) {
 Holds regex(const Value& value) {
   const bool object = value.json().is_object();
   if (object) value.known_options({"pattern", "ignore_case"});
-  return [pattern = Regex((object ? value.option("pattern") : value).text(), value.letter_case())](
+  return [pattern = Regex((object ? value.option("pattern") : value).text(), letter_case(value))](
              const std::string& r) { return pattern.found_in(r); };
 }
 
@@ -247,7 +205,12 @@ void parse_object(std::vector<Check>* checks, const Json& object, const std::str
       fail(place, ": unknown check \"", excerpt(kind), "\"; did you mean \"", nearest_name(kind, check_kinds()), "\"?");
     const std::string where = place + "." + kind;
     try {
-      checks->push_back({kind, weight, builder->second(Value(value, where))});
+      checks->push_back({kind,
+                         weight,
+                         [holds = builder->second(Value(value, where))](const std::string& r) {
+                           return holds(r) ? Met::yes : Met::no;
+                         },
+                         {}});
     } catch (const Error& e) {
       const std::string reason = e.what();
       fail(reason.starts_with(where) ? reason : where + ": " + reason);
@@ -255,23 +218,44 @@ void parse_object(std::vector<Check>* checks, const Json& object, const std::str
   }
 }
 
-Judged judge_one(const JudgeView& view) {
+/// A normal number that is the same whenever this response to this prompt is judged.
+double noise_of(const JudgeView& view, uint64_t seed) {
+  uint64_t hash = 0xCBF29CE484222325u;  // FNV-1a
+  for (unsigned char c : dump_json(view.to_json())) hash = (hash ^ c) * 0x100000001B3u;
+  return Rng(seed, Purpose::judge_noise, static_cast<uint32_t>(hash), static_cast<uint32_t>(hash >> 32)).normal();
+}
+
+/// "KIND", and for IFEval's how the loose test ends.
+std::string name_with_loose(const Check& check, const std::string& response) {
+  const Met met = check.loosely ? check.loosely(response) : Met::no;
+  return check.kind + (met == Met::yes ? " (loosely met)" : met == Met::undecided ? " (loosely undecided)" : "");
+}
+
+Judged judge_one(const JudgeView& view, const RuleKnobs& knobs) {
   if (view.check().is_null()) return {std::nullopt, "the prompt has no \"check\" for the rule judge", ""};
+  const std::string response = valid_utf8(view.response());
+  double share = 0, total = 0;
+  std::string unmet, undecided;
   const std::vector<Check> checks = parse_checks(view.check(), "\"check\"");
-  double met = 0, total = 0;
-  std::string unmet;
-  for (const Check& check : checks) {
-    bool holds = false;
-    try {
-      holds = check.holds(view.response());
-    } catch (const Error& e) {
-      return {std::nullopt, e.what(), ""};
+  try {
+    for (const Check& check : checks) {
+      const Met met = check.met(response);
+      if (met != Met::undecided) total += check.weight;
+      if (met == Met::yes) share += check.weight;
+      if (met == Met::no) unmet += (unmet.empty() ? "not met: " : ", ") + name_with_loose(check, response);
+      if (met == Met::undecided)
+        undecided += (undecided.empty() ? "undecided: " : ", ") + name_with_loose(check, response);
     }
-    total += check.weight;
-    if (holds) met += check.weight;
-    if (!holds) unmet += (unmet.empty() ? "not met: " : ", ") + check.kind;
+  } catch (const Error& e) {
+    return {std::nullopt, e.what(), ""};
   }
-  return {met / total, "", unmet.empty() ? "all met" : unmet};
+  if (total == 0) return {std::nullopt, undecided, ""};
+  double score = share / total;
+  if (knobs.length_bias != 0) score += knobs.length_bias * static_cast<double>(count_code_points(response)) / 1000;
+  if (knobs.noise != 0) score += knobs.noise * noise_of(view, knobs.seed);
+  const char* between = !unmet.empty() && !undecided.empty() ? "; " : "";
+  const std::string answer = unmet + between + undecided;
+  return {score, "", answer.empty() ? "all met" : answer};
 }
 
 }  // namespace
@@ -287,6 +271,12 @@ const std::vector<std::string>& check_kinds() {
 
 std::vector<Check> parse_checks(const Json& check, const std::string& place) {
   std::vector<Check> checks;
+  if (ifeval::is_ifeval(check)) {
+    for (const ifeval::Instruction& i : ifeval::parse_instructions(check, place))
+      checks.push_back({i.id, 1, [i](const std::string& r) { return ifeval::strict(i, r); },
+                        [i](const std::string& r) { return ifeval::loose(i, r); }});
+    return checks;
+  }
   if (check.is_array())
     for (const Json& item : check) parse_object(&checks, item, place);
   else
@@ -298,8 +288,29 @@ std::vector<Check> parse_checks(const Json& check, const std::string& place) {
 std::vector<Judged> RuleJudge::judge(std::span<const JudgeView> views) {
   std::vector<Judged> results;
   results.reserve(views.size());
-  for (const JudgeView& view : views) results.push_back(judge_one(view));
+  for (const JudgeView& view : views) results.push_back(judge_one(view, knobs_));
   return results;
+}
+
+RuleKnobs parse_rule_knobs(const Json& recipe) {
+  const std::vector<std::string> keys = {"kind", "length_bias", "noise", "seed"};
+  for (const auto& [key, value] : recipe.items())
+    if (std::find(keys.begin(), keys.end(), key) == keys.end())
+      fail("judge.", excerpt(key), ": unknown key; did you mean judge.", nearest_name(key, keys), "?");
+  RuleKnobs knobs;
+  if (recipe.contains("length_bias")) {
+    if (!recipe["length_bias"].is_number()) fail("judge.length_bias: not a number");
+    knobs.length_bias = recipe["length_bias"].get<double>();
+  }
+  if (recipe.contains("noise")) {
+    if (!recipe["noise"].is_number() || !(recipe["noise"] >= 0)) fail("judge.noise: must be a number from 0");
+    knobs.noise = recipe["noise"].get<double>();
+  }
+  if (recipe.contains("seed")) {
+    if (!recipe["seed"].is_number_integer() || recipe["seed"] < 0) fail("judge.seed: must be a whole number from 0");
+    knobs.seed = recipe["seed"].get<uint64_t>();
+  }
+  return knobs;
 }
 
 }  // namespace thinker

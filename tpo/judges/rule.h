@@ -16,6 +16,8 @@
 //   one lowercase, uppercase, json, quoted,       letter; json: the response (or its ``` block) is JSON; quoted: all of
 //   it in title, postscript                         double quotes; title: <<text>>; postscript: a line that begins with
 //   "P.S."
+//
+// A check may also be one of IFEval's: {"instruction_id_list": […], "kwargs": […]}, see ifeval.h.
 #pragma once
 
 #include <functional>
@@ -23,13 +25,15 @@
 #include <vector>
 
 #include "tpo/judge.h"
+#include "tpo/judges/ifeval.h"
 
 namespace thinker {
 
 struct Check {
   std::string kind;
   double weight;
-  std::function<bool(const std::string& response)> holds;
+  std::function<Met(const std::string& response)> met;      // of well-formed UTF-8
+  std::function<Met(const std::string& response)> loosely;  // IFEval's loose test; empty for other checks
 };
 
 /// Throws Error "PLACE: reason": an unknown kind or option (with the nearest known), a value of the wrong type, a
@@ -39,11 +43,26 @@ std::vector<Check> parse_checks(const Json& check, const std::string& place);
 /// The known kinds, sorted.
 const std::vector<std::string>& check_kinds();
 
-/// answer tells which checks were not met. A view without a check, or a pattern that takes too much work, is that
-/// view's error; a check that cannot be parsed throws Error.
+/// Knobs for experiments: a judge that likes length, and one that errs. With both 0 the score is the share.
+struct RuleKnobs {
+  double length_bias = 0;  // added to the score for each 1000 Unicode code points of the response
+  double noise = 0;        // deviation of a normal error, which depends on seed, prompt and response only
+  uint64_t seed = 0;
+};
+
+/// The score is the weighted share of checks that are met, among those that could be decided; answer tells which were
+/// not, and which of these are IFEval's and met loosely. A view without a check, one of which nothing can be decided,
+/// or a pattern that takes too much work, is that view's error; a check that cannot be parsed throws Error.
 class RuleJudge : public Judge {
  public:
+  explicit RuleJudge(const RuleKnobs& knobs = {}) : knobs_(knobs) {}
   std::vector<Judged> judge(std::span<const JudgeView> views) override;
+
+ private:
+  RuleKnobs knobs_;
 };
+
+/// Reads {"kind": "rule", "length_bias": 0, "noise": 0, "seed": 0}. Throws Error that names the key.
+RuleKnobs parse_rule_knobs(const Json& recipe);
 
 }  // namespace thinker
