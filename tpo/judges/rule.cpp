@@ -225,10 +225,11 @@ double noise_of(const JudgeView& view, uint64_t seed) {
   return Rng(seed, Purpose::judge_noise, static_cast<uint32_t>(hash), static_cast<uint32_t>(hash >> 32)).normal();
 }
 
-/// "KIND", and for IFEval's how the loose test ends.
-std::string name_with_loose(const Check& check, const std::string& response) {
-  const Met met = check.loosely ? check.loosely(response) : Met::no;
-  return check.kind + (met == Met::yes ? " (loosely met)" : met == Met::undecided ? " (loosely undecided)" : "");
+/// "KIND", and what the loose test says where that is another thing than the strict one's `met`.
+std::string name_with_loose(const Check& check, const std::string& response, Met met) {
+  const Met loosely = check.loosely ? check.loosely(response) : met;
+  if (loosely == met) return check.kind;
+  return check.kind + (loosely == Met::yes ? " (loosely met)" : " (loosely undecided)");
 }
 
 Judged judge_one(const JudgeView& view, const RuleKnobs& knobs) {
@@ -242,9 +243,9 @@ Judged judge_one(const JudgeView& view, const RuleKnobs& knobs) {
       const Met met = check.met(response);
       if (met != Met::undecided) total += check.weight;
       if (met == Met::yes) share += check.weight;
-      if (met == Met::no) unmet += (unmet.empty() ? "not met: " : ", ") + name_with_loose(check, response);
+      if (met == Met::no) unmet += (unmet.empty() ? "not met: " : ", ") + name_with_loose(check, response, met);
       if (met == Met::undecided)
-        undecided += (undecided.empty() ? "undecided: " : ", ") + name_with_loose(check, response);
+        undecided += (undecided.empty() ? "undecided: " : ", ") + name_with_loose(check, response, met);
     }
   } catch (const Error& e) {
     return {std::nullopt, e.what(), ""};

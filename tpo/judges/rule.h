@@ -3,8 +3,7 @@
 // satisfied checks.
 //
 //   exact, contains, starts_with, ends_with   TEXT or {"text": …, "ignore_case": true}; for exact a list = any of them,
-//   for
-//                                             contains a list = all of them
+//                                             for contains a list = all of them
 //   regex                                     PATTERN (PCRE2, found anywhere) or {"pattern": …, "ignore_case": true}
 //   keyword                                   WORD or {"word": …, "min": 1, "max": …}: a whole word, any case
 //   forbidden                                 WORD or a list: none of them as a whole word, any case
@@ -12,10 +11,9 @@
 //   sentences, paragraphs, lines, bullets,    N exactly, or {"min": …, "max": …}; measure.h defines each.
 //   numbered, capital_words, highlights,      highlights: *text*; placeholders: [text]
 //   placeholders
-//   no_comma, no_digits, no_exclamation,      true. lowercase and uppercase: no letter of the other case, and at least
-//   one lowercase, uppercase, json, quoted,       letter; json: the response (or its ``` block) is JSON; quoted: all of
-//   it in title, postscript                         double quotes; title: <<text>>; postscript: a line that begins with
-//   "P.S."
+//   no_comma, no_digits, no_exclamation,      true. lowercase, uppercase: letters, and none of the other case; json:
+//   lowercase, uppercase, json, quoted,       the response (or its ``` block) is JSON; quoted: all of it in double
+//   title, postscript                         quotes; title: <<text>>; postscript: a line that begins with "P.S."
 //
 // A check may also be one of IFEval's: {"instruction_id_list": […], "kwargs": […]}, see ifeval.h.
 #pragma once
