@@ -286,3 +286,27 @@ TEST_CASE("cli: sample, judge, pair and dpo by hand on files; the thought prompt
   CHECK(read_jsonl(log).front().integer("step") == 1);
   CHECK(run_thinker({"generate", folder / "out", "--prompt", "north", "--max-new", "2"}).status == 0);
 }
+
+TEST_CASE("cli: judge and eval tell IFEval's accuracies where the prompts are of its format") {
+  const TempFolder folder;
+  const std::string prompts = folder.write("prompts.jsonl",
+                                           "{\"key\":7,\"prompt\":\"north\",\"instruction_id_list\":"
+                                           "[\"startend:quotation\"],\"kwargs\":[{\"num_words\":null}]}\n");
+  const std::string samples = folder / "samples.jsonl", out = folder / "out.jsonl";
+  const Outcome evaluated =
+      run_thinker({"eval", model_folder(), "--prompts", prompts, "--judge", "rule", "--out", out, "--max-new", "2"});
+  REQUIRE(evaluated.status == 0);
+  const Json summary = evaluated.lines().at(0);
+  CHECK(summary["ifeval"]["prompts"] == 1);
+  CHECK(summary["ifeval"]["groups"]["startend"]["strict"] == 0.0);
+  CHECK(summary["categories"].contains("startend"));
+
+  Json line = read_jsonl(out).front().json();
+  line["response"] = "Sure:\n\"west\"";
+  line["parse"] = "ok";
+  write_file_atomically(samples, line.dump() + "\n");
+  const Outcome judged = run_thinker({"judge", "--samples", samples, "--judge", "rule", "--out", out});
+  REQUIRE(judged.status == 0);
+  CHECK(holds(judged.err, "IFEval: prompts strict 0.000, loose 1.000 (of 1)"));
+  CHECK(read_jsonl(out).front().string("answer") == "not met: startend:quotation (loosely met)");
+}

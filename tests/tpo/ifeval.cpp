@@ -380,6 +380,11 @@ TEST_CASE("ifeval: accuracies by prompt, instruction and group") {
         "IFEval: prompts strict 0.333, loose 0.667 (of 3); instructions strict 0.500, loose 0.667 (of 6); "
         "1 instructions undecided, left out");
 
+  // A pattern that would run for ever decides nothing.
+  ifeval::Accuracy hard;
+  hard.add(check_of("keywords:existence", R"({"keywords": ["^(a+)+$"]})"), std::string(60, 'a') + "!");
+  CHECK(hard.instructions.strict.undecided == 1);
+
   // Over samples: prompts of another format are passed over, outputs that did not parse count as not followed.
   std::vector<Prompt> prompts = {{Json(1), "", {{"user", "q"}}, both, std::nullopt},
                                  {Json(2), "", {{"user", "q"}}, Json{{"no_comma", true}}, std::nullopt}};

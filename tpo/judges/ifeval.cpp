@@ -167,7 +167,7 @@ Follows number_highlighted_sections(const CheckValue& kwargs) {
 
 Follows number_bullet_lists(const CheckValue& kwargs) {
   return plain(
-      [star = Regex("(?m)^\\s*\\*[^*].*$"), dash = Regex("(?m)^\\s*-.*$"),
+      [star = Regex("(?m)^\\s*+\\*[^*].*$"), dash = Regex("(?m)^\\s*+-.*$"),
        n = kwargs.option("num_bullets").count()](const std::string& r) { return star.count(r) + dash.count(r) == n; });
 }
 
@@ -305,6 +305,16 @@ Met all_of(const std::vector<Met>& each) {
   return holds(Met::no) ? Met::no : holds(Met::undecided) ? Met::undecided : Met::yes;
 }
 
+/// A keyword whose pattern takes too much work on a text decides nothing.
+Met decided(Met (*test)(const Instruction&, const std::string&), const Instruction& instruction,
+            const std::string& text) {
+  try {
+    return test(instruction, text);
+  } catch (const Error&) {
+    return Met::undecided;
+  }
+}
+
 }  // namespace
 
 const Strings& instruction_ids() {
@@ -379,8 +389,8 @@ void Accuracy::add(const Json& check, const std::optional<std::string>& response
   const std::string text = response ? valid_utf8(*response) : "";
   std::vector<Met> strictly, loosely;
   for (const Instruction& instruction : parse_instructions(check, "\"check\"")) {
-    strictly.push_back(strict(instruction, text));
-    loosely.push_back(loose(instruction, text));
+    strictly.push_back(decided(strict, instruction, text));
+    loosely.push_back(decided(loose, instruction, text));
     Level& group = groups[group_of(instruction.id)];
     for (Level* level : {&instructions, &group}) {
       level->strict.add(strictly.back());
