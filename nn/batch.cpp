@@ -35,6 +35,15 @@ void Batch::add_completion(const Prefix& prompt, std::span<const int32_t> ids) {
   offsets.push_back(static_cast<int32_t>(rows.size()));
 }
 
+void Batch::add_response(const Prefix& prompt, std::span<const int32_t> ids) {
+  ENSURE(!ids.empty(), "a response has no tokens");
+  const auto length = static_cast<int32_t>(ids.size());
+  const int32_t begin = append_rows(*this, ids, prompt.length);
+  segments.push_back({begin, length, prompt.begin, prompt.length, begin, length});
+  rows.push_back(begin + length - 1);
+  offsets.push_back(static_cast<int32_t>(rows.size()));
+}
+
 void Batch::add_sequence(std::span<const int32_t> ids, std::span<const uint8_t> trained) {
   ENSURE(ids.size() == trained.size() && ids.size() >= 2, "a sequence of ", ids.size(), " tokens with a mask of ",
          trained.size());

@@ -26,7 +26,7 @@ struct Config {
   int64_t context = 2048;  // positions the model was made for
   double rope_theta = 10000.0;
   double norm_eps = 1e-5;
-  bool tied_head = false;       // the head is the embedding table
+  bool tied_head = false;       // the head is the embedding table; a reward model's body, which has none, sets it too
   bool attention_bias = false;  // biases on the query, key and value products (Qwen2)
   std::optional<RopeScaling> rope_scaling;
 

@@ -150,6 +150,22 @@ Config read_config(const std::string& folder) {
   return c;
 }
 
+Head read_head(const std::string& folder) {
+  const std::string path = folder + "/config.json";
+  const json object = read_object(path);
+  const Keys keys(object, path);
+  const json* names = keys.find("architectures");
+  const bool named = names && names->is_array() && !names->empty() && names->front().is_string();
+  if (!named || !names->front().get<std::string>().ends_with("ForSequenceClassification")) return Head::language;
+  // transformers writes a label's name for each, and nothing at all for the two labels that are its default.
+  const json* labels = keys.find("id2label");
+  const int64_t n =
+      labels && labels->is_object() ? static_cast<int64_t>(labels->size()) : keys.integer_or("num_labels", 2);
+  if (n != 1)
+    fail(path, ": is a classifier with ", n, " labels; a reward model has one (\"id2label\", \"num_labels\")");
+  return Head::reward;
+}
+
 GenerationDefaults read_generation_defaults(const std::string& folder) {
   GenerationDefaults d;
   for (const char* file : {"/generation_config.json", "/config.json"}) {
@@ -197,26 +213,28 @@ Config read_config(const GgufFile& file) {
   return c;
 }
 
-void save_checkpoint(const std::string& folder, const Transformer& model, const GenerationDefaults& defaults,
-                     StoredAs stored_as) {
-  const Config& c = model.config();
+namespace {
+
+/// config.json without the ids of special tokens. A reward model has no output head to tie.
+ordered_json config_to_json(const Config& c, Head head, StoredAs stored_as) {
   const bool llama = c.model_type == "llama";
-  std::filesystem::create_directories(folder);
-  ordered_json config{{"architectures", {llama ? "LlamaForCausalLM" : "Qwen2ForCausalLM"}},
-                      {"model_type", c.model_type},
-                      {"vocab_size", c.vocab},
-                      {"hidden_size", c.width},
-                      {"num_hidden_layers", c.layers},
-                      {"num_attention_heads", c.heads},
-                      {"num_key_value_heads", c.kv_heads},
-                      {"head_dim", c.head_dim},
-                      {"intermediate_size", c.ffn},
-                      {"hidden_act", "silu"},
-                      {"max_position_embeddings", c.context},
-                      {"rms_norm_eps", c.norm_eps},
-                      {"rope_theta", c.rope_theta},
-                      {"tie_word_embeddings", c.tied_head},
-                      {"torch_dtype", stored_as == StoredAs::f32 ? "float32" : "bfloat16"}};
+  const std::string family = llama ? "Llama" : "Qwen2";
+  ordered_json config{
+      {"architectures", {family + (head == Head::language ? "ForCausalLM" : "ForSequenceClassification")}},
+      {"model_type", c.model_type},
+      {"vocab_size", c.vocab},
+      {"hidden_size", c.width},
+      {"num_hidden_layers", c.layers},
+      {"num_attention_heads", c.heads},
+      {"num_key_value_heads", c.kv_heads},
+      {"head_dim", c.head_dim},
+      {"intermediate_size", c.ffn},
+      {"hidden_act", "silu"},
+      {"max_position_embeddings", c.context},
+      {"rms_norm_eps", c.norm_eps},
+      {"rope_theta", c.rope_theta},
+      {"tie_word_embeddings", head == Head::language && c.tied_head},
+      {"torch_dtype", stored_as == StoredAs::f32 ? "float32" : "bfloat16"}};
   if (llama) {
     config["attention_bias"] = false;
     config["mlp_bias"] = false;
@@ -229,6 +247,15 @@ void save_checkpoint(const std::string& folder, const Transformer& model, const 
                               {"high_freq_factor", s.high_frequency_factor},
                               {"original_max_position_embeddings", s.original_context}};
   }
+  if (head == Head::reward) {
+    config["id2label"] = {{"0", "LABEL_0"}};
+    config["label2id"] = {{"LABEL_0", 0}};
+  }
+  return config;
+}
+
+void write_settings(const std::string& folder, ordered_json config, const GenerationDefaults& defaults) {
+  std::filesystem::create_directories(folder);
   ordered_json generation = ordered_json::object();
   if (defaults.bos >= 0) config["bos_token_id"] = generation["bos_token_id"] = defaults.bos;
   if (!defaults.end_ids.empty()) {
@@ -239,7 +266,11 @@ void save_checkpoint(const std::string& folder, const Transformer& model, const 
   if (defaults.pad >= 0) config["pad_token_id"] = generation["pad_token_id"] = defaults.pad;
   write_file_atomically(folder + "/config.json", config.dump(2) + "\n");
   write_file_atomically(folder + "/generation_config.json", generation.dump(2) + "\n");
+}
 
+/// Writes all weights of a Transformer or RewardModel.
+template <class Model>
+void write_weights(const std::string& folder, const Model& model, StoredAs stored_as) {
   std::map<std::string, Tensor> weights;
   std::vector<TensorHeader> headers;
   model.visit([&](const std::string& name, const Tensor& w) {
@@ -257,6 +288,20 @@ void save_checkpoint(const std::string& folder, const Transformer& model, const 
     return std::span<const std::byte>(host);
   };
   write_safetensors(folder + "/model.safetensors", headers, data_of);
+}
+
+}  // namespace
+
+void save_checkpoint(const std::string& folder, const Transformer& model, const GenerationDefaults& defaults,
+                     StoredAs stored_as) {
+  write_settings(folder, config_to_json(model.config(), Head::language, stored_as), defaults);
+  write_weights(folder, model, stored_as);
+}
+
+void save_checkpoint(const std::string& folder, const RewardModel& model, const GenerationDefaults& defaults,
+                     StoredAs stored_as) {
+  write_settings(folder, config_to_json(model.body().config(), Head::reward, stored_as), defaults);
+  write_weights(folder, model, stored_as);
 }
 
 }  // namespace thinker

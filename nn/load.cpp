@@ -56,10 +56,9 @@ void unpermute_rows(std::vector<float>& values, int64_t heads, int64_t head_dim)
   }
 }
 
-}  // namespace
-
-Transformer load_huggingface(Device& device, const std::string& folder, DType t) {
-  Transformer model(device, read_config(folder), t);
+/// Fills every weight of a Transformer or RewardModel from a folder's file of weights.
+template <class Model>
+void assign_all(const Model& model, const std::string& folder) {
   const SafetensorsFolder files(folder);
   model.visit([&](const std::string& name, const Tensor& weight) {
     const NamedTensor& source = files.tensor(name);
@@ -68,11 +67,33 @@ Transformer load_huggingface(Device& device, const std::string& folder, DType t)
     to_f32(values.data(), source);
     assign(weight, values);
   });
+}
+
+Config with_head(Config config, OutputHead head) {
+  if (head == OutputHead::left_out) config.tied_head = true;
+  return config;
+}
+
+}  // namespace
+
+Transformer load_huggingface(Device& device, const std::string& folder, DType t, OutputHead head) {
+  if (read_head(folder) == Head::reward) {
+    fail(folder, ": is a reward model and writes no text; name it as the model of a judge of kind \"reward\"");
+  }
+  Transformer model(device, with_head(read_config(folder), head), t);
+  assign_all(model, folder);
   return model;
 }
 
-Transformer load_gguf(Device& device, const GgufFile& file, DType t) {
-  const Config config = read_config(file);
+RewardModel load_reward_model(Device& device, const std::string& folder, DType t) {
+  ENSURE(read_head(folder) == Head::reward, folder, " is no reward model");
+  RewardModel model(Transformer(device, with_head(read_config(folder), OutputHead::left_out), t));
+  assign_all(model, folder);
+  return model;
+}
+
+Transformer load_gguf(Device& device, const GgufFile& file, DType t, OutputHead head) {
+  const Config config = with_head(read_config(file), head);
   Transformer model(device, config, t);
   const bool permuted = file.get<std::string>("general.architecture") == "llama";
   model.visit([&](const std::string& name, const Tensor& weight) {

@@ -1,10 +1,11 @@
-// From files to a Transformer, and back: Hugging Face folders (config.json, model.safetensors, sharded too) and GGUF.
+// From files to a Transformer or a RewardModel, and back: Hugging Face folders (config.json, model.safetensors, sharded
+// too) and GGUF.
 #pragma once
 
 #include <string>
 #include <vector>
 
-#include "nn/transformer.h"
+#include "nn/reward_model.h"
 #include "tensor/gguf.h"
 
 namespace thinker {
@@ -22,18 +23,33 @@ GenerationDefaults read_generation_defaults(const std::string& folder);
 /// The same from GGUF metadata; architectures "llama" and "qwen2".
 Config read_config(const GgufFile& file);
 
-/// Loads a folder's weights, converted to `t`. Throws Error naming a weight that is missing or has another shape.
-Transformer load_huggingface(Device& device, const std::string& folder, DType t);
+/// What a folder's model ends in, by the architecture in its config.json.
+enum class Head { language, reward };
+
+/// Throws Error when the folder is of a classifier with another number of labels than one.
+Head read_head(const std::string& folder);
+
+/// Whether a language model's output head is loaded, or left out for a reward model's body.
+enum class OutputHead { loaded, left_out };
+
+/// Loads a folder's weights, converted to `t`. Throws Error naming a weight that is missing or has another shape, or
+/// when the folder is of a reward model.
+Transformer load_huggingface(Device& device, const std::string& folder, DType t, OutputHead head = OutputHead::loaded);
+
+/// Loads a folder whose head is Head::reward.
+RewardModel load_reward_model(Device& device, const std::string& folder, DType t);
 
 /// Loads and dequantises a GGUF file's weights. The rows of query and key matrices, which "llama" files hold permuted
 /// for interleaved rotary embeddings, are put back.
-Transformer load_gguf(Device& device, const GgufFile& file, DType t);
+Transformer load_gguf(Device& device, const GgufFile& file, DType t, OutputHead head = OutputHead::loaded);
 
 /// How weights are stored in a checkpoint. F32 is the rule: bf16 would lose the small updates of preference training.
 enum class StoredAs { f32, bf16 };
 
 /// Writes config.json, generation_config.json and model.safetensors into the folder (made if needed), each atomically.
 void save_checkpoint(const std::string& folder, const Transformer& model, const GenerationDefaults& defaults,
+                     StoredAs stored_as);
+void save_checkpoint(const std::string& folder, const RewardModel& model, const GenerationDefaults& defaults,
                      StoredAs stored_as);
 
 }  // namespace thinker

@@ -12,22 +12,20 @@ constexpr const char* kSteps = "thinker.steps";
 
 }  // namespace
 
-AdamW::AdamW(const Transformer& model, const AdamWOptions& options) : device_(&model.device()), options_(options) {
-  model.visit([&](const std::string& name, const Tensor& weight) {
-    const DType t = weight.dtype(), acc = accumulator_of(t);
-    Slot slot{name,
-              weight,
-              weight,
-              Tensor::zeros(*device_, weight.shape(), acc),
-              Tensor::zeros(*device_, weight.shape(), acc),
-              weight.shape().rank() >= 2};
-    if (acc != t) {
-      // Weights in bf16 would swallow small steps: the optimizer moves an fp32 copy.
-      slot.master = Tensor::zeros(*device_, weight.shape(), acc);
-      device_->backend().convert(slot.master.raw(), weight.raw(), weight.numel(), acc, t);
-    }
-    slots_.push_back(std::move(slot));
-  });
+void AdamW::add(const std::string& name, const Tensor& weight) {
+  const DType t = weight.dtype(), acc = accumulator_of(t);
+  Slot slot{name,
+            weight,
+            weight,
+            Tensor::zeros(*device_, weight.shape(), acc),
+            Tensor::zeros(*device_, weight.shape(), acc),
+            weight.shape().rank() >= 2};
+  if (acc != t) {
+    // Weights in bf16 would swallow small steps: the optimizer moves an fp32 copy.
+    slot.master = Tensor::zeros(*device_, weight.shape(), acc);
+    device_->backend().convert(slot.master.raw(), weight.raw(), weight.numel(), acc, t);
+  }
+  slots_.push_back(std::move(slot));
 }
 
 double AdamW::step(double lr) {

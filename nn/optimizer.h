@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "nn/transformer.h"
+#include "tensor/tensor.h"
 
 namespace thinker {
 
@@ -17,7 +17,11 @@ struct AdamWOptions {
 
 class AdamW {
  public:
-  AdamW(const Transformer& model, const AdamWOptions& options);
+  /// For a model with device() and visit(fn(name, weight)).
+  template <class Model>
+  AdamW(const Model& model, const AdamWOptions& options) : device_(&model.device()), options_(options) {
+    model.visit([&](const std::string& name, const Tensor& weight) { add(name, weight); });
+  }
 
   /// Clips, updates every weight, clears the gradients. Returns the norm before clipping. Throws Error, leaving the
   /// weights untouched, when the norm is not finite.
@@ -38,6 +42,8 @@ class AdamW {
     Tensor m, v;    // acc
     bool decays;
   };
+  void add(const std::string& name, const Tensor& weight);
+
   Device* device_;
   AdamWOptions options_;
   std::vector<Slot> slots_;

@@ -133,7 +133,7 @@ Tensor Transformer::logprobs(Tape& tape, const Batch& batch) const {
   for (int32_t id : batch.targets) {
     ENSURE(id >= 0 && id < config_.vocab, "token id ", id, " is outside the model's vocabulary of ", config_.vocab);
   }
-  return token_logprob(tape, last_rows(tape, batch, {}), head_, tape.from(batch.targets));
+  return token_logprob(tape, last_rows(tape, batch), head_, tape.from(batch.targets));
 }
 
 Tensor Transformer::logits(Tape& tape, const Batch& batch, const Decoding& decoding) const {

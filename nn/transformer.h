@@ -43,6 +43,9 @@ class Transformer {
   /// Log-probs of batch.targets at batch.rows, acc (M): gathered before the head, no logits matrix.
   Tensor logprobs(Tape& tape, const Batch& batch) const;
 
+  /// What an output head reads: the normed residual stream at batch.rows, (M, C).
+  Tensor last_rows(Tape& tape, const Batch& batch, const Decoding& decoding = {}) const;
+
   /// Logits of batch.rows, acc-rounded (M, V): for drawing tokens.
   Tensor logits(Tape& tape, const Batch& batch, const Decoding& decoding = {}) const;
 
@@ -93,7 +96,6 @@ class Transformer {
   struct Pass;
 
   Tensor block_forward(Tape& tape, const Pass& pass, int64_t layer, const Tensor& x) const;
-  Tensor last_rows(Tape& tape, const Batch& batch, const Decoding& decoding) const;
 
   Device* device_;
   Config config_;

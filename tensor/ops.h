@@ -49,6 +49,9 @@ Tensor token_logprob(Tape& tape, const Tensor& hidden, const Tensor& head, const
 /// x acc (M), weight acc (M), offsets I32 (B+1) -> y acc (B), y[b] = sum of weight[i] x[i] over sequence b's rows.
 Tensor masked_sum(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& offsets);
 
+/// x in the dtype that sums are kept in, acc: x itself, but for BF16.
+Tensor widen(Tape& tape, const Tensor& x);
+
 /// Runs `block` without keeping its activations, and runs it again, recorded, when backward needs them.
 /// (Chen et al., arXiv 1604.06174.) The block must compute the same values each time.
 Tensor checkpoint(Tape& tape, const Tensor& x, const std::function<Tensor(Tape&, const Tensor&)>& block);

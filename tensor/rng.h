@@ -17,7 +17,8 @@ enum class Purpose : uint32_t {
   bootstrap = 4,
   generate_data = 5,
   corrupt = 6,
-  judge_noise = 7
+  judge_noise = 7,
+  hold_out = 8
 };
 
 /// One block of Philox: 128 random bits for a 128-bit counter under a 64-bit key.

@@ -12,6 +12,7 @@ void add_chat(CLI::App& app);
 void add_score(CLI::App& app);
 void add_sft(CLI::App& app);
 void add_dpo(CLI::App& app);
+void add_reward(CLI::App& app);
 void add_convert(CLI::App& app);
 void add_sample(CLI::App& app);
 void add_judge(CLI::App& app);

@@ -1,4 +1,4 @@
-// Options that `thinker sft` and `thinker dpo` share, and their log file.
+// Options that `thinker sft`, `thinker dpo` and `thinker reward` share, and their log file.
 #pragma once
 
 #include <CLI/CLI.hpp>

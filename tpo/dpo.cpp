@@ -11,12 +11,12 @@ double softplus(double x) {
   return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x)));
 }
 
-namespace {
-
 double sigmoid(double x) {
   const double e = std::exp(-std::abs(x));
   return (x >= 0 ? 1 : e) / (1 + e);
 }
+
+namespace {
 
 /// A preference loss and its derivatives with respect to r_chosen and r_rejected.
 struct Preference {

@@ -57,6 +57,9 @@ double loss_at_zero_margin(const DpoOptions& options);
 /// log(1 + exp(x)) without overflow, and accurate where exp(x) is tiny.
 double softplus(double x);
 
+/// 1 / (1 + exp(-x)) without overflow.
+double sigmoid(double x);
+
 /// The means that a step's log line reports, over the pairs of one optimizer batch.
 class DpoMeter {
  public:

@@ -5,6 +5,7 @@
 #include "tensor/check.h"
 #include "tpo/judges/command.h"
 #include "tpo/judges/ifeval.h"
+#include "tpo/judges/reward.h"
 #include "tpo/judges/rule.h"
 #include "tpo/text.h"
 
@@ -84,17 +85,29 @@ std::unique_ptr<Judge> make_command_judge(const Json& recipe) {
   return std::make_unique<CommandJudge>(recipe["command"].get<std::string>(), timeout_s);
 }
 
+std::unique_ptr<Judge> make_reward_judge(const Json& recipe) {
+  known_keys_only(recipe, {"kind", "model", "device"});
+  if (!recipe.contains("model") || !recipe["model"].is_string())
+    fail("judge.model: the reward judge needs a reward model's folder, as a string");
+  const std::vector<std::string> devices = {"auto", "cpu", "cuda"};
+  const Json device = recipe.value("device", Json("auto"));
+  if (std::find(devices.begin(), devices.end(), device) == devices.end())
+    fail("judge.device: ", excerpt(device.dump()), " is unknown; use auto, cpu or cuda");
+  return std::make_unique<RewardJudge>(recipe["model"].get<std::string>(), device.get<std::string>());
+}
+
 }  // namespace
 
 std::unique_ptr<Judge> make_judge(const Json& recipe) {
-  const std::vector<std::string> kinds = {"rule", "command"};
+  const std::vector<std::string> kinds = {"rule", "command", "reward"};
   if (!recipe.is_object() || !recipe.contains("kind") || !recipe["kind"].is_string())
     fail("judge.kind: missing; a judge is an object such as {\"kind\": \"rule\"}");
   const auto kind = recipe["kind"].get<std::string>();
   if (kind == "command") return make_command_judge(recipe);
   if (kind == "rule") return std::make_unique<RuleJudge>(parse_rule_knobs(recipe));
-  for (const char* later : {"reward", "pairwise", "endpoint"})
-    if (kind == later) fail("judge.kind: \"", kind, "\" is not available yet; use rule or command");
+  if (kind == "reward") return make_reward_judge(recipe);
+  for (const char* later : {"pairwise", "endpoint"})
+    if (kind == later) fail("judge.kind: \"", kind, "\" is not available yet; use rule, command or reward");
   fail("judge.kind: unknown kind \"", excerpt(kind), "\"; did you mean \"", nearest_name(kind, kinds), "\"?");
 }
 

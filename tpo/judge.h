@@ -71,8 +71,9 @@ class Judge {
   virtual std::vector<Judged> judge(std::span<const JudgeView> views) = 0;
 };
 
-/// Makes a pointwise judge from a recipe's object: {"kind": "rule"} or {"kind": "command", "command": "…", "timeout_s":
-/// 60}. Throws Error that names an unknown kind or key and the nearest known one.
+/// Makes a pointwise judge from a recipe's object: {"kind": "rule"}, {"kind": "command", "command": "…", "timeout_s":
+/// 60} or {"kind": "reward", "model": "DIR", "device": "auto"}. Throws Error that names an unknown kind or key and the
+/// nearest known one.
 std::unique_ptr<Judge> make_judge(const Json& recipe);
 
 }  // namespace thinker

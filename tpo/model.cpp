@@ -49,12 +49,24 @@ TokenizerSpec read_tokenizer_gguf(const GgufFile& file) {
   return spec;
 }
 
-Model assemble(Transformer net, Tokenizer tokenizer, const std::string& path) {
-  if (tokenizer.vocabulary_size() > net.config().vocab) {
+ChatTokenizer fitting(Tokenizer tokenizer, const Config& config, const std::string& path) {
+  if (tokenizer.vocabulary_size() > config.vocab) {
     fail(path, ": the tokenizer has ", tokenizer.vocabulary_size(), " tokens, the model's embedding only ",
-         net.config().vocab, " rows");
+         config.vocab, " rows");
   }
-  return {std::move(net), ChatTokenizer(std::move(tokenizer))};
+  return ChatTokenizer(std::move(tokenizer));
+}
+
+/// A token to pad with that never ends a turn: transformers looks for a sequence's last token that is not padding, and
+/// must find the end of the turn. -1 where the vocabulary has none.
+int32_t pad_beside_the_end(const ChatTokenizer& text) {
+  if (text.end_ids.size() > 1) return text.end_ids[1];
+  const std::vector<TokenType>& types = text.tokenizer.spec().types;
+  for (size_t id = 0; id < types.size(); ++id) {
+    if (types[id] == TokenType::Control && static_cast<int32_t>(id) != text.end_ids.front())
+      return static_cast<int32_t>(id);
+  }
+  return -1;
 }
 
 }  // namespace
@@ -62,10 +74,36 @@ Model assemble(Transformer net, Tokenizer tokenizer, const std::string& path) {
 Model open_model(Device& device, const std::string& path, DType t) {
   check_path(path);
   if (!is_gguf(path)) {
-    return assemble(load_huggingface(device, path, t), Tokenizer(read_tokenizer_json(path), path), path);
+    Transformer net = load_huggingface(device, path, t);
+    ChatTokenizer text = fitting(Tokenizer(read_tokenizer_json(path), path), net.config(), path);
+    return {std::move(net), std::move(text)};
   }
   const GgufFile file(path);
-  return assemble(load_gguf(device, file, t), Tokenizer(read_tokenizer_gguf(file), path), path);
+  Transformer net = load_gguf(device, file, t);
+  ChatTokenizer text = fitting(Tokenizer(read_tokenizer_gguf(file), path), net.config(), path);
+  return {std::move(net), std::move(text)};
+}
+
+void check_reward_model(const std::string& path) {
+  check_path(path);
+  if (is_gguf(path) || read_head(path) != Head::reward)
+    fail(path, ": is a language model, not a reward model; `thinker reward` makes one of it");
+}
+
+TextRewardModel open_reward_model(Device& device, const std::string& path, DType t, NoScore no_score) {
+  check_path(path);
+  if (no_score == NoScore::refused) check_reward_model(path);
+  if (is_gguf(path)) {
+    const GgufFile file(path);
+    RewardModel net(load_gguf(device, file, t, OutputHead::left_out));
+    ChatTokenizer text = fitting(Tokenizer(read_tokenizer_gguf(file), path), net.body().config(), path);
+    return {std::move(net), std::move(text)};
+  }
+  RewardModel net = read_head(path) == Head::reward
+                        ? load_reward_model(device, path, t)
+                        : RewardModel(load_huggingface(device, path, t, OutputHead::left_out));
+  ChatTokenizer text = fitting(Tokenizer(read_tokenizer_json(path), path), net.body().config(), path);
+  return {std::move(net), std::move(text)};
 }
 
 ChatTokenizer open_tokenizer(const std::string& path) {
@@ -78,6 +116,12 @@ void Model::save(const std::string& folder, StoredAs stored_as) const {
   const TokenizerSpec& spec = text.tokenizer.spec();
   // Batches of other programs need a pad token; an end token serves, since nothing of ours ever pads.
   save_checkpoint(folder, net, {text.end_ids, spec.bos, text.end_ids.front()}, stored_as);
+  write_tokenizer_json(folder, spec);
+}
+
+void TextRewardModel::save(const std::string& folder) const {
+  const TokenizerSpec& spec = text.tokenizer.spec();
+  save_checkpoint(folder, net, {text.end_ids, spec.bos, pad_beside_the_end(text)}, StoredAs::f32);
   write_tokenizer_json(folder, spec);
 }
 

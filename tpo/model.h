@@ -44,9 +44,27 @@ struct Model {
   void save(const std::string& folder, StoredAs stored_as = StoredAs::f32) const;
 };
 
+/// A reward model with its tokenizer. What it judges is a prompt's ids followed by a completion's, end token included.
+struct TextRewardModel {
+  RewardModel net;
+  ChatTokenizer text;
+
+  /// Writes a folder that transformers loads as a sequence classifier with one label.
+  void save(const std::string& folder) const;
+};
+
 /// Opens a folder or a .gguf file. Throws Error naming the file and what is wrong with it or not supported, and when
 /// the vocabulary is larger than the embedding.
 Model open_model(Device& device, const std::string& path, DType t);
+
+/// What to do with a language model where a reward model is wanted: refuse it, or put a score of zeros on its body.
+enum class NoScore { refused, zeros };
+
+/// Opens a reward model's folder, or with NoScore::zeros any MODEL. Throws Error as open_model does.
+TextRewardModel open_reward_model(Device& device, const std::string& path, DType t, NoScore no_score);
+
+/// Throws Error, in one line, when the path cannot be of a reward model; reads no weights.
+void check_reward_model(const std::string& path);
 
 /// Opens only the tokenizer of a MODEL.
 ChatTokenizer open_tokenizer(const std::string& path);

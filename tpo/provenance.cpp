@@ -14,13 +14,15 @@ namespace fs = std::filesystem;
 
 std::vector<std::string> input_files(const Recipe& recipe) {
   std::vector<std::string> files;
-  if (fs::is_directory(recipe.model)) {
+  const auto add_model = [&](const std::string& path) {
+    if (!fs::is_directory(path)) return files.push_back(path);
     for (const char* name : {"config.json", "model.safetensors", "model.safetensors.index.json", "tokenizer.json"}) {
-      files.push_back(recipe.model + "/" + name);
+      files.push_back(path + "/" + name);
     }
-  } else {
-    files.push_back(recipe.model);
-  }
+  };
+  add_model(recipe.model);
+  if (const auto model = recipe.judge.find("model"); model != recipe.judge.end() && model->is_string())
+    add_model(model->get<std::string>());
   for (const PromptSource* source : {&recipe.prompts.train, &recipe.prompts.select, &recipe.prompts.test}) {
     if (!source->file.empty()) files.push_back(source->file);
   }

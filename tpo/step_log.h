@@ -10,6 +10,9 @@ namespace thinker {
 /// tokens_per_s, seconds: all from before the step's update.
 Json dpo_step_to_json(const StepLog& step);
 
+/// step, epoch, loss, margin, reward_chosen, reward_rejected, accuracy, grad_norm, lr, tokens_per_s, seconds.
+Json reward_step_to_json(const StepLog& step);
+
 /// step, epoch, loss, grad_norm, lr, tokens_per_s, seconds.
 Json sft_step_to_json(const StepLog& step);
 

@@ -79,9 +79,21 @@ std::vector<float> drawn_tokens(const Batch& batch, const std::vector<IdPair>& p
   return weights;
 }
 
-std::vector<int64_t> rows_of(const std::vector<IdPair>& pairs) {
+/// The same for a reward model, which reads one row of each response.
+Batch pack_pairs(const std::vector<RewardPair>& pairs, const MicroBatch& micro) {
+  Batch batch;
+  for (int64_t i : micro) {
+    const Batch::Prefix prompt = batch.add_prompt(pairs[i].prompt);
+    batch.add_response(prompt, pairs[i].chosen);
+    batch.add_response(prompt, pairs[i].rejected);
+  }
+  return batch;
+}
+
+template <class Pair>
+std::vector<int64_t> rows_of(const std::vector<Pair>& pairs) {
   std::vector<int64_t> rows;
-  for (const IdPair& p : pairs)
+  for (const Pair& p : pairs)
     rows.push_back(static_cast<int64_t>(p.prompt.size() + p.chosen.size() + p.rejected.size()));
   return rows;
 }
@@ -103,7 +115,7 @@ Schedule schedule_for(int64_t examples, const TrainOptions& options) {
   return {options.schedule, options.lr, options.warmup, steps_per_epoch(examples, options) * options.epochs};
 }
 
-/// The walk that both trainers share. run_batch accumulates the gradients of an optimizer batch and fills the log's
+/// The walk that all trainers share. run_batch accumulates the gradients of an optimizer batch and fills the log's
 /// loss.
 void walk(const std::vector<int64_t>& rows, AdamW& optimizer, const TrainOptions& options, const TrainHooks& hooks,
           const std::function<void(const OptimizerBatch&, StepLog&)>& run_batch) {
@@ -216,6 +228,46 @@ void train_dpo(Transformer& policy, AdamW& optimizer, const std::vector<IdPair>&
     }
     log.loss = log.dpo.loss();
   });
+}
+
+void train_reward(RewardModel& model, AdamW& optimizer, const std::vector<RewardPair>& pairs, double center,
+                  const TrainOptions& options, const TrainHooks& hooks) {
+  if (pairs.empty()) fail("a reward model's training has no pairs");
+  model.zero_grad();
+  walk(rows_of(pairs), optimizer, options, hooks, [&](const OptimizerBatch& batch, StepLog& log) {
+    int64_t batch_pairs = 0;
+    for (const MicroBatch& micro : batch) batch_pairs += static_cast<int64_t>(micro.size());
+    for (const MicroBatch& micro : batch) {
+      Tape tape(model.device(), Tape::Mode::record);
+      const Tensor output = model.rewards(tape, pack_pairs(pairs, micro));  // (2 pairs, 1)
+      const std::vector<double> rewards = to_doubles(output);
+      std::vector<double> upstream(rewards.size());
+      for (size_t j = 0; j < micro.size(); ++j) {
+        const RewardPair& pair = pairs[micro[j]];
+        const PairRewards found{rewards[2 * j], rewards[2 * j + 1]};
+        const RewardPairLoss result = reward_pair(found.chosen, found.rejected, pair.margin, center, batch_pairs);
+        upstream[2 * j] = result.d_chosen;
+        upstream[2 * j + 1] = result.d_rejected;
+        log.reward.add(found, result);
+        log.tokens += static_cast<int64_t>(pair.chosen.size() + pair.rejected.size());
+      }
+      backward_doubles(tape, output, upstream);
+    }
+    log.loss = log.reward.loss();
+  });
+}
+
+std::vector<PairRewards> pair_rewards(const RewardModel& model, const std::vector<RewardPair>& pairs,
+                                      const TrainOptions& options) {
+  std::vector<PairRewards> found(pairs.size());
+  for (const OptimizerBatch& batch : plan_epoch(rows_of(pairs), options, 1)) {
+    for (const MicroBatch& micro : batch) {
+      Tape tape(model.device(), Tape::Mode::no_grad);
+      const std::vector<double> rewards = to_doubles(model.rewards(tape, pack_pairs(pairs, micro)));
+      for (size_t j = 0; j < micro.size(); ++j) found[micro[j]] = {rewards[2 * j], rewards[2 * j + 1]};
+    }
+  }
+  return found;
 }
 
 }  // namespace thinker

@@ -1,6 +1,7 @@
-// The two trainers: supervised fine-tuning and Direct Preference Optimization. Both walk the data in optimizer batches;
-// an optimizer batch is cut into micro-batches by a budget of tokens, which changes memory and speed but neither loss
-// nor gradients: every weight in a loss is formed from the whole optimizer batch before its first micro-batch runs.
+// The trainers: supervised fine-tuning, Direct Preference Optimization and reward models. All walk the data in
+// optimizer batches; an optimizer batch is cut into micro-batches by a budget of tokens, which changes memory and speed
+// but neither loss nor gradients: every weight in a loss is formed from the whole optimizer batch before its first
+// micro-batch runs.
 #pragma once
 
 #include <cstdint>
@@ -10,9 +11,11 @@
 #include <vector>
 
 #include "nn/optimizer.h"
+#include "nn/reward_model.h"
 #include "nn/schedule.h"
 #include "nn/transformer.h"
 #include "tpo/dpo.h"
+#include "tpo/reward_loss.h"
 
 namespace thinker {
 
@@ -36,7 +39,8 @@ struct StepLog {
   int64_t step = 0, epoch = 0;  // both from 1
   double loss = 0, grad_norm = 0, lr = 0, tokens_per_s = 0, seconds = 0;
   int64_t tokens = 0;  // trained tokens of the step
-  DpoMeter dpo;        // empty for supervised training
+  DpoMeter dpo;        // empty but for preference training
+  RewardMeter reward;  // empty but for reward models
 };
 
 struct TrainHooks {
@@ -81,6 +85,21 @@ enum class ReferenceIs { start, other };
 void train_dpo(Transformer& policy, AdamW& optimizer, const std::vector<IdPair>& pairs,
                const std::vector<ReferenceLogps>& reference, ReferenceIs reference_is, const DpoOptions& loss,
                const TrainOptions& options, const TrainHooks& hooks);
+
+/// A pair for a reward model. Nothing in it was written for the model: all its tokens count.
+struct RewardPair {
+  std::vector<int32_t> prompt, chosen, rejected;
+  double margin = 0.0;  // by how much the chosen's reward is to lead
+};
+
+/// Trains on the pairs; loss = mean over the pairs of an optimizer batch (tpo/reward_loss.h). `optimizer` continues
+/// where it stands, as in train_dpo.
+void train_reward(RewardModel& model, AdamW& optimizer, const std::vector<RewardPair>& pairs, double center,
+                  const TrainOptions& options, const TrainHooks& hooks);
+
+/// The rewards of all pairs, in their order.
+std::vector<PairRewards> pair_rewards(const RewardModel& model, const std::vector<RewardPair>& pairs,
+                                      const TrainOptions& options);
 
 /// Optimizer steps of an epoch; the last partial batch counts.
 int64_t steps_per_epoch(int64_t examples, const TrainOptions& options);

@@ -77,6 +77,17 @@ inline Transformer random_model(Device& device, const Config& config, DType t, u
   return model;
 }
 
+/// A reward model of such weights, its score included.
+inline RewardModel random_reward_model(Device& device, Config config, DType t, uint64_t seed = 1) {
+  config.tied_head = true;
+  RewardModel model(random_model(device, config, t, seed));
+  Rng rng(seed, Purpose::initialise, 1000);
+  std::vector<double> values(config.width);
+  for (double& x : values) x = static_cast<float>(0.3 * rng.normal());
+  set_values(model.score(), values);
+  return model;
+}
+
 inline Ids random_ids(Rng& rng, int64_t n, int64_t vocab = 97) {
   Ids ids(n);
   for (int32_t& id : ids) id = static_cast<int32_t>(rng.below(vocab));
@@ -86,13 +97,15 @@ inline Ids random_ids(Rng& rng, int64_t n, int64_t vocab = 97) {
 /// Every weight, or every gradient, by name.
 using Values = std::map<std::string, std::vector<double>>;
 
-inline Values weights_of(const Transformer& model) {
+template <class Model>
+Values weights_of(const Model& model) {
   Values all;
   model.visit([&](const std::string& name, const Tensor& w) { all[name] = host_values(w); });
   return all;
 }
 
-inline Values gradients_of(const Transformer& model) {
+template <class Model>
+Values gradients_of(const Model& model) {
   Values all;
   model.visit([&](const std::string& name, const Tensor& w) { all[name] = host_gradient(w); });
   return all;

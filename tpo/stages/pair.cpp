@@ -99,32 +99,33 @@ Json pair_to_json(const PairRecord& p) {
   return line;
 }
 
+IdPair parse_id_pair(const JsonLine& line, const ChatTokenizer& text) {
+  IdPair pair;
+  if (line.has("prompt_ids") || line.has("chosen_ids") || line.has("rejected_ids")) {
+    pair = {line.ids("prompt_ids"), line.ids("chosen_ids"), line.ids("rejected_ids"), {}, {}};
+    if (line.has("chosen_forced")) pair.chosen_forced = parse_runs(line, "chosen_forced", pair.chosen.size());
+    if (line.has("rejected_forced")) pair.rejected_forced = parse_runs(line, "rejected_forced", pair.rejected.size());
+  } else {
+    pair = encode_pair(line, text);
+  }
+  if (pair.prompt.empty() || pair.chosen.empty() || pair.rejected.empty()) {
+    line.error("prompt, chosen and rejected need at least one token each");
+  }
+  for (const auto* ids : {&pair.prompt, &pair.chosen, &pair.rejected}) {
+    for (int32_t id : *ids) {
+      if (id >= text.tokenizer.vocabulary_size()) {
+        line.error("token id " + std::to_string(id) + " is outside the vocabulary of " +
+                   std::to_string(text.tokenizer.vocabulary_size()));
+      }
+    }
+  }
+  return pair;
+}
+
 std::vector<IdPair> read_id_pairs(const std::string& path, const ChatTokenizer& text) {
   std::vector<IdPair> pairs;
   JsonlReader reader(path);
-  while (auto line = reader.next()) {
-    IdPair pair;
-    if (line->has("prompt_ids") || line->has("chosen_ids") || line->has("rejected_ids")) {
-      pair = {line->ids("prompt_ids"), line->ids("chosen_ids"), line->ids("rejected_ids"), {}, {}};
-      if (line->has("chosen_forced")) pair.chosen_forced = parse_runs(*line, "chosen_forced", pair.chosen.size());
-      if (line->has("rejected_forced"))
-        pair.rejected_forced = parse_runs(*line, "rejected_forced", pair.rejected.size());
-    } else {
-      pair = encode_pair(*line, text);
-    }
-    if (pair.prompt.empty() || pair.chosen.empty() || pair.rejected.empty()) {
-      line->error("prompt, chosen and rejected need at least one token each");
-    }
-    for (const auto* ids : {&pair.prompt, &pair.chosen, &pair.rejected}) {
-      for (int32_t id : *ids) {
-        if (id >= text.tokenizer.vocabulary_size()) {
-          line->error("token id " + std::to_string(id) + " is outside the vocabulary of " +
-                      std::to_string(text.tokenizer.vocabulary_size()));
-        }
-      }
-    }
-    pairs.push_back(std::move(pair));
-  }
+  while (auto line = reader.next()) pairs.push_back(parse_id_pair(*line, text));
   return pairs;
 }
 

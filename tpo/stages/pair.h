@@ -25,8 +25,11 @@ struct PairRecord {
 
 Json pair_to_json(const PairRecord& pair);
 
-/// Reads {"messages" or "prompt", "chosen", "rejected"} or {"prompt_ids", "chosen_ids", "rejected_ids"} lines to train
-/// on. Ids, where present, are used untouched; texts are encoded by `text`. Throws Error "FILE:LINE: reason".
+/// A {"messages" or "prompt", "chosen", "rejected"} or {"prompt_ids", "chosen_ids", "rejected_ids"} line to train on.
+/// Ids, where present, are used untouched; texts are encoded by `text`. Throws Error "FILE:LINE: reason".
+IdPair parse_id_pair(const JsonLine& line, const ChatTokenizer& text);
+
+/// All lines of a file.
 std::vector<IdPair> read_id_pairs(const std::string& path, const ChatTokenizer& text);
 
 /// In which unit responses are measured.

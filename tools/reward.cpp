@@ -1,0 +1,89 @@
+// thinker reward: trains a reward model on pairs and reports on those held out.
+#include "tpo/stages/reward.h"
+
+#include <charconv>
+#include <iostream>
+
+#include "tools/common.h"
+#include "tools/train_options.h"
+#include "tpo/step_log.h"
+
+namespace thinker {
+
+namespace {
+
+struct Options {
+  std::string model, pairs, out, held_out = "0.1", log;
+  double center = 0.0;
+  TrainFlags train;
+  DeviceOptions device;
+};
+
+/// The share that --held-out names, or nothing where it names a file.
+std::optional<double> as_share(const std::string& text) {
+  double share = 0.0;
+  const char* end = text.data() + text.size();
+  const auto [at, error] = std::from_chars(text.data(), end, share);
+  if (error != std::errc() || at != end) return std::nullopt;
+  if (!(share >= 0.0 && share < 1.0)) throw UsageError("--held-out " + text + ": a share is from 0 to below 1");
+  return share;
+}
+
+HeldOut read_pairs(const Options& options, const std::optional<double>& share, const ChatTokenizer& text) {
+  HeldOut pairs;
+  pairs.train = read_reward_pairs(options.pairs, text);
+  if (pairs.train.empty()) fail(options.pairs, ": holds no pairs");
+  if (share) {
+    pairs = hold_out(std::move(pairs.train), *share, options.train.options.seed);
+  } else {
+    pairs.held_out = read_reward_pairs(options.held_out, text);
+    check_disjoint(pairs.train, pairs.held_out, options.held_out);
+  }
+  std::cerr << pairs.train.size() << " pairs to train on, " << pairs.held_out.size() << " held out\n";
+  return pairs;
+}
+
+void run(const Options& options) {
+  const std::optional<double> share = as_share(options.held_out);
+  const TrainOptions train = options.train.resolve();
+  const auto device = options.device.open();
+  prepare_folder(options.out);
+  TextRewardModel model = open_reward_model(*device, options.model, options.device.dtype_on(*device), NoScore::zeros);
+  const HeldOut pairs = read_pairs(options, share, model.text);
+  StepLogFile log(options.log);
+  const Progress progress = make_progress();
+  const int64_t steps = steps_per_epoch(static_cast<int64_t>(pairs.train.size()), train) * train.epochs;
+  TrainHooks hooks;
+  hooks.on_step = [&](const StepLog& step) {
+    log.write(reward_step_to_json(step));
+    progress("reward, loss " + std::to_string(step.loss).substr(0, 6), step.step, steps);
+  };
+  AdamW optimizer(model.net, train.adamw);
+  train_reward(model.net, optimizer, pairs.train, options.center, train, hooks);
+  model.save(options.out);
+  if (pairs.held_out.empty()) return;
+  print_line(reward_report(pairs.held_out, pair_rewards(model.net, pairs.held_out, train), options.center));
+}
+
+}  // namespace
+
+void add_reward(CLI::App& app) {
+  auto options = std::make_shared<Options>();
+  options->train.options.lr = 1e-5;
+  CLI::App* command = app.add_subcommand("reward", "train a reward model on pairs");
+  command->add_option("MODEL", options->model, "language or reward model: folder or .gguf file")->required();
+  command
+      ->add_option("--pairs", options->pairs,
+                   "JSONL of {\"messages\",\"chosen\",\"rejected\"} or of their ids, each with a \"margin\" or without")
+      ->required();
+  command->add_option("--out", options->out, "folder for the reward model")->required();
+  command->add_option("--held-out", options->held_out, "pairs to report on: a file, or a share of --pairs");
+  command->add_option("--center", options->center, "weight of (r_chosen + r_rejected)^2, which holds rewards near 0")
+      ->check(number_within(0.0, 1e9));
+  command->add_option("--log", options->log, "JSONL file with one line a step");
+  options->train.add_to(*command);
+  options->device.add_to(*command);
+  command->callback([options] { run(*options); });
+}
+
+}  // namespace thinker
