@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <iostream>
 #include <sstream>
 
@@ -125,6 +126,8 @@ TEST_CASE("cli: wrong usage is one line on stderr that names the remedy, and sta
       {{"dpo", "M", "--pairs", "F", "--out", "D", "--lr", "nan"}, "--lr: nan is not a number"},
       {{"dpo", "M", "--pairs", "F", "--out", "D", "--label-smoothing", "0.2"}, "choose cdpo or robust"},
       {{"pair", "--samples", "S", "--judgments", "J", "--out", "O", "--rho", "0.7"}, "--rho 0.7"},
+      {{"reward", "M", "--pairs", "F", "--out", "D", "--center", "-1"}, "--center: -1 is not a number"},
+      {{"reward", "M", "--pairs", "F", "--out", "D", "--held-out", "1"}, "a share is from 0 to below 1"},
       {{"train", "--set", "seed=2"}, "RECIPE is required"},
   };
   for (const auto& [arguments, remedy] : cases) {
@@ -152,6 +155,9 @@ TEST_CASE(
       {{"sample", model, "--prompts", prompts, "--out", folder.path()}, "is a folder"},
       {{"sft", model, "--data", prompts, "--out", folder / "out"}, "prompts.jsonl:1: "},
       {{"dpo", model, "--pairs", pairs, "--out", file}, "the folder cannot be made"},
+      {{"reward", model, "--pairs", prompts, "--out", folder / "r"}, "prompts.jsonl:1: "},
+      {{"reward", model, "--pairs", pairs, "--held-out", "none", "--out", folder / "r"}, "none: cannot be opened"},
+      {{"reward", model, "--pairs", pairs, "--held-out", pairs, "--out", folder / "r"}, "a prompt that is trained on"},
       {{"dpo", model, "--pairs", pairs, "--out", file + "/x"}, "the folder cannot be made"},
       {{"eval", model, "--prompts", prompts, "--judge", "rule", "--out", folder / "e", "--against", "/nonexistent"},
        "/nonexistent"},
@@ -285,6 +291,24 @@ TEST_CASE("cli: sample, judge, pair and dpo by hand on files; the thought prompt
   CHECK(trained.out.empty());
   CHECK(read_jsonl(log).front().integer("step") == 1);
   CHECK(run_thinker({"generate", folder / "out", "--prompt", "north", "--max-new", "2"}).status == 0);
+
+  // The same pairs make a reward model, which judges the samples.
+  const std::string held = folder.write("held.jsonl", R"({"prompt":"south","chosen":"west","rejected":"east"})");
+  const std::string reward = folder / "reward";
+  const Outcome rewarded = run_thinker({"reward", model, "--pairs", pairs, "--held-out", held, "--out", reward, "--log",
+                                        log, "--lr", "1e-3", "--epochs", "5"});
+  CHECK(rewarded.status == 0);
+  CHECK(keys_of(rewarded.lines().at(0)) == std::vector<std::string>{"pairs", "accuracy", "loss", "margin",
+                                                                    "reward_chosen", "reward_rejected", "ece", "bins"});
+  CHECK(read_jsonl(log).size() == 5);
+  CHECK(read_jsonl(log).front().number("loss") == doctest::Approx(std::log(2.0)));
+  const std::string judge = folder.write("reward.json", Json{{"kind", "reward"}, {"model", reward}}.dump());
+  REQUIRE(run_thinker({"judge", "--samples", samples, "--judge", judge, "--out", judgments}).status == 0);
+  REQUIRE(read_jsonl(judgments).size() == 2);
+  CHECK(read_jsonl(judgments)[0].number("score") > read_jsonl(judgments)[1].number("score"));
+  CHECK(holds(run_thinker({"generate", reward, "--prompt", "north"}).err, "is a reward model and writes no text"));
+  CHECK(
+      holds(run_thinker({"reward", model, "--pairs", pairs, "--out", reward}).err, "1 pairs to train on, 0 held out"));
 }
 
 TEST_CASE("cli: judge and eval tell IFEval's accuracies where the prompts are of its format") {

@@ -64,6 +64,45 @@ TEST_CASE("leak: canaries in a thought and in a thought prompt reach no judge, b
   CHECK(pair["chosen_ids"] == Json(samples[2].ids));
 }
 
+TEST_CASE("leak: the reward judge reads the view only: no thought and no thought prompt moves a score") {
+  const TempFolder folder;
+  const auto device = open_device("cpu");
+  tiny::untrained_model(*device).save(folder / "language");
+  const TextRewardModel model = open_reward_model(*device, folder / "language", DType::F32, NoScore::zeros);
+  Rng rng(1, Purpose::initialise);
+  std::vector<double> weights(model.net.score().numel());
+  for (double& x : weights) x = rng.normal();
+  set_values(model.net.score(), weights);
+  model.save(folder / "reward");
+  const auto judge = make_judge({{"kind", "reward"}, {"model", folder / "reward"}, {"device", "cpu"}});
+
+  const ThoughtStyle style = thought_style(folder.write("s.json", R"({"instruction": "Z{query}", "split": "|"})"));
+  Prompt prompt;
+  prompt.id = "q";
+  prompt.messages = {{"user", "ab?"}};
+  std::vector<SampleRecord> samples;
+  // The last canary has letters that the model cannot even encode.
+  for (const std::string text : {"|eadb", "mnop|eadb", "CANARY-thought|eadb", "mnop|eadc"}) {
+    SampleRecord s;
+    s.id = "q";
+    s.sample = static_cast<int64_t>(samples.size());
+    s.text = text;
+    s.split = split_output(s.text, style, Stop::end);
+    samples.push_back(s);
+  }
+  const auto judgments = judge_samples(*judge, {prompt}, samples);
+  Batch batch;
+  batch.add_response(batch.add_prompt(model.text.prompt_ids(prompt.messages)), model.text.completion_ids("eadb"));
+  Tape tape(*device, Tape::Mode::no_grad);
+  const double expected = host_values(model.net.rewards(tape, batch))[0];
+  for (size_t i = 0; i < 3; ++i) {
+    REQUIRE(judgments[i].judged.score);
+    CHECK(std::fabs(*judgments[i].judged.score - expected) <= 1e-5);
+    CHECK(!holds(judgment_to_json(judgments[i]).dump(), "CANARY"));
+  }
+  CHECK(std::fabs(*judgments[3].judged.score - expected) > 1e-3);  // the response does move it
+}
+
 TEST_CASE("leak: in a whole run the judge is sent exactly each response with the user's own prompt") {
   const tiny::World world;
   const TempFolder folder;

@@ -2,7 +2,6 @@
 #include "tensor/file.h"
 #include "tests/tpo/tiny_world.h"
 #include "tpo/judges/reward.h"
-#include "tpo/stages/judge.h"
 #include "tpo/stages/reward.h"
 
 using namespace thinker;
@@ -157,29 +156,4 @@ TEST_CASE("reward judge: what cannot be read is that view's error; a wrong set-u
   bad({{"kind", "reward"}, {"model", rule.folder / "language"}}, "is a language model, not a reward model");
   bad({{"kind", "reward"}, {"model", rule.folder / "reward"}, {"device", "gpu"}}, "judge.device: \"gpu\" is unknown");
   bad({{"kind", "reward"}, {"modle", "x"}}, "judge.modle: unknown key; did you mean judge.model?");
-}
-
-// Trap 29.
-TEST_CASE("reward judge: the score of a response does not depend on the thought before it or on the thought prompt") {
-  const RuleModel& rule = rule_model();
-  const auto judge = make_judge(rule.recipe());
-  const ThoughtStyle style = parse_thought_style(R"({"instruction": "hhh {query}", "split": "|"})", "own.json");
-  Prompt prompt;
-  prompt.id = "q";
-  prompt.messages = {{"user", "ab?"}};
-  const double plain = *judge->judge(std::vector<JudgeView>{view_of(prompt.messages, "eadb")})[0].score;
-  std::vector<SampleRecord> samples;
-  for (const std::string thought : {"", "hhhh", "the canary é is not even in the alphabet"}) {
-    SampleRecord s;
-    s.id = "q";
-    s.sample = static_cast<int64_t>(samples.size());
-    s.text = thought + "|eadb";
-    s.split = split_output(s.text, style, Stop::end);
-    samples.push_back(s);
-  }
-  REQUIRE(holds(apply_thought(prompt.messages, style)[0].content, "hhh"));
-  for (const JudgmentRecord& j : judge_samples(*judge, {prompt}, samples)) {
-    REQUIRE(j.judged.score);
-    CHECK(std::fabs(*j.judged.score - plain) <= 1e-5);
-  }
 }
