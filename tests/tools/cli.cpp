@@ -292,10 +292,11 @@ TEST_CASE("cli: sample, judge, pair and dpo by hand on files; the thought prompt
   CHECK(read_jsonl(log).front().integer("step") == 1);
   CHECK(run_thinker({"generate", folder / "out", "--prompt", "north", "--max-new", "2"}).status == 0);
 
-  // The same pairs make a reward model, which judges the samples.
+  // The same texts make a reward model, which judges the samples. (Their ids are one sample's: nothing to learn there.)
+  const std::string texts = folder.write("texts.jsonl", R"({"prompt":"north","chosen":"west","rejected":"east"})");
   const std::string held = folder.write("held.jsonl", R"({"prompt":"south","chosen":"west","rejected":"east"})");
   const std::string reward = folder / "reward";
-  const Outcome rewarded = run_thinker({"reward", model, "--pairs", pairs, "--held-out", held, "--out", reward, "--log",
+  const Outcome rewarded = run_thinker({"reward", model, "--pairs", texts, "--held-out", held, "--out", reward, "--log",
                                         log, "--lr", "1e-3", "--epochs", "5"});
   CHECK(rewarded.status == 0);
   CHECK(keys_of(rewarded.lines().at(0)) == std::vector<std::string>{"pairs", "accuracy", "loss", "margin",
