@@ -19,7 +19,7 @@ CXXFLAGS ?= -march=native
 # g++ 12 with -march=native stored {1, 1, 1, 0} as four ones: -fno-tree-slp-vectorize. Loops are still vectorised.
 # g++ 12 warns of overlaps and overflows in plain string sums where there are none (GCC bug 105651): the two -Wno.
 CXXFLAGS += -std=c++20 -fno-math-errno -fno-tree-slp-vectorize -Wall -Wextra -Werror -Wno-restrict -Wno-stringop-overflow -fopenmp -I. -MMD -MP
-LDLIBS   += -ldnnl -lpcre2-8 -lcld2 -fopenmp -lpthread
+LDLIBS   += -ldnnl -lpcre2-8 -lcld2 -lcpp-httplib -lcrypto -fopenmp -lpthread
 ifeq ($(DEBUG),1)
   OPT_hot := -O0 -g
   OPT_cold := -O0 -g

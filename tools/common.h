@@ -90,8 +90,11 @@ void print_line(const Json& line);
 /// A progress display on stderr: one live line on a terminal; a plain line every few seconds otherwise.
 Progress make_progress();
 
-/// A judge from a kind ("rule"), a judge's JSON object in a file, or a recipe that holds one.
-std::unique_ptr<Judge> open_judge(const std::string& recipe_or_kind);
+/// A judge's JSON object from a kind ("rule"), a file with such an object, or a recipe that holds one.
+Json judge_recipe(const std::string& recipe_or_kind);
+
+/// The folder that a file is in: where a pairwise judge's cache lies beside its results.
+std::string folder_of(const std::string& path);
 
 /// The prompts file that was given, or prompts.jsonl beside the samples.
 std::string prompts_beside(const std::string& prompts, const std::string& samples);

@@ -10,6 +10,8 @@ need /usr/include/CLI/CLI.hpp libcli11-dev
 need /usr/include/doctest/doctest.h doctest-dev
 need /usr/include/pcre2.h libpcre2-dev
 need /usr/include/cld2/public/compact_lang_det.h libcld2-dev
+need /usr/include/httplib.h libcpp-httplib-dev
+need /usr/include/openssl/evp.h libssl-dev
 [ -n "$missing" ] || exit 0
 
 install="apt-get install -y --no-install-recommends$missing"

@@ -4,6 +4,8 @@
 #include <set>
 
 #include "tools/common.h"
+#include "tpo/judges/opponent.h"
+#include "tpo/judges/pairwise.h"
 #include "tpo/stages/evaluate.h"
 #include "tpo/stages/judge.h"
 
@@ -19,8 +21,8 @@ struct Options {
 };
 
 /// Stored outputs: lines of eval.jsonl with the scores that they had, or of samples.jsonl, of which each prompt's first
-/// one is judged now. What did not parse loses.
-std::vector<EvalRecord> stored_outputs(const std::string& path, Judge& judge, const std::vector<Prompt>& prompts) {
+/// one is judged now, where the judge is pointwise. What did not parse loses.
+std::vector<EvalRecord> stored_outputs(const std::string& path, Judge* judge, const std::vector<Prompt>& prompts) {
   if (auto first = JsonlReader(path).next(); first && first->has("attempts")) return read_evals(path);
   std::vector<EvalRecord> records;
   std::set<std::string> seen;
@@ -31,7 +33,7 @@ std::vector<EvalRecord> stored_outputs(const std::string& path, Judge& judge, co
     record.sample = std::move(s);
     records.push_back(std::move(record));
   }
-  judge_records(records, judge, prompts);
+  if (judge) judge_records(records, *judge, prompts);
   return records;
 }
 
@@ -39,13 +41,13 @@ bool is_stored(const std::string& against) {
   return against.ends_with(".jsonl");
 }
 
-/// The opponent's records: stored ones, or of a MODEL that is evaluated on the same prompts.
-std::vector<EvalRecord> opponent(const Options& options, Device& device, Judge& judge,
-                                 const std::vector<Prompt>& prompts, SampleStage stage) {
+/// The outputs of a MODEL that --against names, on the same prompts.
+std::vector<EvalRecord> opponent(const Options& options, Device& device, const std::vector<Prompt>& prompts,
+                                 SampleStage stage) {
   stage.style = thought_style(options.against_thought);
   if (!stage.style.thinks()) stage.format = Format::free;
   const Model model = open_model(device, options.against, options.device.dtype_on(device));
-  return evaluate(model, judge, prompts, stage, options.resample, make_progress());
+  return sample_outputs(model, prompts, stage, options.resample, make_progress());
 }
 
 Json compare(const std::vector<EvalRecord>& ours, const std::vector<EvalRecord>& theirs, uint64_t seed) {
@@ -67,35 +69,63 @@ Json compare(const std::vector<EvalRecord>& ours, const std::vector<EvalRecord>&
           {"win_rate", counts.rate()}, {"low", interval.low}, {"high", interval.high}};
 }
 
+/// The same when our scores are win rates against them.
+Json compare_games(const std::vector<EvalRecord>& ours, uint64_t seed) {
+  WinCounts counts;
+  std::vector<double> rates;
+  for (const EvalRecord& r : ours) {
+    if (!r.judged.score) continue;
+    counts.add(*r.judged.score, 0.5);
+    rates.push_back(*r.judged.score);
+  }
+  const Interval interval = bootstrap_interval(rates, seed);
+  return {{"games", rates.size()},   {"wins", counts.wins}, {"ties", counts.ties},  {"losses", counts.losses},
+          {"win_rate", mean(rates)}, {"low", interval.low}, {"high", interval.high}};
+}
+
 void run(const Options& options) {
   SampleStage stage = options.draw.resolve();
   check_output_file(options.out);
-  const auto judge = open_judge(options.judge);
+  const Json recipe = judge_recipe(options.judge);
+  const bool pairwise = is_pairwise(recipe);
+  if (pairwise && options.against.empty())
+    throw UsageError("a pairwise judge compares: name an opponent with --against");
+  const auto pair_judge = pairwise ? make_pair_judge(recipe, folder_of(options.out)) : nullptr;
+  const auto judge = pairwise ? nullptr : make_judge(recipe);
   const std::vector<Prompt> prompts = read_prompts(options.prompts);
   // What can be wrong with the opponent is seen before the long work.
   std::vector<EvalRecord> theirs;
   if (is_stored(options.against))
-    theirs = stored_outputs(options.against, *judge, prompts);
+    theirs = stored_outputs(options.against, judge.get(), prompts);
   else if (!options.against.empty())
     open_tokenizer(options.against);
   const auto device = options.device.open();
   std::vector<EvalRecord> records;
   {
     const Model model = open_model(*device, options.model, options.device.dtype_on(*device));
-    records = evaluate(model, *judge, prompts, stage, options.resample, make_progress());
+    records = sample_outputs(model, prompts, stage, options.resample, make_progress());
+  }
+  if (!options.against.empty() && !is_stored(options.against)) {
+    theirs = opponent(options, *device, prompts, stage);
+    if (judge) judge_records(theirs, *judge, prompts);
+  }
+  if (pairwise) {
+    OpponentJudge games(*pair_judge);
+    games.add(prompts, outputs_of(theirs));
+    judge_records(records, games, prompts);
+  } else {
+    judge_records(records, *judge, prompts);
   }
   std::vector<Json> lines;
   for (const EvalRecord& r : records) lines.push_back(eval_to_json(r));
   write_jsonl(options.out, lines);
   Json summary = summary_to_json(summarise(records, stage.seed));
-  std::vector<SampleRecord> samples;
-  for (const EvalRecord& r : records) samples.push_back(r.sample);
-  const ifeval::Accuracy accuracy = ifeval_accuracy(prompts, samples);
+  const ifeval::Accuracy accuracy = ifeval_accuracy(prompts, outputs_of(records));
   if (!accuracy.groups.empty()) summary["ifeval"] = accuracy_to_json(accuracy);
-  if (!options.against.empty()) {
-    if (!is_stored(options.against)) theirs = opponent(options, *device, *judge, prompts, stage);
+  if (pairwise)
+    summary["against"] = compare_games(records, stage.seed);
+  else if (!options.against.empty())
     summary["against"] = compare(records, theirs, stage.seed);
-  }
   print_line(summary);
 }
 

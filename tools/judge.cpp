@@ -1,4 +1,4 @@
-// thinker judge: scores for the responses of samples.jsonl.
+// thinker judge: scores, or games of two, for the responses of samples.jsonl.
 #include "tpo/stages/judge.h"
 
 #include <filesystem>
@@ -6,17 +6,23 @@
 
 #include "tensor/file.h"
 #include "tools/common.h"
+#include "tpo/judges/pairwise.h"
 #include "tpo/recipe.h"
 
 namespace thinker {
 
-std::unique_ptr<Judge> open_judge(const std::string& recipe_or_kind) {
+Json judge_recipe(const std::string& recipe_or_kind) {
   const bool meant_as_file = recipe_or_kind.find('/') != std::string::npos || recipe_or_kind.ends_with(".json");
-  if (!meant_as_file && !std::filesystem::exists(recipe_or_kind)) return make_judge({{"kind", recipe_or_kind}});
+  if (!meant_as_file && !std::filesystem::exists(recipe_or_kind)) return {{"kind", recipe_or_kind}};
   const Json file = parse_json(read_text_file(recipe_or_kind), recipe_or_kind);
   const bool recipe = file.is_object() && file.contains("prompts");  // without "judge" it has the default one
-  if (!recipe && !(file.is_object() && file.contains("judge"))) return make_judge(file);
-  return make_judge(file.value("judge", Recipe{}.judge));
+  if (!recipe && !(file.is_object() && file.contains("judge"))) return file;
+  return file.value("judge", Recipe{}.judge);
+}
+
+std::string folder_of(const std::string& path) {
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  return folder.empty() ? "." : folder;
 }
 
 std::string prompts_beside(const std::string& prompts, const std::string& samples) {
@@ -24,32 +30,66 @@ std::string prompts_beside(const std::string& prompts, const std::string& sample
   return (std::filesystem::path(samples).parent_path() / "prompts.jsonl").string();
 }
 
+namespace {
+
+struct Options {
+  std::string samples, prompts, judge, out;
+};
+
+std::string percent(double share) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f %%", 100 * share);
+  return text;
+}
+
+std::vector<Json> scores(const Json& recipe, const std::vector<Prompt>& prompts,
+                         const std::vector<SampleRecord>& samples) {
+  std::vector<Json> lines;
+  int64_t errors = 0;
+  for (const JudgmentRecord& j : judge_samples(*make_judge(recipe), prompts, samples)) {
+    errors += !j.judged.score;
+    lines.push_back(judgment_to_json(j));
+  }
+  std::cerr << lines.size() << " judgments, " << errors << " errors\n";
+  return lines;
+}
+
+std::vector<Json> games(const Json& recipe, const std::string& folder, const std::vector<Prompt>& prompts,
+                        const std::vector<SampleRecord>& samples) {
+  const auto judge = make_pair_judge(recipe, folder);
+  const std::vector<GameRecord> played = play_games(*judge, prompts, samples, make_progress());
+  const GameSummary s = summarise_games(played);
+  std::vector<Json> lines;
+  for (const GameRecord& g : played) lines.push_back(game_to_json(g));
+  std::cerr << s.games << " games, " << s.errors << " without a verdict (ties), " << s.ties
+            << " ties; the two orders agree in " << s.consistent << " of " << s.pairs << " pairs ("
+            << percent(s.consistency()) << "); the response shown first won " << s.first_wins << " of "
+            << s.first_wins + s.second_wins << " (" << percent(s.first_rate()) << ")\n";
+  return lines;
+}
+
+void run(const Options& options) {
+  check_output_file(options.out);
+  const Json recipe = judge_recipe(options.judge);
+  check_judge(recipe);
+  const std::vector<Prompt> prompts = read_prompts(prompts_beside(options.prompts, options.samples));
+  const std::vector<SampleRecord> samples = read_samples(options.samples);
+  write_jsonl(options.out, is_pairwise(recipe) ? games(recipe, folder_of(options.out), prompts, samples)
+                                               : scores(recipe, prompts, samples));
+  const ifeval::Accuracy accuracy = ifeval_accuracy(prompts, samples);
+  if (!accuracy.groups.empty()) std::cerr << ifeval::describe(accuracy) << "\n";
+}
+
+}  // namespace
+
 void add_judge(CLI::App& app) {
-  struct Options {
-    std::string samples, prompts, judge, out;
-  };
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("judge", "score the responses of sampled outputs");
+  CLI::App* command = app.add_subcommand("judge", "judge the responses of sampled outputs");
   command->add_option("--samples", options->samples, "samples.jsonl")->required();
   command->add_option("--prompts", options->prompts, "prompts.jsonl (default: the one beside the samples)");
   command->add_option("--judge", options->judge, "rule, or a recipe or judge file (JSON)")->required();
   command->add_option("--out", options->out, "judgments.jsonl to write")->required();
-  command->callback([options] {
-    check_output_file(options->out);
-    const auto judge = open_judge(options->judge);
-    const std::vector<Prompt> prompts = read_prompts(prompts_beside(options->prompts, options->samples));
-    const std::vector<SampleRecord> samples = read_samples(options->samples);
-    std::vector<Json> lines;
-    int64_t errors = 0;
-    for (const JudgmentRecord& j : judge_samples(*judge, prompts, samples)) {
-      errors += !j.judged.score;
-      lines.push_back(judgment_to_json(j));
-    }
-    write_jsonl(options->out, lines);
-    std::cerr << lines.size() << " judgments, " << errors << " errors\n";
-    const ifeval::Accuracy accuracy = ifeval_accuracy(prompts, samples);
-    if (!accuracy.groups.empty()) std::cerr << ifeval::describe(accuracy) << "\n";
-  });
+  command->callback([options] { run(*options); });
 }
 
 }  // namespace thinker

@@ -24,6 +24,7 @@ void add_pair(CLI::App& app) {
   struct Options {
     std::string samples, judgments, prompts, out, rho = "0", thought = "none", model;
     PairStage stage;
+    ScoreRule rule;
   };
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("pair", "build preference pairs from judged samples");
@@ -38,6 +39,12 @@ void add_pair(CLI::App& app) {
   add_choice(*command, "--truncated", options->stage.options.truncated, failures, "drop or reject");
   add_choice<LengthUnit>(*command, "--length", options->stage.length,
                          {{"chars", LengthUnit::chars}, {"tokens", LengthUnit::tokens}}, "chars or tokens");
+  add_choice<GameScores>(*command, "--scores", options->rule.scores,
+                         {{"bt", GameScores::bt}, {"wins", GameScores::wins}},
+                         "of a pairwise judge's games: bt (Bradley-Terry) or wins (mean of wins)");
+  add_choice<Inconsistent>(*command, "--inconsistent", options->rule.inconsistent,
+                           {{"keep", Inconsistent::keep}, {"tie", Inconsistent::tie}},
+                           "games whose two orders disagree: keep both, or tie");
   command->add_option("--model", options->model, "MODEL whose tokenizer counts, for --length tokens");
   command->callback([options] {
     PairStage& stage = options->stage;
@@ -55,7 +62,7 @@ void add_pair(CLI::App& app) {
     const std::vector<SampleRecord> samples = read_samples(options->samples);
     check_style(samples, options->thought, stage.style);
     const PairResult result =
-        pair_samples(prompts, samples, read_judgments(options->judgments), stage, tokenizer.get());
+        pair_samples(prompts, samples, read_judgments(options->judgments, options->rule), stage, tokenizer.get());
     std::vector<Json> lines;
     for (const PairRecord& p : result.pairs) lines.push_back(pair_to_json(p));
     write_jsonl(options->out, lines);

@@ -5,6 +5,7 @@
 #include "tensor/check.h"
 #include "tpo/judges/command.h"
 #include "tpo/judges/ifeval.h"
+#include "tpo/judges/pairwise.h"
 #include "tpo/judges/reward.h"
 #include "tpo/judges/rule.h"
 #include "tpo/text.h"
@@ -63,16 +64,43 @@ JudgeView make_judge_view(const Prompt& prompt, const SplitOutput& output) {
   return view;
 }
 
-namespace {
+PairView::PairView(const JudgeView& first, const JudgeView& second)
+    : prompt_(first.prompt()), first_(first.response()), second_(second.response()) {
+  ENSURE(first.prompt() == second.prompt(), "a game of responses to two different prompts");
+}
 
-void known_keys_only(const Json& recipe, const std::vector<std::string>& keys) {
+Json verdict_to_json(const PairJudged& judged) {
+  Json json{{"answer", judged.answer}};
+  if (judged.verdict)
+    json["verdict"] = static_cast<int>(*judged.verdict);
+  else
+    json["error"] = judged.error;
+  return json;
+}
+
+PairJudged parse_verdict(const JsonLine& line) {
+  PairJudged judged;
+  if (line.has("answer")) judged.answer = line.string("answer");
+  if (!line.has("verdict")) {
+    judged.error = line.string("error");
+    return judged;
+  }
+  const int64_t verdict = line.integer("verdict");
+  if (verdict < -1 || verdict > 1) line.error("\"verdict\" is none of 1, 0 and -1");
+  judged.verdict = static_cast<Verdict>(verdict);
+  return judged;
+}
+
+void known_judge_keys_only(const Json& recipe, const std::vector<std::string>& keys) {
   for (const auto& [key, value] : recipe.items())
     if (std::find(keys.begin(), keys.end(), key) == keys.end())
       fail("judge.", excerpt(key), ": unknown key; did you mean judge.", nearest_name(key, keys), "?");
 }
 
+namespace {
+
 std::unique_ptr<Judge> make_command_judge(const Json& recipe) {
-  known_keys_only(recipe, {"kind", "command", "timeout_s"});
+  known_judge_keys_only(recipe, {"kind", "command", "timeout_s"});
   if (!recipe.contains("command") || !recipe["command"].is_string() ||
       trim(recipe["command"].get<std::string>()).empty())
     fail("judge.command: the command judge needs a command line, as a string");
@@ -86,7 +114,7 @@ std::unique_ptr<Judge> make_command_judge(const Json& recipe) {
 }
 
 std::unique_ptr<Judge> make_reward_judge(const Json& recipe) {
-  known_keys_only(recipe, {"kind", "model", "device"});
+  known_judge_keys_only(recipe, {"kind", "model", "device"});
   if (!recipe.contains("model") || !recipe["model"].is_string())
     fail("judge.model: the reward judge needs a reward model's folder, as a string");
   const std::vector<std::string> devices = {"auto", "cpu", "cuda"};
@@ -99,16 +127,26 @@ std::unique_ptr<Judge> make_reward_judge(const Json& recipe) {
 }  // namespace
 
 std::unique_ptr<Judge> make_judge(const Json& recipe) {
-  const std::vector<std::string> kinds = {"rule", "command", "reward"};
+  const std::vector<std::string> kinds = {"rule", "command", "reward", "pairwise"};
   if (!recipe.is_object() || !recipe.contains("kind") || !recipe["kind"].is_string())
     fail("judge.kind: missing; a judge is an object such as {\"kind\": \"rule\"}");
   const auto kind = recipe["kind"].get<std::string>();
   if (kind == "command") return make_command_judge(recipe);
   if (kind == "rule") return std::make_unique<RuleJudge>(parse_rule_knobs(recipe));
   if (kind == "reward") return make_reward_judge(recipe);
-  for (const char* later : {"pairwise", "endpoint"})
-    if (kind == later) fail("judge.kind: \"", kind, "\" is not available yet; use rule, command or reward");
+  if (is_pairwise(recipe)) fail("judge.kind: \"pairwise\" compares two responses and cannot score one");
   fail("judge.kind: unknown kind \"", excerpt(kind), "\"; did you mean \"", nearest_name(kind, kinds), "\"?");
+}
+
+bool is_pairwise(const Json& recipe) {
+  return recipe.is_object() && recipe.contains("kind") && recipe["kind"] == "pairwise";
+}
+
+void check_judge(const Json& recipe) {
+  if (is_pairwise(recipe))
+    parse_pairwise(recipe);
+  else
+    make_judge(recipe);
 }
 
 }  // namespace thinker

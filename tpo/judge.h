@@ -71,9 +71,61 @@ class Judge {
   virtual std::vector<Judged> judge(std::span<const JudgeView> views) = 0;
 };
 
+/// One game: two responses to one prompt, in the order in which a judge reads them. Made from two JudgeViews, so it can
+/// hold nothing that they do not.
+class PairView {
+ public:
+  /// Throws Error when the two are of different prompts.
+  PairView(const JudgeView& first, const JudgeView& second);
+
+  const Messages& prompt() const { return prompt_; }
+  const std::string& first() const { return first_; }
+  const std::string& second() const { return second_; }
+
+  /// {"prompt": messages, "responses": [first, second]}: all that leaves the program, and what judgments.jsonl records.
+  Json to_json() const {
+    return {{"prompt", messages_to_json(prompt_)}, {"responses", Json::array({first_, second_})}};
+  }
+
+ private:
+  Messages prompt_;
+  std::string first_, second_;
+};
+
+enum class Verdict : int { second = -1, tie = 0, first = 1 };  // which response of the view is better
+
+struct PairJudged {
+  std::optional<Verdict> verdict;  // none when the judge failed: it then counts as a tie, and as a failure
+  std::string error;               // why there is no verdict
+  std::string answer;              // as received
+};
+
+/// {"answer", "verdict": 1, 0 or -1} or {"answer", "error"}.
+Json verdict_to_json(const PairJudged& judged);
+/// The reverse. Throws Error "FILE:LINE: reason".
+PairJudged parse_verdict(const JsonLine& line);
+
+class PairJudge {
+ public:
+  virtual ~PairJudge() = default;
+
+  /// One result per view, in the views' order; failures as Judge::judge has them. Position bias is the caller's matter:
+  /// ask a view and its mirror image.
+  virtual std::vector<PairJudged> judge(std::span<const PairView> views) = 0;
+};
+
 /// Makes a pointwise judge from a recipe's object: {"kind": "rule"}, {"kind": "command", "command": "…", "timeout_s":
 /// 60} or {"kind": "reward", "model": "DIR", "device": "auto"}. Throws Error that names an unknown kind or key and the
 /// nearest known one.
 std::unique_ptr<Judge> make_judge(const Json& recipe);
+
+/// True for {"kind": "pairwise", …}: make_pair_judge (tpo/judges/pairwise.h) makes that one.
+bool is_pairwise(const Json& recipe);
+
+/// Throws Error "judge.KEY: reason" where the object makes no judge of either sort.
+void check_judge(const Json& recipe);
+
+/// For makers of judges: throws Error that names the first unknown key and the nearest of `keys`.
+void known_judge_keys_only(const Json& recipe, const std::vector<std::string>& keys);
 
 }  // namespace thinker

@@ -108,7 +108,7 @@ class Reader {
     const Json* value = find(key);
     if (value) to = *value;
     try {
-      make_judge(to);
+      check_judge(to);
     } catch (const Error& e) {
       fail(place_, ": ", e.what());
     }

@@ -3,6 +3,8 @@
 #include <filesystem>
 
 #include "tensor/file.h"
+#include "tpo/judges/opponent.h"
+#include "tpo/judges/pairwise.h"
 #include "tpo/provenance.h"
 #include "tpo/run_log.h"
 #include "tpo/stages/judge.h"
@@ -30,13 +32,15 @@ class Run {
         prompts_(prompts),
         options_(options),
         style_(thought_style(recipe.thought)),
-        judge_(make_judge(recipe.judge)),
-        log_(options.folder + "/log.jsonl", options.on_log) {}
+        log_(options.folder + "/log.jsonl", options.on_log) {
+    make_judges();
+  }
 
   RunResult run() {
     open_folder();
     start_ = options_.folder + "/iter-0";
     fs::create_directories(start_);
+    prepare_selection();
     if (style_.thinks())
       evaluate_as(0, "seed, direct", start_ + "/eval_direct.jsonl", thought_style("none"), Format::free);
     evaluate_as(0, style_.thinks() ? "seed, thinking" : "seed", start_ + "/eval.jsonl", style_, recipe_.format);
@@ -62,6 +66,35 @@ class Run {
     fs::create_directories(options_.folder);
     write_file_atomically(path, text);
   }
+
+  void make_judges() {
+    if (!is_pairwise(recipe_.judge)) {
+      judge_ = make_judge(recipe_.judge);
+      return;
+    }
+    score_rule_ = parse_pairwise(recipe_.judge).rule;
+    pair_judge_ = make_pair_judge(recipe_.judge, options_.folder);
+    auto opponent = std::make_unique<OpponentJudge>(*pair_judge_);
+    opponent_ = opponent.get();
+    judge_ = std::move(opponent);
+  }
+
+  /// A pairwise judge scores held-out outputs by games against the seed model's direct ones: on the test prompts those
+  /// of the first evaluation; here those for the selection of epochs. Called while the model is the seed.
+  void prepare_selection() {
+    if (!opponent_ || recipe_.select == Select::last || prompts_.select.empty()) return;
+    const std::string path = start_ + "/select_direct.jsonl";
+    if (!fs::exists(path)) {
+      std::vector<Json> lines;
+      const auto records = outputs_on(prompts_.select, thought_style("none"), Format::free, 0, "the seed, as opponent");
+      for (const SampleRecord& s : outputs_of(records)) lines.push_back(sample_to_json(s));
+      write_jsonl(path, lines);
+    }
+    opponent_->add(prompts_.select, read_samples(path));
+  }
+
+  /// Where the seed's direct outputs on the test prompts are.
+  std::string opponent_path() const { return start_ + (style_.thinks() ? "/eval_direct.jsonl" : "/eval.jsonl"); }
 
   SampleStage sample_stage(const ThoughtStyle& style, Format format) const {
     SampleStage stage;
@@ -90,12 +123,9 @@ class Run {
     return stage;
   }
 
-  std::vector<EvalRecord> evaluate_on(const std::vector<Prompt>& prompts, const ThoughtStyle& style, Format format,
-                                      int64_t iteration, const std::string& what) {
-    const Progress progress = [&](const std::string&, int64_t done, int64_t total) {
-      if (options_.progress) options_.progress(what, done, total);
-    };
-    return evaluate(model_, *judge_, prompts, eval_stage(style, format, iteration), recipe_.eval.resample, progress);
+  std::vector<EvalRecord> outputs_on(const std::vector<Prompt>& prompts, const ThoughtStyle& style, Format format,
+                                     int64_t iteration, const std::string& what) const {
+    return sample_outputs(model_, prompts, eval_stage(style, format, iteration), recipe_.eval.resample, named(what));
   }
 
   /// Evaluates the current model on the test prompts, or reads what an earlier run left; adds a row to the table.
@@ -104,8 +134,9 @@ class Run {
     if (prompts_.test.empty()) return;
     if (!fs::exists(path)) {
       log_.begin(iteration, fs::path(path).parent_path().filename().string() + "/" + fs::path(path).stem().string());
-      const std::vector<EvalRecord> records =
-          evaluate_on(prompts_.test, style, format, iteration, "evaluate: " + label);
+      std::vector<EvalRecord> records = outputs_on(prompts_.test, style, format, iteration, "evaluate: " + label);
+      if (opponent_ && path == opponent_path()) opponent_->add(prompts_.test, outputs_of(records));
+      judge_records(records, *judge_, prompts_.test);
       std::vector<Json> lines;
       for (const EvalRecord& r : records) lines.push_back(eval_to_json(r));
       Json fields{{"label", label}};
@@ -113,7 +144,9 @@ class Run {
       log_.write(fields);
       write_jsonl(path, lines);
     }
-    result_.rows.push_back({iteration, label, summarise(read_evals(path), recipe_.seed)});
+    const std::vector<EvalRecord> records = read_evals(path);
+    if (opponent_ && path == opponent_path()) opponent_->add(prompts_.test, outputs_of(records));
+    result_.rows.push_back({iteration, label, summarise(records, recipe_.seed)});
   }
 
   void load(const std::string& checkpoint) {
@@ -214,8 +247,16 @@ class Run {
 
   std::vector<JudgmentRecord> judge(int64_t t, const std::vector<Prompt>& prompts,
                                     const std::vector<SampleRecord>& samples, const std::string& path) {
-    if (fs::exists(path)) return read_judgments(path);
+    if (fs::exists(path)) return read_judgments(path, score_rule_);
     log_.begin(t, "judge");
+    if (pair_judge_)
+      play(prompts, samples, path);
+    else
+      score(prompts, samples, path);
+    return read_judgments(path, score_rule_);  // with the file's digits, as a resumed run sees them
+  }
+
+  void score(const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples, const std::string& path) {
     const std::vector<JudgmentRecord> judgments = judge_samples(*judge_, prompts, samples);
     std::vector<Json> lines;
     std::vector<double> scores;
@@ -225,7 +266,14 @@ class Run {
     }
     log_.write({{"judged", judgments.size()}, {"errors", judgments.size() - scores.size()}, {"score", mean(scores)}});
     write_jsonl(path, lines);
-    return read_judgments(path);  // with the file's digits, as a resumed run sees them
+  }
+
+  void play(const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples, const std::string& path) {
+    const std::vector<GameRecord> games = play_games(*pair_judge_, prompts, samples, named("judge"));
+    std::vector<Json> lines;
+    for (const GameRecord& g : games) lines.push_back(game_to_json(g));
+    log_.write(game_summary_to_json(summarise_games(games)));
+    write_jsonl(path, lines);
   }
 
   void pair(int64_t t, const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples,
@@ -265,7 +313,8 @@ class Run {
     };
     if (recipe_.select == Select::judge && !prompts_.select.empty()) {
       stage.select = [&](int64_t epoch) {
-        const auto records = evaluate_on(prompts_.select, style_, recipe_.format, t, "select");
+        std::vector<EvalRecord> records = outputs_on(prompts_.select, style_, recipe_.format, t, "select");
+        judge_records(records, *judge_, prompts_.select);
         const EvalSummary summary = summarise(records, recipe_.seed);
         log_.write({{"select_epoch", epoch},
                     {"score", summary.score},
@@ -303,7 +352,10 @@ class Run {
   const PromptSets& prompts_;
   const RunOptions& options_;
   ThoughtStyle style_;
-  std::unique_ptr<Judge> judge_;
+  std::unique_ptr<Judge> judge_;           // of held-out outputs, and of a pointwise recipe's samples
+  std::unique_ptr<PairJudge> pair_judge_;  // of a pairwise recipe, as are the next two
+  ScoreRule score_rule_;
+  OpponentJudge* opponent_ = nullptr;  // judge_
   RunLog log_;
   std::string start_;
   RunResult result_;

@@ -1,8 +1,10 @@
 #include "tpo/samples.h"
 
+#include <map>
 #include <set>
 
 #include "tensor/check.h"
+#include "tpo/bradley_terry.h"
 
 namespace thinker {
 
@@ -112,11 +114,115 @@ JudgmentRecord parse_judgment(const JsonLine& line) {
   return j;
 }
 
-std::vector<JudgmentRecord> read_judgments(const std::string& path) {
-  std::vector<JudgmentRecord> judgments;
+Json game_to_json(const GameRecord& g) {
+  Json line{{"id", g.id},
+            {"a", g.a},
+            {"b", g.b},
+            {"order", g.order == GameRecord::Order::ab ? "ab" : "ba"},
+            {"view", g.view}};
+  line.update(verdict_to_json(g.judged));
+  if (g.judged.verdict) line["verdict"] = g.for_a();
+  return line;
+}
+
+GameRecord parse_game(const JsonLine& line) {
+  GameRecord g;
+  g.id = required_id(line);
+  g.a = line.integer("a");
+  g.b = line.integer("b");
+  if (g.a == g.b) line.error("\"a\" and \"b\" are the same sample");
+  const std::string order = line.string("order");
+  if (order != "ab" && order != "ba") line.error("\"order\" is neither ab nor ba");
+  g.order = order == "ab" ? GameRecord::Order::ab : GameRecord::Order::ba;
+  g.view = line.at("view");
+  g.judged = parse_verdict(line);
+  if (g.judged.verdict) g.judged.verdict = static_cast<Verdict>(g.for_a());  // the same turn goes both ways
+  return g;
+}
+
+Judgments read_judgment_file(const std::string& path) {
+  Judgments all;
   JsonlReader reader(path);
-  while (auto line = reader.next()) judgments.push_back(parse_judgment(*line));
-  return judgments;
+  while (auto line = reader.next()) {
+    if (line->has("order"))
+      all.games.push_back(parse_game(*line));
+    else
+      all.scores.push_back(parse_judgment(*line));
+    if (!all.games.empty() && !all.scores.empty()) line->error("the file mixes scores and games");
+  }
+  return all;
+}
+
+namespace {
+
+/// The games of one prompt among its samples.
+class Tournament {
+ public:
+  void add(const GameRecord& game) {
+    auto& [ab, ba] = pairs_[{player(game.a), player(game.b)}];
+    (game.order == GameRecord::Order::ab ? ab : ba).push_back(game.for_a());
+  }
+
+  std::vector<double> scores(const ScoreRule& rule) const {
+    const auto k = static_cast<int64_t>(players_.size());
+    std::vector<double> wins(k * k, 0.0), points(k, 0.0), played(k, 0.0);
+    for (const auto& [pair, orders] : pairs_) {
+      const auto [a, b] = pair;
+      const auto& [ab, ba] = orders;
+      const bool tied = rule.inconsistent == Inconsistent::tie && ab != ba;
+      for (const std::vector<int>* games : {&ab, &ba}) {
+        for (int verdict : *games) {
+          if (tied) verdict = 0;
+          if (verdict != 0) wins[verdict > 0 ? a * k + b : b * k + a] += 1;
+          points[a] += 0.5 + 0.5 * verdict;
+          points[b] += 0.5 - 0.5 * verdict;
+          played[a] += 1;
+          played[b] += 1;
+        }
+      }
+    }
+    if (rule.scores == GameScores::bt) return bradley_terry(wins, k);
+    for (int64_t m = 0; m < k; ++m) points[m] /= played[m];
+    return points;
+  }
+
+  const std::vector<int64_t>& samples() const { return players_; }
+
+ private:
+  int64_t player(int64_t sample) {
+    for (size_t i = 0; i < players_.size(); ++i)
+      if (players_[i] == sample) return static_cast<int64_t>(i);
+    players_.push_back(sample);
+    return static_cast<int64_t>(players_.size()) - 1;
+  }
+
+  std::vector<int64_t> players_;  // sample numbers
+  // Verdicts for the first of the pair, by order.
+  std::map<std::pair<int64_t, int64_t>, std::pair<std::vector<int>, std::vector<int>>> pairs_;
+};
+
+}  // namespace
+
+std::vector<JudgmentRecord> scores_of_games(const std::vector<GameRecord>& games, const ScoreRule& rule) {
+  std::vector<std::pair<Json, Tournament>> prompts;
+  std::map<std::string, size_t> index;
+  for (const GameRecord& g : games) {
+    const auto [it, is_new] = index.emplace(g.id.dump(), prompts.size());
+    if (is_new) prompts.push_back({g.id, {}});
+    prompts[it->second].second.add(g);
+  }
+  std::vector<JudgmentRecord> records;
+  for (const auto& [id, tournament] : prompts) {
+    const std::vector<double> scores = tournament.scores(rule);
+    for (size_t i = 0; i < scores.size(); ++i)
+      records.push_back({id, tournament.samples()[i], {}, {scores[i], "", ""}});
+  }
+  return records;
+}
+
+std::vector<JudgmentRecord> read_judgments(const std::string& path, const ScoreRule& rule) {
+  Judgments all = read_judgment_file(path);
+  return all.games.empty() ? std::move(all.scores) : scores_of_games(all.games, rule);
 }
 
 std::vector<Prompt> read_prompts(const std::string& path) {

@@ -46,7 +46,50 @@ struct JudgmentRecord {
 
 Json judgment_to_json(const JudgmentRecord& judgment);
 JudgmentRecord parse_judgment(const JsonLine& line);
-std::vector<JudgmentRecord> read_judgments(const std::string& path);
+
+/// One game of two samples of a prompt, a before b among the samples.
+struct GameRecord {
+  enum class Order { ab, ba };  // which of the two the judge read first
+  Json id;
+  int64_t a = 0, b = 0;  // sample numbers
+  Order order = Order::ab;
+  Json view;          // exactly as sent
+  PairJudged judged;  // of the view: "first" is the response that was shown first
+
+  /// 1: a is better, -1: b is, 0: a tie, or no verdict.
+  int for_a() const {
+    const int shown = judged.verdict ? static_cast<int>(*judged.verdict) : 0;
+    return order == Order::ab ? shown : -shown;
+  }
+};
+
+/// The line's "verdict" is for_a().
+Json game_to_json(const GameRecord& game);
+GameRecord parse_game(const JsonLine& line);
+
+/// All of a judgments.jsonl: of a pointwise judge, or of a pairwise one.
+struct Judgments {
+  std::vector<JudgmentRecord> scores;
+  std::vector<GameRecord> games;
+};
+
+/// Throws Error "FILE:LINE: reason", also where a file holds both sorts.
+Judgments read_judgment_file(const std::string& path);
+
+/// How verdicts become one score a sample, and what becomes of a pair whose two orders disagree.
+enum class GameScores { bt, wins };  // Bradley-Terry; mean of win 1, tie 1/2, loss 0
+enum class Inconsistent { keep, tie };
+
+struct ScoreRule {
+  GameScores scores = GameScores::bt;
+  Inconsistent inconsistent = Inconsistent::keep;
+};
+
+/// One score for each sample that played, ordered as the samples first occur. A failed game is a tie. Views are null.
+std::vector<JudgmentRecord> scores_of_games(const std::vector<GameRecord>& games, const ScoreRule& rule = {});
+
+/// A file's scores: as they stand in it, or made from its games.
+std::vector<JudgmentRecord> read_judgments(const std::string& path, const ScoreRule& rule = {});
 
 /// Reads prompts.jsonl; a prompt without an id gets its line's index. Throws Error on a repeated id.
 std::vector<Prompt> read_prompts(const std::string& path);

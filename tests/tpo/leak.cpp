@@ -1,7 +1,9 @@
 // Trap 29: what a judge receives, on disk and on the wire, holds the user's prompt and the response, and no byte of a
 // thought or of a thought prompt. The training pairs, which are not for judges, hold both.
 #include "tensor/file.h"
+#include "tests/tpo/http_server.h"
 #include "tests/tpo/tiny_world.h"
+#include "tpo/judges/pairwise.h"
 #include "tpo/stages/judge.h"
 #include "tpo/stages/pair.h"
 #include "tpo/text.h"
@@ -101,6 +103,42 @@ TEST_CASE("leak: the reward judge reads the view only: no thought and no thought
     CHECK(!holds(judgment_to_json(judgments[i]).dump(), "CANARY"));
   }
   CHECK(std::fabs(*judgments[3].judged.score - expected) > 1e-3);  // the response does move it
+}
+
+TEST_CASE("leak: what goes over HTTP, into the cache and into the judgments of games holds no thought") {
+  const TempFolder folder;
+  const std::string style_path =
+      folder.write("style.json", R"({"instruction": "canary-prompt {query}", "open": "THINK", "split": "SAY"})");
+  HttpServer server([](const std::string&, const std::string&) {
+    return HttpServer::response(200, R"({"choices":[{"message":{"content":"well, [[A]]"}}]})");
+  });
+  Prompt prompt;
+  prompt.id = "q";
+  prompt.messages = {{"user", "What is it?"}};
+  std::vector<SampleRecord> samples;
+  for (int64_t k = 0; k < 3; ++k) {
+    SampleRecord s;
+    s.id = "q";
+    s.sample = k;
+    s.text = "canary-preamble THINK canary-thought SAY an answer" + std::string(k, '!');
+    s.split = split_output(s.text, thought_style(style_path), Stop::end);
+    samples.push_back(s);
+  }
+  for (const char* format : {"self-taught-evaluator", "mt-bench", "arena-hard"}) {
+    const auto judge = make_pair_judge(
+        {{"kind", "pairwise"}, {"format", format}, {"endpoint", server.url()}, {"model", "m"}}, folder.path());
+    std::vector<Json> lines;
+    for (const GameRecord& g : play_games(*judge, {prompt}, samples)) lines.push_back(game_to_json(g));
+    write_jsonl(folder / "judgments.jsonl", lines);
+    for (const std::string& text : {server.received(), read_text_file(folder / "judgments.jsonl"),
+                                    read_text_file(folder / "judge-cache.jsonl")}) {
+      CHECK(holds(text, "[[A]]"));
+      for (const std::string secret : {"canary", "THINK", "SAY"}) CHECK_MESSAGE(!holds(text, secret), secret);
+    }
+    CHECK(holds(server.received(), "an answer!!"));
+    CHECK(holds(server.received(), "What is it?"));
+  }
+  CHECK(server.requests() >= 12);
 }
 
 TEST_CASE("leak: in a whole run the judge is sent exactly each response with the user's own prompt") {

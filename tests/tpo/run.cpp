@@ -8,7 +8,9 @@
 #include <sstream>
 
 #include "tensor/file.h"
+#include "tests/tpo/http_server.h"
 #include "tests/tpo/tiny_world.h"
+#include "tpo/judges/pairwise.h"
 
 using namespace thinker;
 using tiny::World;
@@ -411,4 +413,70 @@ TEST_CASE("prompts: no prompt in two sets, no id twice, enough for every iterati
   twice[5].id = twice[2].id;
   CHECK(holds(error_of([&] { read_prompts(world().write_prompts("twice.jsonl", twice)); }),
               "twice.jsonl:6: id \"p2-2\""));
+}
+
+TEST_CASE("run: with a pairwise judge; a judge that dies on the way is found again by the resumed run") {
+  // Prefers the response with more of the letter a; every request from the 31st to the 40th is refused.
+  std::atomic<int> count = 0, deadly = 31;
+  HttpServer server([&](const std::string&, const std::string& body) {
+    if (++count >= deadly) return HttpServer::response(401, "");
+    const std::string text = Json::parse(body)["messages"][0]["content"];
+    const std::string first = text.substr(0, text.find('#')), second = text.substr(text.find('#') + 1);
+    const auto a = std::count(first.begin(), first.end(), 'a'), b = std::count(second.begin(), second.end(), 'a');
+    return HttpServer::response(200, Json{{"choices",
+                                           {{{"message",
+                                              {{"content", a > b   ? "[[A]]"
+                                                           : a < b ? "[[B]]"
+                                                                   : "[[C]]"}}}}}}}
+                                         .dump());
+  });
+  const TempFolder folder;
+  const std::string format = folder.write("judge.json", R"({"user": "{response_a}#{response_b}{prompt}",
+    "verdicts": {"a": "A", "b": "B", "tie": "C"}})");
+  const Json judge{{"kind", "pairwise"}, {"format", format}, {"endpoint", server.url()},
+                   {"model", "m"},       {"concurrency", 3}, {"retries", 0}};
+  const Recipe recipe = world().recipe({"judge=" + judge.dump(), "iterations=1"});
+  const std::string error = error_of([&] { world().run(recipe, "pairwise"); });
+  CHECK(holds(error, "HTTP 401"));
+  deadly = 1 << 30;
+  world().run(recipe, "pairwise", Resume::yes);
+  const int asked = count;
+  const std::string run = world().folder / "pairwise";
+  CHECK(!fs::exists(run + "/iter-1/train_state"));
+
+  // A second run asks the same questions, and all of them are in the first one's cache.
+  Json cached = judge;
+  cached["cache"] = run + "/judge-cache.jsonl";
+  world().run(world().recipe({"judge=" + cached.dump(), "iterations=1"}), "pairwise-again");
+  CHECK(count == asked);
+  auto one = files_of(run), two = files_of(world().folder / "pairwise-again");
+  for (auto* files : {&one, &two}) {
+    files->erase("recipe.json");
+    files->erase("judge-cache.jsonl");
+  }
+  CHECK(first_difference(one, two) == "");
+
+  const Json summary = log_of(run, 1, "judge").at(0);
+  CHECK(summary["games"].get<int>() > 20);
+  CHECK(summary["errors"] == 0);
+  CHECK(summary["consistency"] == 1.0);
+  // More a's score higher, and pairs follow.
+  std::map<std::pair<std::string, int64_t>, double> scores;
+  for (const JudgmentRecord& j : read_judgments(run + "/iter-1/judgments.jsonl"))
+    scores[{j.id.dump(), j.sample}] = *j.judged.score;
+  const auto pairs = read_jsonl(run + "/iter-1/pairs.jsonl");
+  CHECK(!pairs.empty());
+  for (const JsonLine& p : pairs) {
+    const auto letters = [&](const char* side) {
+      const std::string text = p.string(side).substr(p.string(side).find('|'));
+      return std::count(text.begin(), text.end(), 'a');
+    };
+    CHECK(letters("chosen") > letters("rejected"));
+    CHECK(p.number("score_chosen") == scores.at({p.id()->dump(), p.integer("chosen_sample")}));
+  }
+  // The seed's direct outputs against themselves: a half each, 0 where they did not parse.
+  for (const EvalRecord& r : read_evals(run + "/iter-0/eval_direct.jsonl"))
+    CHECK(*r.judged.score == (r.sample.valid() ? 0.5 : 0.0));
+  for (const EvalRecord& r : read_evals(run + "/iter-1/eval.jsonl")) CHECK(r.judged.score.has_value());
+  CHECK(log_of(run, 1, "train").back().contains("select_epoch"));
 }

@@ -60,8 +60,8 @@ void judge_records(std::vector<EvalRecord>& records, Judge& judge, const std::ve
   }
 }
 
-std::vector<EvalRecord> evaluate(const Model& model, Judge& judge, const std::vector<Prompt>& prompts,
-                                 SampleStage stage, int64_t resample, const Progress& progress) {
+std::vector<EvalRecord> sample_outputs(const Model& model, const std::vector<Prompt>& prompts, SampleStage stage,
+                                       int64_t resample, const Progress& progress) {
   const std::vector<SamplePrompt> all = sample_prompts_of(prompts, kFirstKey);
   std::vector<EvalRecord> records(prompts.size());
   std::vector<int64_t> open(prompts.size());
@@ -83,6 +83,18 @@ std::vector<EvalRecord> evaluate(const Model& model, Judge& judge, const std::ve
     if (progress)
       progress("evaluate", static_cast<int64_t>(prompts.size() - open.size()), static_cast<int64_t>(prompts.size()));
   }
+  return records;
+}
+
+std::vector<SampleRecord> outputs_of(const std::vector<EvalRecord>& records) {
+  std::vector<SampleRecord> outputs;
+  for (const EvalRecord& r : records) outputs.push_back(r.sample);
+  return outputs;
+}
+
+std::vector<EvalRecord> evaluate(const Model& model, Judge& judge, const std::vector<Prompt>& prompts,
+                                 SampleStage stage, int64_t resample, const Progress& progress) {
+  std::vector<EvalRecord> records = sample_outputs(model, prompts, std::move(stage), resample, progress);
   judge_records(records, judge, prompts);
   return records;
 }

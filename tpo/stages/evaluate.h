@@ -41,7 +41,14 @@ EvalSummary summarise(const std::vector<EvalRecord>& records, uint64_t seed);
 /// Judges the records whose sample parsed; the others get score 0.
 void judge_records(std::vector<EvalRecord>& records, Judge& judge, const std::vector<Prompt>& prompts);
 
-/// Samples (with stage.k = 1), resamples failures up to `resample` times, judges. Ordered like the prompts.
+/// Samples (with stage.k = 1), resamples failures up to `resample` times. Ordered like the prompts; nothing is judged.
+std::vector<EvalRecord> sample_outputs(const Model& model, const std::vector<Prompt>& prompts, SampleStage stage,
+                                       int64_t resample, const Progress& progress);
+
+/// The records' outputs.
+std::vector<SampleRecord> outputs_of(const std::vector<EvalRecord>& records);
+
+/// sample_outputs, judged.
 std::vector<EvalRecord> evaluate(const Model& model, Judge& judge, const std::vector<Prompt>& prompts,
                                  SampleStage stage, int64_t resample, const Progress& progress);
 

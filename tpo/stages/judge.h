@@ -1,4 +1,5 @@
-// The judging stage: every valid sample's response, and nothing else of it, is shown to the judge.
+// The judging stage: every valid sample's response, and nothing else of it, is shown to the judge; to a pairwise judge
+// all pairs of a prompt's responses, in both orders.
 #pragma once
 
 #include <string>
@@ -17,5 +18,28 @@ std::vector<JudgmentRecord> judge_samples(Judge& judge, const std::vector<Prompt
 
 /// IFEval's accuracies over the samples whose prompts are of its format. One that did not parse follows nothing.
 ifeval::Accuracy ifeval_accuracy(const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples);
+
+/// All games of each prompt's samples that parsed: for a < b in the samples' order, a first, then b first. K samples
+/// play K (K - 1) games. Throws Error when a sample's prompt is not in the list.
+std::vector<GameRecord> play_games(PairJudge& judge, const std::vector<Prompt>& prompts,
+                                   const std::vector<SampleRecord>& samples, const Progress& progress = {});
+
+/// What a pairwise judge's games tell about the judge.
+struct GameSummary {
+  int64_t games = 0, errors = 0, ties = 0;  // ties: verdicts of a tie, failures not among them
+  int64_t pairs = 0, consistent = 0;        // pairs with a verdict in both orders; those with the same one in both
+  int64_t first_wins = 0, second_wins = 0;  // won by the response that was shown first, second
+
+  /// Share of pairs whose two orders agree; 0 for none.
+  double consistency() const { return pairs == 0 ? 0.0 : static_cast<double>(consistent) / static_cast<double>(pairs); }
+  /// Share of decided games that went to the response shown first: one half is no bias, and it is that for no games.
+  double first_rate() const {
+    const int64_t decided = first_wins + second_wins;
+    return decided == 0 ? 0.5 : static_cast<double>(first_wins) / static_cast<double>(decided);
+  }
+};
+
+GameSummary summarise_games(const std::vector<GameRecord>& games);
+Json game_summary_to_json(const GameSummary& summary);
 
 }  // namespace thinker
