@@ -231,7 +231,7 @@ TEST_CASE("judge: made from a recipe") {
     CHECK_THROWS_WITH_AS(make_judge(Json::parse(text)), doctest::Contains(message), Error);
   };
   bad(R"({"kind": "rul"})", "did you mean \"rule\"");
-  bad(R"({"kind": "pairwise"})", "not available yet");
+  bad(R"({"kind": "pairwise"})", "compares two responses");
   bad(R"({"kind": "rule", "comand": "x"})", "judge.comand: unknown key");
   bad(R"({"kind": "command"})", "needs a command line");
   bad(R"({"kind": "command", "command": "x", "timeout_s": 0})", "timeout_s");

@@ -438,7 +438,6 @@ TEST_CASE("cache: a torn last line is cut off, other damage is named") {
 
 TEST_CASE("pairwise: a local model answers, the same alone and in company; log-probs are those of one forward") {
   const tiny::World world;
-  const PairView short_view{view_of("a"), view_of("b")};
   ChatOptions options{.temperature = 1.0, .max_new = 8, .choices = {}};
   LocalChat chat(world.folder / "seed", "cpu", options);
   const std::vector<ChatQuestion> questions{{{{"user", "abc"}}, 5}, {{{"user", "ha"}}, 6}};

@@ -126,7 +126,7 @@ TEST_CASE("recipe: wrong types and values name the path") {
 
 TEST_CASE("recipe: what is not available says so, and keys must fit together") {
   refuses("lora={\"rank\": 8}", "lora: is not available yet");
-  refuses("judge={\"kind\": \"pairwise\"}", "\"pairwise\" is not available yet");
+  refuses("judge={\"kind\": \"pairwise\"}", "judge.model: missing");
   refuses("judge={\"kind\": \"rles\"}", "did you mean \"rule\"");
   refuses("dpo.label_smoothing=0.1", "choose cdpo or robust");  // trap 3
   refuses("iterations=3", "3 iterations of 128 fresh prompts need 384");

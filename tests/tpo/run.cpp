@@ -421,7 +421,8 @@ TEST_CASE("run: with a pairwise judge; a judge that dies on the way is found aga
   HttpServer server([&](const std::string&, const std::string& body) {
     if (++count >= deadly) return HttpServer::response(401, "");
     const std::string text = Json::parse(body)["messages"][0]["content"];
-    const std::string first = text.substr(0, text.find('#')), second = text.substr(text.find('#') + 1);
+    const size_t end = text.find('#');
+    const std::string first = text.substr(0, end), second = text.substr(end + 1, text.rfind('#') - end - 1);
     const auto a = std::count(first.begin(), first.end(), 'a'), b = std::count(second.begin(), second.end(), 'a');
     return HttpServer::response(200, Json{{"choices",
                                            {{{"message",
@@ -431,7 +432,7 @@ TEST_CASE("run: with a pairwise judge; a judge that dies on the way is found aga
                                          .dump());
   });
   const TempFolder folder;
-  const std::string format = folder.write("judge.json", R"({"user": "{response_a}#{response_b}{prompt}",
+  const std::string format = folder.write("judge.json", R"({"user": "{response_a}#{response_b}#{prompt}",
     "verdicts": {"a": "A", "b": "B", "tie": "C"}})");
   const Json judge{{"kind", "pairwise"}, {"format", format}, {"endpoint", server.url()},
                    {"model", "m"},       {"concurrency", 3}, {"retries", 0}};
@@ -472,7 +473,8 @@ TEST_CASE("run: with a pairwise judge; a judge that dies on the way is found aga
       return std::count(text.begin(), text.end(), 'a');
     };
     CHECK(letters("chosen") > letters("rejected"));
-    CHECK(p.number("score_chosen") == scores.at({p.id()->dump(), p.integer("chosen_sample")}));
+    const double score = scores.at({p.id()->dump(), p.integer("chosen_sample")});
+    CHECK(p.number("score_chosen") == doctest::Approx(score).epsilon(1e-8));
   }
   // The seed's direct outputs against themselves: a half each, 0 where they did not parse.
   for (const EvalRecord& r : read_evals(run + "/iter-0/eval_direct.jsonl"))

@@ -215,7 +215,8 @@ class Endpoint::Work {
     };
     httplib::Response response;
     httplib::Error error = httplib::Error::Success;
-    if (client.send(request, response, error)) return without_key(read_response(response, received, endpoint_.chat_));
+    if (client.send(request, response, error))
+      return read_response(response, without_key(std::move(received)), endpoint_.chat_);
     Outcome outcome =
         failed(Outcome::Kind::again,
                Clock::now() >= deadline ? concat("no answer within ", options_.timeout_s, " s") : reason_of(error));
@@ -239,13 +240,11 @@ class Endpoint::Work {
   }
 
   /// A server's words go into files; should it repeat our key, they go without it.
-  Outcome without_key(Outcome outcome) const {
+  std::string without_key(std::string text) const {
     const std::string& key = endpoint_.key_;
-    for (std::string* text : {&outcome.reason, &outcome.reply.text}) {
-      for (size_t at = 0; !key.empty() && (at = text->find(key, at)) != std::string::npos;)
-        text->replace(at, key.size(), "(key)");
-    }
-    return outcome;
+    for (size_t at = 0; !key.empty() && (at = text.find(key, at)) != std::string::npos;)
+      text.replace(at, key.size(), "(key)");
+    return text;
   }
 
   void deliver(size_t i, const Outcome& outcome) {

@@ -16,8 +16,8 @@ constexpr size_t kBatch = 32;
 constexpr int64_t kRows = 16;
 
 /// Half a character that a model sampled becomes U+FFFD, as in every file of ours.
-Messages well_formed(const Messages& messages) {
-  return parse_messages(parse_json(dump_json(messages_to_json(messages)), "judge"), "judge");
+Json well_formed(const Json& json) {
+  return parse_json(dump_json(json), "judge");
 }
 
 }  // namespace
@@ -40,7 +40,8 @@ void LocalChat::ask(std::span<const ChatQuestion> questions, const OnReply& on_r
     Encoded encoded{i, questions[i].key, {}};
     std::string error;
     try {
-      encoded.ids = model_->text.prompt_ids(well_formed(questions[i].messages));
+      encoded.ids =
+          model_->text.prompt_ids(parse_messages(well_formed(messages_to_json(questions[i].messages)), "judge"));
       if (static_cast<int64_t>(encoded.ids.size()) >= context)
         error = concat("the question's ", encoded.ids.size(), " tokens fill the judge's context of ", context);
     } catch (const TokenizerError& e) {
@@ -62,19 +63,22 @@ void LocalChat::ask(std::span<const ChatQuestion> questions, const OnReply& on_r
 void LocalChat::answer(const std::vector<Encoded>& batch, const OnReply& on_reply) {
   if (batch.empty()) return;
   std::vector<GenerateRequest> requests;
-  size_t longest = 0;
+  std::vector<int64_t> room;  // in the context, for each answer
   for (const Encoded& e : batch) {
     requests.push_back({e.ids, static_cast<int64_t>(e.key & 0x7fffffff)});
-    longest = std::max(longest, e.ids.size());
+    room.push_back(model_->net.config().context - static_cast<int64_t>(e.ids.size()));
   }
   GenerateOptions generation;
-  generation.max_new = std::min(options_.max_new, model_->net.config().context - static_cast<int64_t>(longest));
+  generation.max_new = std::min(options_.max_new, *std::max_element(room.begin(), room.end()));
   generation.max_rows = kRows;
   generation.sampling.greedy = options_.temperature == 0.0;
   if (options_.temperature > 0) generation.sampling.temperature = options_.temperature;
   generation.end_ids = model_->text.end_ids;
-  for (const GeneratedSample& s : generate(model_->net, requests, generation))
-    on_reply(batch[s.request].index, {model_->text.decode(s.ids), {}, ""});
+  for (GeneratedSample& s : generate(model_->net, requests, generation)) {
+    // An answer is cut where its own room ends, whatever the others' is.
+    if (static_cast<int64_t>(s.ids.size()) > room[s.request]) s.ids.resize(room[s.request]);
+    on_reply(batch[s.request].index, {well_formed(Json(model_->text.decode(s.ids))).get<std::string>(), {}, ""});
+  }
 }
 
 /// The choices' log-probs as first token, from one forward.
