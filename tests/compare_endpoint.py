@@ -86,14 +86,14 @@ def judge(thinker, folder, recipe, out):
 
 def template_of(folder):
     """A template of this script's own, so that it can put the same question itself."""
-    user = "Question: {prompt}\nFirst: {response_a}\nSecond: {response_b}\nWhich is better? Answer [[A]] or [[B]]."
+    user = "Question: {prompt}\nFirst: {response_a}\nSecond: {response_b}\nIs A (the first) or B (the second) better?"
     path = folder / "template.json"
-    path.write_text(json.dumps({"user": user, "verdicts": {"a": r"\[\[A\]\]", "b": r"\[\[B\]\]"}}))
+    path.write_text(json.dumps({"user": user, "verdicts": {"a": r"\bA\b", "b": r"\bB\b"}}))
     return str(path), user
 
 
 def verdict_in(answer, labels):
-    found = {label for label in labels if label in answer}
+    found = {label for label in labels if re.search(r"\b" + label + r"\b" if label.isalpha() else re.escape(label), answer)}
     return labels[found.pop()] if len(found) == 1 else None
 
 
@@ -128,7 +128,7 @@ def main():
             games = [json.loads(line) for line in open(folder / out)]
             print(f"{pathlib.Path(name).stem}: {said.splitlines()[-1]}")
             print(f"    first answer: {re.sub(r'[^ -~]+', ' ', games[0]['answer'])[:100]!r}")
-            check_games(games, LABELS.get(name) or (LABELS["self-taught-evaluator"] if name == template else None))
+            check_games(games, LABELS.get(name) or ({"A": 1, "B": -1} if name == template else None))
             if name == template:
                 for g in games[:4]:
                     a, b = g["view"]["responses"]
