@@ -27,9 +27,9 @@ std::vector<std::string> input_files(const Recipe& recipe) {
     if (!source->file.empty()) files.push_back(source->file);
   }
   files.push_back(recipe.thought);
-  // A pairwise judge's template and, where it is one file, its model.
-  for (const char* key : {"format", "model"})
-    if (recipe.judge.contains(key) && recipe.judge[key].is_string()) files.push_back(recipe.judge[key]);
+  // A pairwise judge's template, unless its format is one of ours.
+  if (const auto format = recipe.judge.find("format"); format != recipe.judge.end() && format->is_string())
+    files.push_back(format->get<std::string>());
   std::erase_if(files, [](const std::string& path) { return !fs::is_regular_file(path); });
   return files;
 }
