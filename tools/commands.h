@@ -16,10 +16,12 @@ void add_reward(CLI::App& app);
 void add_convert(CLI::App& app);
 void add_sample(CLI::App& app);
 void add_judge(CLI::App& app);
+void add_judge_report(CLI::App& app);
 void add_pair(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_train(CLI::App& app);
 void add_demo(CLI::App& app);
+void add_demo_length(CLI::App& app);
 void add_report(CLI::App& app);
 void add_bench(CLI::App& app);
 

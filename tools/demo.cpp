@@ -104,8 +104,8 @@ void print_claims(std::ostream& out, const std::vector<EvalSummary>& thinking, c
   for (const auto& [category, entry] : t1.categories) {
     const auto other = d1.categories.find(category);
     if (other == d1.categories.end()) continue;
-    std::snprintf(text, sizeof text, "%-8s thinking %.3f, direct %.3f", category.c_str(), entry.first,
-                  other->second.first);
+    std::snprintf(text, sizeof text, "%-8s thinking %.3f, direct %.3f", category.c_str(), entry.score,
+                  other->second.score);
     out << "  " << text << "\n";
   }
   std::snprintf(text, sizeof text, "parse failures do not rise: %.1f %% at first, %.1f %% at the end",

@@ -1,131 +1,125 @@
-// thinker eval: a model's held-out score, alone or against another model or stored outputs.
+// thinker eval: a model's held-out score, alone or against another model or stored outputs; and its outputs in the
+// formats of other tools.
+#include <chrono>
 #include <filesystem>
 #include <iostream>
-#include <set>
 
+#include "tensor/file.h"
 #include "tools/common.h"
 #include "tpo/judges/opponent.h"
 #include "tpo/judges/pairwise.h"
-#include "tpo/stages/evaluate.h"
+#include "tpo/stages/compare.h"
 #include "tpo/stages/judge.h"
+#include "tpo/stages/outputs.h"
 
 namespace thinker {
 
 namespace {
 
 struct Options {
-  std::string model, prompts, against, against_thought = "none", judge, out;
+  std::string model, prompts, against, against_thought = "none", judge, out, export_file, generator;
+  ExportFormat export_format = ExportFormat::none;
   int64_t resample = 2;
   DeviceOptions device;
   DrawOptions draw;
 };
 
-/// Stored outputs: lines of eval.jsonl with the scores that they had, or of samples.jsonl, of which each prompt's first
-/// one is judged now, where the judge is pointwise. What did not parse loses.
-std::vector<EvalRecord> stored_outputs(const std::string& path, Judge* judge, const std::vector<Prompt>& prompts) {
-  if (auto first = JsonlReader(path).next(); first && first->has("attempts")) return read_evals(path);
-  std::vector<EvalRecord> records;
-  std::set<std::string> seen;
-  for (SampleRecord& s : read_samples(path)) {
-    if (!seen.insert(s.id.dump()).second) continue;
-    EvalRecord record;
-    record.first_parse = s.split.parse;
-    record.sample = std::move(s);
-    records.push_back(std::move(record));
-  }
-  if (judge) judge_records(records, *judge, prompts);
-  return records;
+/// The outputs that eval scores, and those that it scores them against.
+struct Sides {
+  std::vector<EvalRecord> ours, theirs;
+  int64_t unmatched = 0;  // stored outputs of either side that belong to none of the prompts
+};
+
+std::vector<EvalRecord> stored(const std::string& path, const std::vector<Prompt>& prompts, Sides* sides) {
+  StoredOutputs outputs = read_outputs(path, prompts);
+  sides->unmatched += outputs.unmatched;
+  return std::move(outputs.records);
 }
 
-bool is_stored(const std::string& against) {
-  return against.ends_with(".jsonl");
-}
-
-/// The outputs of a MODEL that --against names, on the same prompts.
-std::vector<EvalRecord> opponent(const Options& options, Device& device, const std::vector<Prompt>& prompts,
-                                 SampleStage stage) {
-  stage.style = thought_style(options.against_thought);
-  if (!stage.style.thinks()) stage.format = Format::free;
-  const Model model = open_model(device, options.against, options.device.dtype_on(device));
+std::vector<EvalRecord> sampled(const Options& options, const std::string& model_name, Device& device,
+                                const std::vector<Prompt>& prompts, const SampleStage& stage) {
+  const Model model = open_model(device, model_name, options.device.dtype_on(device));
   return sample_outputs(model, prompts, stage, options.resample, make_progress());
 }
 
-Json compare(const std::vector<EvalRecord>& ours, const std::vector<EvalRecord>& theirs, uint64_t seed) {
-  std::map<std::string, double> their_scores;
-  for (const EvalRecord& r : theirs) {
-    if (r.judged.score) their_scores[r.sample.id.dump()] = *r.judged.score;
+Sides collect(const Options& options, const std::vector<Prompt>& prompts, const SampleStage& stage) {
+  Sides sides;
+  // What can be wrong with files and names is seen before the long work.
+  const bool ours_stored = is_outputs_file(options.model), theirs_stored = is_outputs_file(options.against);
+  if (ours_stored) sides.ours = stored(options.model, prompts, &sides);
+  if (theirs_stored) sides.theirs = stored(options.against, prompts, &sides);
+  const bool theirs_sampled = !options.against.empty() && !theirs_stored;
+  if (theirs_sampled) open_tokenizer(options.against);
+  if (ours_stored && !theirs_sampled) return sides;
+  const auto device = options.device.open();
+  if (!ours_stored) sides.ours = sampled(options, options.model, *device, prompts, stage);
+  if (theirs_sampled) {
+    SampleStage other = stage;
+    other.style = thought_style(options.against_thought);
+    if (!other.style.thinks()) other.format = Format::free;
+    sides.theirs = sampled(options, options.against, *device, prompts, other);
   }
-  WinCounts counts;
-  std::vector<double> games;
-  for (const EvalRecord& r : ours) {
-    const auto other = their_scores.find(r.sample.id.dump());
-    if (!r.judged.score || other == their_scores.end()) continue;
-    counts.add(*r.judged.score, other->second);
-    games.push_back(*r.judged.score > other->second ? 1.0 : *r.judged.score < other->second ? 0.0 : 0.5);
-  }
-  if (games.empty()) fail("--against: no prompt has a score on both sides; are the ids the same?");
-  const Interval interval = bootstrap_interval(games, seed);
-  return {{"games", games.size()},     {"wins", counts.wins}, {"ties", counts.ties},  {"losses", counts.losses},
-          {"win_rate", counts.rate()}, {"low", interval.low}, {"high", interval.high}};
+  return sides;
 }
 
-/// The same when our scores are win rates against them.
-Json compare_games(const std::vector<EvalRecord>& ours, uint64_t seed) {
-  WinCounts counts;
-  std::vector<double> rates;
-  for (const EvalRecord& r : ours) {
-    if (!r.judged.score) continue;
-    counts.add(*r.judged.score, 0.5);
-    rates.push_back(*r.judged.score);
-  }
-  const Interval interval = bootstrap_interval(rates, seed);
-  return {{"games", rates.size()},   {"wins", counts.wins}, {"ties", counts.ties},  {"losses", counts.losses},
-          {"win_rate", mean(rates)}, {"low", interval.low}, {"high", interval.high}};
+/// The name that other tools' tables show: the option, or the model's file or folder.
+std::string generator_of(const Options& options) {
+  if (!options.generator.empty()) return options.generator;
+  std::filesystem::path path(options.model);
+  if (!path.has_filename()) path = path.parent_path();
+  return path.extension() == ".gguf" || is_outputs_file(options.model) ? path.stem().string()
+                                                                       : path.filename().string();
+}
+
+void write_export(const Options& options, const std::vector<Prompt>& prompts, const std::vector<EvalRecord>& records) {
+  if (options.export_format == ExportFormat::none) return;
+  const std::chrono::duration<double> now = std::chrono::system_clock::now().time_since_epoch();
+  write_file_atomically(options.export_file,
+                        export_outputs(options.export_format, prompts, records, generator_of(options), now.count()));
+}
+
+void check(const Options& options, bool pairwise) {
+  if (pairwise && options.against.empty())
+    throw UsageError("a pairwise judge compares: name an opponent with --against");
+  if ((options.export_format == ExportFormat::none) != options.export_file.empty())
+    throw UsageError("--export FORMAT and --export-file F go together");
+  check_output_file(options.out);
+  if (!options.export_file.empty()) check_output_file(options.export_file);
 }
 
 void run(const Options& options) {
-  SampleStage stage = options.draw.resolve();
-  check_output_file(options.out);
+  const SampleStage stage = options.draw.resolve();
   const Json recipe = judge_recipe(options.judge);
   const bool pairwise = is_pairwise(recipe);
-  if (pairwise && options.against.empty())
-    throw UsageError("a pairwise judge compares: name an opponent with --against");
+  check(options, pairwise);
   const auto pair_judge = pairwise ? make_pair_judge(recipe, folder_of(options.out)) : nullptr;
   const auto judge = pairwise ? nullptr : make_judge(recipe);
   const std::vector<Prompt> prompts = read_prompts(options.prompts);
-  // What can be wrong with the opponent is seen before the long work.
-  std::vector<EvalRecord> theirs;
-  if (is_stored(options.against))
-    theirs = stored_outputs(options.against, judge.get(), prompts);
-  else if (!options.against.empty())
-    open_tokenizer(options.against);
-  const auto device = options.device.open();
-  std::vector<EvalRecord> records;
-  {
-    const Model model = open_model(*device, options.model, options.device.dtype_on(*device));
-    records = sample_outputs(model, prompts, stage, options.resample, make_progress());
-  }
-  if (!options.against.empty() && !is_stored(options.against)) {
-    theirs = opponent(options, *device, prompts, stage);
-    if (judge) judge_records(theirs, *judge, prompts);
-  }
+  check_export(options.export_format, prompts);
+  Sides sides = collect(options, prompts, stage);
+  write_export(options, prompts, sides.ours);  // a judge that fails leaves the outputs
   if (pairwise) {
     OpponentJudge games(*pair_judge);
-    games.add(prompts, outputs_of(theirs));
-    judge_records(records, games, prompts);
+    games.add(prompts, outputs_of(sides.theirs));
+    judge_records(sides.ours, games, prompts);
   } else {
-    judge_records(records, *judge, prompts);
+    judge_records(sides.ours, *judge, prompts);
+    judge_records(sides.theirs, *judge, prompts);
   }
   std::vector<Json> lines;
-  for (const EvalRecord& r : records) lines.push_back(eval_to_json(r));
+  for (const EvalRecord& r : sides.ours) lines.push_back(eval_to_json(r));
   write_jsonl(options.out, lines);
-  Json summary = summary_to_json(summarise(records, stage.seed));
-  const ifeval::Accuracy accuracy = ifeval_accuracy(prompts, outputs_of(records));
+  Json summary = summary_to_json(summarise(sides.ours, stage.seed));
+  const ifeval::Accuracy accuracy = ifeval_accuracy(prompts, outputs_of(sides.ours));
   if (!accuracy.groups.empty()) summary["ifeval"] = accuracy_to_json(accuracy);
-  if (pairwise)
-    summary["against"] = compare_games(records, stage.seed);
-  else if (!options.against.empty())
-    summary["against"] = compare(records, theirs, stage.seed);
+  if (!options.against.empty()) {
+    const WinBy by = pairwise ? WinBy::share_of_games : WinBy::higher_score;
+    const WinSummary wins = summarise_wins(contests_of(sides.ours, sides.theirs, by), stage.seed);
+    if (wins.games == 0) fail("--against: the judge failed on every prompt, on one side or the other");
+    summary["against"] = win_summary_to_json(wins);
+    summary["against"]["parse_rate"] = summarise(sides.theirs, stage.seed).parse_rate;
+  }
+  if (sides.unmatched > 0) summary["unmatched"] = sides.unmatched;
   print_line(summary);
 }
 
@@ -134,15 +128,20 @@ void run(const Options& options) {
 void add_eval(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("eval", "held-out score of a model, alone or against another");
-  command->add_option("MODEL", options->model, "folder or .gguf file")->required();
-  command->add_option("--prompts", options->prompts, "prompts.jsonl")->required();
-  command->add_option("--against", options->against,
-                      "another MODEL, or stored outputs: an eval.jsonl or samples.jsonl");
+  const std::string outputs = "stored outputs: an eval.jsonl, a samples.jsonl, AlpacaEval's or Arena-Hard's answers";
+  command->add_option("MODEL", options->model, "folder or .gguf file, or " + outputs)->required();
+  command->add_option("--prompts", options->prompts, "prompts.jsonl, or AlpacaEval's .json")->required();
+  command->add_option("--against", options->against, "another MODEL, or " + outputs);
   command->add_option("--against-thought", options->against_thought, "the opponent's thought prompt");
-  command->add_option("--judge", options->judge, "rule, or a recipe or judge file (JSON)")->required();
+  command->add_option("--judge", options->judge, "rule, answer, or a recipe or judge file (JSON)")->required();
   command->add_option("--resample", options->resample, "attempts more for an output that does not parse")
       ->check(whole(0, 100));
   command->add_option("--out", options->out, "eval.jsonl to write")->required();
+  add_choice<ExportFormat>(*command, "--export", options->export_format,
+                           {{"alpaca-eval", ExportFormat::alpaca_eval}, {"arena-hard", ExportFormat::arena_hard}},
+                           "write the responses for another tool: alpaca-eval or arena-hard");
+  command->add_option("--export-file", options->export_file, "where to, with --export");
+  command->add_option("--generator", options->generator, "the model's name there (default: MODEL's own)");
   options->draw.add_to(*command);
   options->device.add_to(*command);
   command->callback([options] { run(*options); });

@@ -8,6 +8,7 @@
 #include "tools/common.h"
 #include "tpo/judges/pairwise.h"
 #include "tpo/recipe.h"
+#include "tpo/stages/outputs.h"
 
 namespace thinker {
 
@@ -73,7 +74,10 @@ void run(const Options& options) {
   const Json recipe = judge_recipe(options.judge);
   check_judge(recipe);
   const std::vector<Prompt> prompts = read_prompts(prompts_beside(options.prompts, options.samples));
-  const std::vector<SampleRecord> samples = read_samples(options.samples);
+  // A JSON list is AlpacaEval's; the samples of our own files are many to a prompt.
+  const std::vector<SampleRecord> samples = options.samples.ends_with(".json")
+                                                ? outputs_of(read_outputs(options.samples, prompts).records)
+                                                : read_samples(options.samples);
   write_jsonl(options.out, is_pairwise(recipe) ? games(recipe, folder_of(options.out), prompts, samples)
                                                : scores(recipe, prompts, samples));
   const ifeval::Accuracy accuracy = ifeval_accuracy(prompts, samples);
@@ -87,7 +91,7 @@ void add_judge(CLI::App& app) {
   CLI::App* command = app.add_subcommand("judge", "judge the responses of sampled outputs");
   command->add_option("--samples", options->samples, "samples.jsonl")->required();
   command->add_option("--prompts", options->prompts, "prompts.jsonl (default: the one beside the samples)");
-  command->add_option("--judge", options->judge, "rule, or a recipe or judge file (JSON)")->required();
+  command->add_option("--judge", options->judge, "rule, answer, or a recipe or judge file (JSON)")->required();
   command->add_option("--out", options->out, "judgments.jsonl to write")->required();
   command->callback([options] { run(*options); });
 }

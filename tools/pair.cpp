@@ -18,6 +18,17 @@ void check_style(const std::vector<SampleRecord>& samples, const std::string& th
   }
 }
 
+/// Which rho was used, and whether it keeps responses from growing.
+std::string describe_length(const PairResult& result, bool auto_rho) {
+  char lengths[100];
+  std::snprintf(lengths, sizeof lengths, ": mean length of chosen responses %.1f, of rejected %.1f ",
+                result.mean_chosen_length, result.mean_rejected_length);
+  const char* balance = result.balanced() ? "; balanced"
+                        : auto_rho        ? "; not balanced, even with this"
+                                          : "; not balanced";
+  return concat("rho ", result.rho, auto_rho ? " (auto)" : "", lengths, name(result.length), balance);
+}
+
 }  // namespace
 
 void add_pair(CLI::App& app) {
@@ -66,7 +77,7 @@ void add_pair(CLI::App& app) {
     std::vector<Json> lines;
     for (const PairRecord& p : result.pairs) lines.push_back(pair_to_json(p));
     write_jsonl(options->out, lines);
-    std::cerr << dump_json(counts_to_json(result)) << "\n";
+    std::cerr << dump_json(counts_to_json(result)) << "\n" << describe_length(result, stage.auto_rho) << "\n";
   });
 }
 

@@ -3,11 +3,13 @@
 #include <algorithm>
 
 #include "tensor/check.h"
+#include "tpo/judges/answer.h"
 #include "tpo/judges/command.h"
 #include "tpo/judges/ifeval.h"
 #include "tpo/judges/pairwise.h"
 #include "tpo/judges/reward.h"
 #include "tpo/judges/rule.h"
+#include "tpo/prompt_formats.h"
 #include "tpo/text.h"
 
 namespace thinker {
@@ -28,8 +30,10 @@ void read_ifeval(const JsonLine& line, Prompt* prompt) {
 
 }  // namespace
 
-Prompt parse_prompt(const JsonLine& line) {
+Prompt parse_prompt(const JsonLine& as_written) {
+  const JsonLine line = in_our_words(as_written);
   Prompt prompt;
+  prompt.place = line.place();
   prompt.id = line.id();
   if (line.has("category")) prompt.category = line.string("category");
   prompt.messages = line.messages();
@@ -127,13 +131,17 @@ std::unique_ptr<Judge> make_reward_judge(const Json& recipe) {
 }  // namespace
 
 std::unique_ptr<Judge> make_judge(const Json& recipe) {
-  const std::vector<std::string> kinds = {"rule", "command", "reward", "pairwise"};
+  const std::vector<std::string> kinds = {"rule", "answer", "command", "reward", "pairwise"};
   if (!recipe.is_object() || !recipe.contains("kind") || !recipe["kind"].is_string())
     fail("judge.kind: missing; a judge is an object such as {\"kind\": \"rule\"}");
   const auto kind = recipe["kind"].get<std::string>();
   if (kind == "command") return make_command_judge(recipe);
   if (kind == "rule") return std::make_unique<RuleJudge>(parse_rule_knobs(recipe));
   if (kind == "reward") return make_reward_judge(recipe);
+  if (kind == "answer") {
+    known_judge_keys_only(recipe, {"kind"});
+    return std::make_unique<AnswerJudge>();
+  }
   if (is_pairwise(recipe)) fail("judge.kind: \"pairwise\" compares two responses and cannot score one");
   fail("judge.kind: unknown kind \"", excerpt(kind), "\"; did you mean \"", nearest_name(kind, kinds), "\"?");
 }

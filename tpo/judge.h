@@ -25,9 +25,11 @@ struct Prompt {
   Messages messages;       // the user's own; the last one is the user's
   Json check;              // for the rule judge; null when the line has none
   std::optional<std::string> reference;
+  std::string place;  // "FILE:LINE" that it was read from
 };
 
-/// Reads and validates a line, its check included. Throws Error "FILE:LINE: reason".
+/// Reads and validates a line, its check included; of other tools' formats too (tpo/prompt_formats.h). Throws Error
+/// "FILE:LINE: reason".
 Prompt parse_prompt(const JsonLine& line);
 Json prompt_to_json(const Prompt& prompt);
 
@@ -114,9 +116,9 @@ class PairJudge {
   virtual std::vector<PairJudged> judge(std::span<const PairView> views) = 0;
 };
 
-/// Makes a pointwise judge from a recipe's object: {"kind": "rule"}, {"kind": "command", "command": "…", "timeout_s":
-/// 60} or {"kind": "reward", "model": "DIR", "device": "auto"}. Throws Error that names an unknown kind or key and the
-/// nearest known one.
+/// Makes a pointwise judge from a recipe's object: {"kind": "rule"}, {"kind": "answer"}, {"kind": "command", "command":
+/// "…", "timeout_s": 60} or {"kind": "reward", "model": "DIR", "device": "auto"}. Throws Error that names an unknown
+/// kind or key and the nearest known one.
 std::unique_ptr<Judge> make_judge(const Json& recipe);
 
 /// True for {"kind": "pairwise", …}: make_pair_judge (tpo/judges/pairwise.h) makes that one.

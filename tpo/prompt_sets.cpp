@@ -6,6 +6,7 @@
 #include "tpo/constraints.h"
 #include "tpo/run.h"
 #include "tpo/samples.h"
+#include "tpo/text.h"
 
 namespace thinker {
 
@@ -30,6 +31,18 @@ void check_disjoint(const std::vector<std::pair<std::string, const std::vector<P
   }
 }
 
+/// Every iteration takes the next prompts of the list, so one that stands there twice would come again as a fresh one.
+void check_fresh(const std::vector<Prompt>& train) {
+  std::map<std::string, size_t> where;
+  const auto place = [&](size_t i) { return train[i].place.empty() ? concat("prompt ", i + 1) : train[i].place; };
+  for (size_t i = 0; i < train.size(); ++i) {
+    const auto [first, fresh] = where.emplace(messages_to_json(train[i].messages).dump(), i);
+    if (fresh) continue;
+    fail("prompts.train: ", place(i), " repeats the prompt of ", place(first->second), " (\"",
+         excerpt(train[i].messages.back().content), "\"); iterations take fresh prompts: remove one of the two");
+  }
+}
+
 }  // namespace
 
 PromptSets open_prompts(const Recipe& recipe) {
@@ -39,6 +52,7 @@ PromptSets open_prompts(const Recipe& recipe) {
   sets.select = open_source(recipe.prompts.select, recipe.seed, DataSplit::select);
   sets.test = open_source(recipe.prompts.test, recipe.seed, DataSplit::test);
   check_disjoint({{"prompts.train", train.get()}, {"prompts.select", &sets.select}, {"prompts.test", &sets.test}});
+  check_fresh(*train);
   const int64_t needed = recipe.iterations * recipe.prompts_per_iteration;
   if (static_cast<int64_t>(train->size()) < needed) {
     fail("prompts.train has ", train->size(), " prompts; ", recipe.iterations, " iterations of ",

@@ -26,7 +26,8 @@ struct PromptSets {
   std::vector<Prompt> select, test;
 };
 
-/// Opens what the recipe names. Throws Error when a prompt occurs in two of the sets.
+/// Opens what the recipe names. Throws Error when a prompt occurs in two of the sets, or twice among the training
+/// prompts: an iteration then would see again what an earlier one has seen.
 PromptSets open_prompts(const Recipe& recipe);
 
 enum class Resume { no, yes };

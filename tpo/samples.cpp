@@ -1,10 +1,10 @@
 #include "tpo/samples.h"
 
 #include <map>
-#include <set>
 
 #include "tensor/check.h"
 #include "tpo/bradley_terry.h"
+#include "tpo/prompt_formats.h"
 
 namespace thinker {
 
@@ -227,12 +227,12 @@ std::vector<JudgmentRecord> read_judgments(const std::string& path, const ScoreR
 
 std::vector<Prompt> read_prompts(const std::string& path) {
   std::vector<Prompt> prompts;
-  std::set<std::string> seen;
-  JsonlReader reader(path);
-  while (auto line = reader.next()) {
-    Prompt prompt = parse_prompt(*line);
+  std::map<std::string, std::string> seen;  // id to place
+  for (const JsonLine& line : read_objects(path)) {
+    Prompt prompt = parse_prompt(line);
     if (!prompt.id) prompt.id = static_cast<int64_t>(prompts.size());
-    if (!seen.insert(prompt.id->dump()).second) line->error("id " + prompt.id->dump() + " occurs twice");
+    const auto [first, fresh] = seen.emplace(prompt.id->dump(), prompt.place);
+    if (!fresh) line.error("id " + prompt.id->dump() + " occurs twice, first at " + first->second);
     prompts.push_back(std::move(prompt));
   }
   return prompts;

@@ -91,7 +91,8 @@ std::vector<JudgmentRecord> scores_of_games(const std::vector<GameRecord>& games
 /// A file's scores: as they stand in it, or made from its games.
 std::vector<JudgmentRecord> read_judgments(const std::string& path, const ScoreRule& rule = {});
 
-/// Reads prompts.jsonl; a prompt without an id gets its line's index. Throws Error on a repeated id.
+/// Reads prompts.jsonl, or a .json list of such objects; a prompt without an id gets its index. Throws Error on a
+/// repeated id.
 std::vector<Prompt> read_prompts(const std::string& path);
 
 }  // namespace thinker

@@ -42,18 +42,28 @@ double sample_sd(std::span<const double> values) {
   return values.size() < 2 ? 0 : deviation(values, static_cast<double>(values.size() - 1));
 }
 
-Interval bootstrap_interval(std::span<const double> values, uint64_t seed, double level, int64_t resamples) {
+Interval bootstrap_interval(int64_t n, const std::function<double(std::span<const int64_t>)>& statistic, uint64_t seed,
+                            double level, int64_t resamples) {
   ENSURE(level > 0 && level < 1 && resamples > 0, "a bootstrap of level ", level, " with ", resamples, " resamples");
-  if (values.empty()) return {0, 0};
-  std::vector<double> means(static_cast<size_t>(resamples));
+  if (n == 0) return {0, 0};
+  std::vector<double> results(static_cast<size_t>(resamples));
+  std::vector<int64_t> drawn(static_cast<size_t>(n));
   for (int64_t r = 0; r < resamples; ++r) {
     Rng rng(seed, Purpose::bootstrap, static_cast<uint32_t>(r));
-    double sum = 0;
-    for (size_t i = 0; i < values.size(); ++i) sum += values[rng.below(static_cast<int64_t>(values.size()))];
-    means[r] = sum / static_cast<double>(values.size());
+    for (int64_t& i : drawn) i = rng.below(n);
+    results[r] = statistic(drawn);
   }
-  std::sort(means.begin(), means.end());
-  return {quantile(means, (1 - level) / 2), quantile(means, (1 + level) / 2)};
+  std::sort(results.begin(), results.end());
+  return {quantile(results, (1 - level) / 2), quantile(results, (1 + level) / 2)};
+}
+
+Interval bootstrap_interval(std::span<const double> values, uint64_t seed, double level, int64_t resamples) {
+  const auto mean_of = [&](std::span<const int64_t> drawn) {
+    double sum = 0;
+    for (int64_t i : drawn) sum += values[i];
+    return sum / static_cast<double>(values.size());
+  };
+  return bootstrap_interval(static_cast<int64_t>(values.size()), mean_of, seed, level, resamples);
 }
 
 void WinCounts::add(double ours, double theirs) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 
 namespace thinker {
@@ -26,6 +27,10 @@ struct Interval {
 /// Deterministic for a seed. No values: {0, 0}. One value: a point.
 Interval bootstrap_interval(std::span<const double> values, uint64_t seed, double level = 0.95,
                             int64_t resamples = 2000);
+
+/// The same of any statistic of n values: it gets the indices of a resample, n of them, repeats included.
+Interval bootstrap_interval(int64_t n, const std::function<double(std::span<const int64_t>)>& statistic, uint64_t seed,
+                            double level = 0.95, int64_t resamples = 2000);
 
 struct WinCounts {
   int64_t wins = 0, ties = 0, losses = 0;

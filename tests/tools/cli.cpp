@@ -129,6 +129,9 @@ TEST_CASE("cli: wrong usage is one line on stderr that names the remedy, and sta
       {{"reward", "M", "--pairs", "F", "--out", "D", "--center", "-1"}, "--center: -1 is not a number"},
       {{"reward", "M", "--pairs", "F", "--out", "D", "--held-out", "1"}, "a share is from 0 to below 1"},
       {{"train", "--set", "seed=2"}, "RECIPE is required"},
+      {{"eval", "M", "--prompts", "P", "--judge", "rule", "--out", "E", "--export", "alpaca-eval"}, "--export-file"},
+      {{"eval", "M", "--prompts", "P", "--judge", "rule", "--out", "E", "--export", "alpaka"}, "\"alpaca-eval\""},
+      {{"judge-report"}, "JUDGMENTS is required"},
   };
   for (const auto& [arguments, remedy] : cases) {
     const Outcome outcome = run_thinker(arguments);
@@ -334,4 +337,108 @@ TEST_CASE("cli: judge and eval tell IFEval's accuracies where the prompts are of
   REQUIRE(judged.status == 0);
   CHECK(holds(judged.err, "IFEval: prompts strict 0.000, loose 1.000 (of 1)"));
   CHECK(read_jsonl(out).front().string("answer") == "not met: startend:quotation (loosely met)");
+}
+
+TEST_CASE("cli: eval of stored outputs against others, with the numbers of a table counted by hand") {
+  const TempFolder folder;
+  std::string prompts, ours, theirs;
+  const auto alpaca = [](const std::string& prompt, const std::string& output) {
+    return Json{{"instruction", prompt}, {"output", output}, {"generator", "g"}}.dump();
+  };
+  // Answers: ours and theirs. The right one is "4".
+  const std::vector<std::pair<std::string, std::string>> table = {
+      {"It is 4.", "5"}, {"4", "4 of them"}, {"3", "four, 4.0"}, {"4 and no more", ""}, {"", ""}, {"2", "3"}};
+  for (size_t i = 0; i < table.size(); ++i) {
+    const std::string question = "What is 2 + 2, asked " + std::to_string(i) + "?";
+    prompts +=
+        Json{{"id", i}, {"question", question}, {"answer", "#### 4"}, {"category", i < 3 ? "a" : "b"}}.dump() + "\n";
+    ours += (i ? "," : "[") + alpaca(question, table[i].first);
+    theirs += (i ? "," : "[") + alpaca(question, table[i].second);
+  }
+  folder.write("prompts.jsonl", prompts);
+  folder.write("ours.json", ours + "]");
+  folder.write("theirs.json", theirs + "," + alpaca("another question", "x") + "]");
+  const std::vector<std::string> command = {
+      "eval",  folder / "ours.json", "--prompts", folder / "prompts.jsonl", "--judge", "answer",
+      "--out", folder / "eval.jsonl"};
+  std::vector<std::string> compared = command;
+  compared.insert(compared.end(), {"--against", folder / "theirs.json", "--export", "arena-hard", "--export-file",
+                                   folder / "arena.jsonl", "--generator", "me"});
+  const Outcome outcome = run_thinker(compared);
+  CAPTURE(outcome.err);
+  REQUIRE(outcome.status == 0);
+  const Json summary = outcome.lines().at(0);
+  CHECK(summary["prompts"] == 6);
+  CHECK(summary["score"] == 0.5);  // right: 1, 2, 4
+  CHECK(summary["failed"] == 1);
+  CHECK(summary["unmatched"] == 1);
+  CHECK(summary["categories"]["a"]["prompts"] == 3);
+  CHECK(summary["categories"]["a"].contains("low"));
+  const Json& against = summary["against"];
+  CHECK(against["games"] == 6);
+  CHECK(against["wins"] == 2);    // 1, 4
+  CHECK(against["losses"] == 1);  // 3
+  CHECK(against["ties"] == 3);    // both right, both without a response, both wrong
+  CHECK(against["win_rate"].get<double>() == doctest::Approx(3.5 / 6));
+  CHECK(against["length_controlled"]["win_rate"].get<double>() > 0);
+  CHECK(against["categories"]["b"]["win_rate"].get<double>() == doctest::Approx(2.0 / 3));
+
+  // Its own outputs, in three formats, tie everywhere: the same prompts, the same responses.
+  for (const char* file : {"ours.json", "eval.jsonl"}) {
+    std::vector<std::string> same = command;
+    same.back() = folder / "same.jsonl";
+    same.insert(same.end(), {"--against", folder / file});
+    const Json tied = run_thinker(same).lines().at(0)["against"];
+    CHECK(tied["ties"] == 6);
+    CHECK(tied["win_rate"] == 0.5);
+    CHECK(tied["length_controlled"]["win_rate"] == 0.5);
+    CHECK(tied["low"] == 0.5);
+  }
+  const std::vector<JsonLine> exported = read_jsonl(folder / "arena.jsonl");
+  REQUIRE(exported.size() == 6);
+  CHECK(exported[1].string("uid") == "1");
+  CHECK(exported[1].string("model") == "me");
+
+  std::vector<std::string> missing = command;
+  missing.insert(missing.end(), {"--against", folder.write("few.json", "[" + alpaca("another question", "x") + "]")});
+  const Outcome refused = run_thinker(missing);
+  CHECK(refused.status == 1);
+  CHECK(one_line(refused.err));
+  CHECK(holds(refused.err, "has no output for prompt 0"));
+}
+
+TEST_CASE("cli: eval samples a model, scores it and writes its responses for AlpacaEval") {
+  const TempFolder folder;
+  const std::string prompts = folder.write("prompts.jsonl", kPrompts);
+  const Outcome outcome = run_thinker({"eval", model_folder(), "--prompts", prompts, "--judge", "answer", "--out",
+                                       folder / "eval.jsonl", "--max-new", "4", "--resample", "1", "--export",
+                                       "alpaca-eval", "--export-file", folder / "model_outputs.json"});
+  CAPTURE(outcome.err);
+  REQUIRE(outcome.status == 0);
+  CHECK(outcome.lines().at(0)["prompts"] == 3);
+  const Json outputs = Json::parse(read_text_file(folder / "model_outputs.json"));
+  REQUIRE(outputs.size() == 3);
+  CHECK(outputs[0]["generator"] == "model");
+  CHECK(outputs[0]["instruction"] == "You face north. Turn 1)back 2)right. Which way now?");
+  CHECK(keys_of(outputs[0]) == std::vector<std::string>{"dataset", "instruction", "output", "generator"});
+}
+
+TEST_CASE("cli: judge-report tells one judge's failures, and two judges' agreement") {
+  const TempFolder folder;
+  std::string a, b;
+  for (int sample = 0; sample < 3; ++sample) {
+    const Json view{{"prompt", Json::array()}, {"response", std::string(static_cast<size_t>(sample + 1), 'x')}};
+    a += Json{{"id", 1}, {"sample", sample}, {"view", view}, {"answer", ""}, {"score", sample}}.dump() + "\n";
+    b += Json{{"id", 1}, {"sample", sample}, {"view", view}, {"answer", ""}, {"score", -sample}}.dump() + "\n";
+  }
+  const std::string first = folder.write("a.jsonl", a), second = folder.write("b.jsonl", b);
+  const Outcome one = run_thinker({"judge-report", first});
+  CHECK(one.status == 0);
+  CHECK(one.lines().at(0)["agreement"].is_null());
+  CHECK(one.lines().at(0)["judges"][0]["length"]["spearman"] == 1.0);
+  CHECK(holds(one.err, "won by the longer response"));
+  const Outcome two = run_thinker({"judge-report", first, second});
+  CHECK(two.lines().at(0)["agreement"]["agreement"] == 0.0);
+  CHECK(two.lines().at(0)["agreement"]["kendall_tau"] == -1.0);
+  CHECK(run_thinker({"judge-report", folder / "none"}).status == 1);
 }

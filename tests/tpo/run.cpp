@@ -409,6 +409,15 @@ TEST_CASE("prompts: no prompt in two sets, no id twice, enough for every iterati
   CHECK(error_of([&] { open_prompts(world().recipe()); }) == "");
   CHECK(holds(error_of([&] { open_prompts(world().recipe({"iterations=4"})); }), "24 prompts"));
 
+  // A prompt that stands twice would be used again by a later iteration; both lines are named.
+  std::vector<Prompt> repeating = tiny::prompts(24, 1);
+  repeating[20].messages = repeating[3].messages;
+  const std::string again = world().write_prompts("again.jsonl", repeating);
+  const std::string repeated = error_of([&] { open_prompts(world().recipe({"prompts.train=" + again})); });
+  CHECK(holds(repeated, "again.jsonl:21 repeats the prompt of "));
+  CHECK(holds(repeated, "again.jsonl:4 "));
+  CHECK(std::count(repeated.begin(), repeated.end(), '\n') == 0);
+
   auto twice = tiny::prompts(6, 2);
   twice[5].id = twice[2].id;
   CHECK(holds(error_of([&] { read_prompts(world().write_prompts("twice.jsonl", twice)); }),

@@ -262,6 +262,18 @@ TEST_CASE("pairs: exactly the sampled ids and texts, forced runs included, and b
     if (p.score_rejected) CHECK(*p.score_chosen > *p.score_rejected);
   }
 
+  // The log line tells the lengths, their unit, and whether they balance.
+  for (const LengthUnit unit : {LengthUnit::chars, LengthUnit::tokens}) {
+    PairStage measured = how;
+    measured.length = unit;
+    measured.auto_rho = true;
+    const PairResult r = pair_samples(prompts, samples, judge_samples(*judge, prompts, samples), measured, &model.text);
+    const Json counts = counts_to_json(r);
+    CHECK(counts["length_unit"] == (unit == LengthUnit::chars ? "chars" : "tokens"));
+    CHECK(counts["balanced"] == (r.mean_chosen_length <= r.mean_rejected_length));
+    CHECK(counts["rho"] == r.rho);
+  }
+
   // Text alone is encoded by the template.
   const std::string texts =
       world().folder.write("texts.jsonl", R"({"prompt": "abc?", "chosen": "m|a", "rejected": "n|b"})"

@@ -77,8 +77,8 @@ Config seed_config(int64_t vocabulary_size) {
   return c;
 }
 
-Transformer new_seed_model(Device& device, int64_t vocabulary_size, uint64_t seed) {
-  Transformer model(device, seed_config(vocabulary_size), DType::F32);
+Transformer new_model(Device& device, const Config& config, uint64_t seed) {
+  Transformer model(device, config, DType::F32);
   model.initialise(seed);
   const float factor = 1.0f / (0.02f * std::sqrt(static_cast<float>(model.config().width)));
   model.visit([&](const std::string& name, const Tensor& weight) {
@@ -88,6 +88,10 @@ Transformer new_seed_model(Device& device, int64_t vocabulary_size, uint64_t see
     device.backend().copy_from_host(weight.raw(), values.data(), weight.bytes());
   });
   return model;
+}
+
+Transformer new_seed_model(Device& device, int64_t vocabulary_size, uint64_t seed) {
+  return new_model(device, seed_config(vocabulary_size), seed);
 }
 
 TrainOptions seed_training(uint64_t seed) {

@@ -44,9 +44,10 @@ std::vector<SftExample> seed_examples(const ChatTokenizer& text, uint64_t seed, 
 /// The shape of the seed model: Llama's, with 0.6 million weights.
 Config seed_config(int64_t vocabulary_size);
 
-/// An untrained seed model. Its matrices begin with deviation 1/sqrt(width), more than four times the usual 0.02, which
+/// An untrained model. Its matrices begin with deviation 1/sqrt(width), more than four times the usual 0.02, which
 /// is meant for widths of many hundreds: with that, the skills are learnt in a small part of the steps.
-Transformer new_seed_model(Device& device, int64_t vocabulary_size, uint64_t seed);
+Transformer new_model(Device& device, const Config& config, uint64_t seed);
+Transformer new_seed_model(Device& device, int64_t vocabulary_size, uint64_t seed);  // of seed_config
 
 /// How it is trained, for seed_text_count() texts.
 TrainOptions seed_training(uint64_t seed);

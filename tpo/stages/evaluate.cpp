@@ -1,5 +1,7 @@
 #include "tpo/stages/evaluate.h"
 
+#include <algorithm>
+
 #include "tensor/check.h"
 #include "tpo/stages/judge.h"
 #include "tpo/text.h"
@@ -51,12 +53,14 @@ void judge_records(std::vector<EvalRecord>& records, Judge& judge, const std::ve
     if (r.sample.valid()) valid.push_back(r.sample);
   }
   std::vector<JudgmentRecord> judgments = judge_samples(judge, prompts, valid);
+  double lowest = 0.0;
+  for (const JudgmentRecord& j : judgments) lowest = std::min(lowest, j.judged.score.value_or(0.0));
   size_t next = 0;
   for (EvalRecord& r : records) {
     if (r.sample.valid())
       r.judged = std::move(judgments[next++].judged);
     else
-      r.judged.score = 0.0;
+      r.judged = {lowest, "", ""};
   }
 }
 
@@ -102,10 +106,12 @@ std::vector<EvalRecord> evaluate(const Model& model, Judge& judge, const std::ve
 EvalSummary summarise(const std::vector<EvalRecord>& records, uint64_t seed) {
   EvalSummary s;
   std::vector<double> scores, thoughts, responses;
+  std::map<std::string, std::vector<double>> by_category;
   int64_t parsed_at_once = 0, marked = 0;
   for (const EvalRecord& r : records) {
     parsed_at_once += r.first_parse == Parse::ok;
     marked += r.first_parse != Parse::no_open && r.first_parse != Parse::no_marker;
+    s.failed += !r.sample.valid();
     if (r.sample.split.thought) thoughts.push_back(static_cast<double>(count_code_points(*r.sample.split.thought)));
     if (r.sample.split.response) responses.push_back(static_cast<double>(count_code_points(*r.sample.split.response)));
     if (!r.judged.score) {
@@ -113,11 +119,10 @@ EvalSummary summarise(const std::vector<EvalRecord>& records, uint64_t seed) {
       continue;
     }
     scores.push_back(*r.judged.score);
-    auto& [sum, count] = s.categories[r.category];
-    sum += *r.judged.score;
-    ++count;
+    by_category[r.category].push_back(*r.judged.score);
   }
-  for (auto& [category, entry] : s.categories) entry.first /= static_cast<double>(entry.second);
+  for (const auto& [category, list] : by_category)
+    s.categories[category] = {mean(list), static_cast<int64_t>(list.size()), bootstrap_interval(list, seed)};
   s.prompts = static_cast<int64_t>(records.size());
   s.score = mean(scores);
   s.interval = bootstrap_interval(scores, seed);
@@ -131,13 +136,15 @@ EvalSummary summarise(const std::vector<EvalRecord>& records, uint64_t seed) {
 Json summary_to_json(const EvalSummary& s) {
   Json categories = Json::object();
   for (const auto& [category, entry] : s.categories)
-    categories[category] = {{"score", entry.first}, {"prompts", entry.second}};
+    categories[category] = {
+        {"score", entry.score}, {"low", entry.interval.low}, {"high", entry.interval.high}, {"prompts", entry.prompts}};
   return {{"prompts", s.prompts},
           {"score", s.score},
           {"low", s.interval.low},
           {"high", s.interval.high},
           {"parse_rate", s.parse_rate},
           {"marker_rate", s.marker_rate},
+          {"failed", s.failed},
           {"unjudged", s.unjudged},
           {"thought_length", s.thought_length},
           {"response_length", s.response_length},

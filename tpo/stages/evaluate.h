@@ -1,5 +1,6 @@
 // Evaluation: one sampled output a prompt, judged like any other. An output that does not parse is sampled again, up to
-// a limit, and then loses (score 0): a model must not gain by failing where it would be weak.
+// a limit, and then loses: a model must not gain by failing where it would be weak. Its score is 0, or the lowest of
+// the evaluation where a judge (a reward model, say) goes below 0.
 #pragma once
 
 #include <map>
@@ -17,12 +18,18 @@ struct EvalRecord {
   SampleRecord sample;  // of the last attempt
   int64_t attempts = 1;
   Parse first_parse = Parse::ok;  // of the first attempt
-  Judged judged;                  // score 0 when no attempt parsed
+  Judged judged;
 };
 
 Json eval_to_json(const EvalRecord& record);
 EvalRecord parse_eval(const JsonLine& line);
 std::vector<EvalRecord> read_evals(const std::string& path);
+
+struct CategoryScore {
+  double score = 0.0;  // mean
+  int64_t prompts = 0;
+  Interval interval{0, 0};
+};
 
 struct EvalSummary {
   int64_t prompts = 0;
@@ -30,15 +37,16 @@ struct EvalSummary {
   double score = 0.0;        // mean
   Interval interval{0, 0};   // bootstrap 95 % over prompts
   double parse_rate = 0.0;   // of first attempts
+  int64_t failed = 0;        // prompts to which no attempt parsed
   double marker_rate = 0.0;  // first attempts that hold the style's markers, whatever else may be wrong with them
-  double thought_length = 0.0, response_length = 0.0;            // mean code points of parsed outputs
-  std::map<std::string, std::pair<double, int64_t>> categories;  // mean score and number of prompts
+  double thought_length = 0.0, response_length = 0.0;  // mean code points of parsed outputs
+  std::map<std::string, CategoryScore> categories;
 };
 
 Json summary_to_json(const EvalSummary& summary);
 EvalSummary summarise(const std::vector<EvalRecord>& records, uint64_t seed);
 
-/// Judges the records whose sample parsed; the others get score 0.
+/// Judges the records whose sample parsed; the others lose.
 void judge_records(std::vector<EvalRecord>& records, Judge& judge, const std::vector<Prompt>& prompts);
 
 /// Samples (with stage.k = 1), resamples failures up to `resample` times. Ordered like the prompts; nothing is judged.

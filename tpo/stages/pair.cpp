@@ -129,6 +129,10 @@ std::vector<IdPair> read_id_pairs(const std::string& path, const ChatTokenizer& 
   return pairs;
 }
 
+const char* name(LengthUnit unit) {
+  return unit == LengthUnit::chars ? "chars" : "tokens";
+}
+
 Json counts_to_json(const PairResult& result) {
   const PairCounts& c = result.counts;
   return {{"prompts", c.prompts},
@@ -143,8 +147,10 @@ Json counts_to_json(const PairResult& result) {
           {"truncated", c.truncated},
           {"unjudged", c.unjudged},
           {"rho", result.rho},
+          {"length_unit", name(result.length)},
           {"mean_chosen_length", result.mean_chosen_length},
-          {"mean_rejected_length", result.mean_rejected_length}};
+          {"mean_rejected_length", result.mean_rejected_length},
+          {"balanced", result.balanced()}};
 }
 
 PairResult pair_samples(const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples,
@@ -173,6 +179,7 @@ PairResult pair_samples(const std::vector<Prompt>& prompts, const std::vector<Sa
   }
   result.counts = set.counts;
   result.rho = options.rho;
+  result.length = stage.length;
   result.mean_chosen_length = set.mean_chosen_length;
   result.mean_rejected_length = set.mean_rejected_length;
   return result;

@@ -46,10 +46,18 @@ struct PairResult {
   std::vector<PairRecord> pairs;
   PairCounts counts;
   double rho = 0.0;
+  LengthUnit length = LengthUnit::chars;
   double mean_chosen_length = 0.0, mean_rejected_length = 0.0;
+
+  /// Chosen responses are on average not longer than rejected ones: what rho "auto" looks for, and may not reach.
+  bool balanced() const { return mean_chosen_length <= mean_rejected_length; }
 };
 
-/// The counts as a log line: pairs, every reason for no pair, rho and both mean lengths.
+/// "chars" or "tokens".
+const char* name(LengthUnit unit);
+
+/// The counts as a log line: pairs, every reason for no pair, rho, both mean lengths with their unit, and whether they
+/// balance.
 Json counts_to_json(const PairResult& result);
 
 /// Builds the pairs of all prompts. Throws Error when a sample's prompt is not in the list. `tokenizer` is only needed

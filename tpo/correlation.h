@@ -1,0 +1,26 @@
+// How alike two lists of numbers or of verdicts are. All of these are undefined when one list is constant (and for
+// fewer than two items); nothing is returned then, never NaN or a made-up 0.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace thinker {
+
+/// Linear correlation.
+std::optional<double> pearson(std::span<const double> x, std::span<const double> y);
+
+/// Ranks from 1; equal values share the mean of their ranks.
+std::vector<double> ranks(std::span<const double> values);
+
+/// Linear correlation of the ranks.
+std::optional<double> spearman(std::span<const double> x, std::span<const double> y);
+
+/// Kendall's tau-b: (concordant - discordant) / sqrt(pairs not tied in x · pairs not tied in y).
+std::optional<double> kendall_tau(std::span<const double> x, std::span<const double> y);
+
+/// Cohen's kappa of labels: (agreement - chance) / (1 - chance), chance from each side's shares of labels.
+std::optional<double> cohen_kappa(std::span<const int> x, std::span<const int> y);
+
+}  // namespace thinker
