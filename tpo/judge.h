@@ -25,7 +25,7 @@ struct Prompt {
   Messages messages;       // the user's own; the last one is the user's
   Json check;              // for the rule judge; null when the line has none
   std::optional<std::string> reference;
-  std::string place;  // "FILE:LINE" that it was read from
+  std::string place{};  // "FILE:LINE" that it was read from
 };
 
 /// Reads and validates a line, its check included; of other tools' formats too (tpo/prompt_formats.h). Throws Error
