@@ -25,7 +25,7 @@ constexpr double kGrown = 1.25, kStayed = 1.15;
 
 struct Options {
   uint64_t seed = 1;
-  double length_bias = 4.0, noise = 0.1;
+  double length_bias = 2.0, noise = 0.4;
   std::string out = "runs/demo-length", device = "auto";
 };
 
