@@ -4,9 +4,9 @@
 
 Needs pip's llama-cpp-python[server]; without it the script prints "skipped" and exits with 77. For each format it checks that
 - every pair of the four responses has a game in both orders, with a verdict or an error (a model of this size often gives none);
-- each greedy answer recorded in judgments.jsonl is what the server says when this script asks it the same question by urllib, and
-  the verdict in it is the one that this script reads by the format's labels;
-- the log-probs of alpaca-eval's two tokens are those that the server gives this script;
+- each verdict is the one that this script reads in the recorded answer by the format's labels;
+- with a template of this script's own, the first four recorded answers are what the server says when asked by urllib;
+- alpaca-eval's answers are the log-probs of its two tokens (which of the two the server lists is its model's matter);
 - a repeated judging, with the server stopped, takes all from the cache and writes the same bytes; with another format it fails
   with one line that names the endpoint.
 Exit 1: something differs.
