@@ -78,43 +78,71 @@ struct Cost {
   }
 };
 
-void bench_generate(const Transformer& net, int64_t rows, int64_t repeat, double bandwidth, double product) {
-  constexpr int64_t kNew = 64;
+struct Sampling {
+  const char* what;
+  int64_t rows, prompts, samples, new_tokens;
+};
+
+void bench_generate(const Transformer& net, const Sampling& work, int64_t repeat, double bandwidth, double product) {
   Rng rng(7, Purpose::generate_data);
   std::vector<GenerateRequest> requests;
-  // As the loop samples: eight outputs of each prompt, and more prompts than fit at the same time.
-  const int64_t samples = std::min<int64_t>(rows, 8), prompts = rows == 1 ? 1 : 2 * rows / samples;
-  for (int64_t i = 0; i < prompts; ++i) requests.push_back({random_ids(rng, 16, net.config().vocab), i, samples, 0});
+  for (int64_t i = 0; i < work.prompts; ++i)
+    requests.push_back({random_ids(rng, 16, net.config().vocab), i, work.samples, 0});
   GenerateOptions options;
-  options.max_new = kNew;
-  options.max_rows = rows;
+  options.max_new = work.new_tokens;
+  options.max_rows = work.rows;
   options.sampling = {.temperature = 0.8, .top_k = 0, .top_p = 0.95, .min_p = 0.0, .greedy = false};
   const double seconds = best_seconds(repeat, [&] { generate(net, requests, options); });
-  const double speed = static_cast<double>(prompts * samples * kNew) / seconds;
-  char what[80];
-  std::snprintf(what, sizeof what, "generate, %lld row%s, %lld new tokens", static_cast<long long>(rows),
-                rows == 1 ? "" : "s", static_cast<long long>(kNew));
+  const double speed = static_cast<double>(work.prompts * work.samples * work.new_tokens) / seconds;
   const Cost cost(net);
   const double weights = (cost.body + cost.head) * static_cast<double>(size_of(net.dtype()));
-  if (rows == 1)
-    row(what, speed, "tokens/s", speed * weights * 1e-9 / bandwidth, "memory bandwidth");
+  if (work.rows == 1)
+    row(work.what, speed, "tokens/s", speed * weights * 1e-9 / bandwidth, "memory bandwidth");
   else
-    row(what, speed, "tokens/s", speed * 2e-9 * (cost.body + cost.head) / product, "products");
+    row(work.what, speed, "tokens/s", speed * 2e-9 * (cost.body + cost.head) / product, "products");
 }
 
-void bench_score(const Transformer& net, int64_t repeat, double product) {
-  constexpr int64_t kTokens = 512;
+/// Log-probs of completions on one prompt, in one forward.
+void bench_score(const Transformer& net, const char* what, int64_t prompt, int64_t completions, int64_t length,
+                 int64_t repeat, double product) {
   Rng rng(7, Purpose::generate_data, 1);
   Batch batch;
-  const std::vector<int32_t> ids = random_ids(rng, kTokens, net.config().vocab);
-  batch.add_completion(batch.add_prompt(std::span(ids).first(1)), std::span(ids).subspan(1));
+  const auto prefix = batch.add_prompt(random_ids(rng, prompt, net.config().vocab));
+  for (int64_t i = 0; i < completions; ++i) batch.add_completion(prefix, random_ids(rng, length, net.config().vocab));
   const double seconds = best_seconds(repeat, [&] {
     Tape tape(net.device(), Tape::Mode::no_grad);
     net.logprobs(tape, batch).to_host<float>();
   });
   const Cost cost(net);
-  row("score a sequence of 512 tokens", kTokens / seconds, "tokens/s",
-      kTokens * 2e-9 * (cost.body + cost.head) / seconds / product, "products");
+  const double flops =
+      2.0 * (cost.body * static_cast<double>(batch.size()) + cost.head * static_cast<double>(batch.rows.size()));
+  row(what, static_cast<double>(prompt + completions * length) / seconds, "tokens/s", flops * 1e-9 / seconds / product,
+      "products");
+}
+
+/// A supervised step on 8 sequences of 512 tokens.
+void bench_sft(Transformer& net, int64_t repeat, double product) {
+  constexpr int64_t kSequences = 8, kTokens = 512;
+  Rng rng(7, Purpose::generate_data, 3);
+  std::vector<SftExample> examples;
+  for (int64_t i = 0; i < kSequences; ++i) {
+    std::vector<uint8_t> trained(kTokens, 1);
+    trained[0] = 0;
+    examples.push_back({random_ids(rng, kTokens, net.config().vocab), trained});
+  }
+  TrainOptions options;
+  options.lr = 0.0;
+  options.batch = kSequences;
+  options.epochs = repeat + 1;
+  double best = 1e30;
+  TrainHooks hooks;
+  hooks.on_step = [&](const StepLog& step) {
+    if (step.step > 1) best = std::min(best, step.seconds);
+  };
+  train_sft(net, examples, options, hooks);
+  const Cost cost(net);
+  const double flops = 2.0 * kSequences * kTokens * (3.0 * cost.body + 4.0 * cost.head);
+  row("SFT step, 8 x 512 tokens", kSequences * kTokens / best, "tokens/s", flops * 1e-9 / best / product, "products");
 }
 
 /// The DPO step of FINDINGS: batch 4, prompts of 128, completions of 96 to 224 tokens.
@@ -169,8 +197,14 @@ void run(const Options& options) {
   if (options.model.empty()) return;
   Model model = open_model(*device, options.model, t);
   const double product = std::max(big, mid);
-  for (int64_t rows : {1, 8, 32}) bench_generate(model.net, rows, options.repeat, bandwidth, product);
-  bench_score(model.net, options.repeat, product);
+  const Sampling sampling[] = {{"generate, 1 row, 64 new tokens", 1, 1, 1, 64},
+                               {"generate, 8 rows, K = 8 of 2 prompts, 64 new tokens", 8, 2, 8, 64},
+                               {"generate, 32 rows, K = 8 of 8 prompts, 64 new tokens", 32, 8, 8, 64},
+                               {"generate, 64 rows, K = 8 of 8 prompts, 128 new tokens", 64, 8, 8, 128}};
+  for (const Sampling& work : sampling) bench_generate(model.net, work, options.repeat, bandwidth, product);
+  bench_score(model.net, "score a sequence of 512 tokens", 1, 1, 511, options.repeat, product);
+  bench_score(model.net, "score 64 completions of 32 tokens on a prompt of 512", 512, 64, 32, options.repeat, product);
+  bench_sft(model.net, options.repeat, product);
   bench_dpo(model.net, options.repeat, product);
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);

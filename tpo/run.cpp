@@ -60,7 +60,9 @@ class Run {
         fail(options_.folder, ": holds a run already; continue it with --resume, or give the recipe another name");
       }
       if (read_text_file(path) != text)
-        fail(path, ": is of another recipe, version or input files; a run is resumed with what it began with");
+        fail(path,
+             ": is of another recipe, version or input files; a run is resumed with what it began with: use another "
+             "folder, or remove this one");
       return;
     }
     fs::create_directories(options_.folder);
