@@ -59,7 +59,8 @@ TEST_CASE("length control: theta, phi and the win rate at equal lengths of the k
 }
 
 TEST_CASE("length control: swapping the models mirrors the win rate; equal outputs tie; the unit of length is free") {
-  for (const Json& c : table()["lengths"]) {
+  const Json cases = table()["lengths"];
+  for (const Json& c : cases) {
     std::vector<double> wins = numbers(c["wins"]), lengths = numbers(c["differences"]);
     const LengthFit fit = fit_length(wins, lengths);
     for (double& w : wins) w = 1 - w;
