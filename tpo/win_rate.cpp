@@ -69,13 +69,15 @@ LengthFit fit_length(std::span<const double> wins, std::span<const double> lengt
     const double determinant = now.h00 * now.h11 - now.h01 * now.h01;
     const double theta = (now.h11 * now.d0 - now.h01 * now.d1) / determinant;
     const double phi = (now.h00 * now.d1 - now.h01 * now.d0) / determinant;
-    // A whole step may overshoot where the sigmoid is flat: it is halved until the objective falls.
+    // A whole step may overshoot where the sigmoid is flat: it is halved until the objective falls. Close to the
+    // minimum a whole step is right, and what it gains would be lost in the objective's rounding.
+    const bool close = std::abs(theta) + std::abs(phi) < 1e-4;
     double share = 1;
     LengthFit next;
     for (;; share /= 2) {
       next = {fit.theta - share * theta, fit.phi - share * phi};
       const Objective then(next, wins, terms);
-      if (!(then.value > now.value) || share < 1e-10) {
+      if (close || !(then.value > now.value) || share < 1e-10) {
         now = then;
         break;
       }
