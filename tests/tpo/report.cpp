@@ -149,6 +149,10 @@ int64_t occurrences(const std::string& page, const std::string& part) {
   return n;
 }
 
+std::string page_of(const std::vector<std::string>& folders, const std::string& title = "") {
+  return report_page(experiment_of_runs(folders, title));
+}
+
 /// Every tag is closed by its own, in order: a crude check that catches a forgotten end.
 void check_balanced(const std::string& page) {
   std::vector<std::string> open;
@@ -288,7 +292,7 @@ TEST_CASE("report: a run's numbers are read and measured") {
 TEST_CASE("report: the page shows a run, and hostile text stays text") {
   const MadeUpRun made("thought");
   made.finish();
-  const std::string page = report_page({made.folder.string()}, kScript);
+  const std::string page = page_of({made.folder.string()}, kScript);
   check_balanced(page);
   CHECK(!contains(page, "<script"));
   CHECK(!contains(page, "<b>1"));
@@ -319,7 +323,7 @@ TEST_CASE("report: two runs are drawn together and compared on the same prompts"
   a.finish();
   b.write_eval("iter-0/eval.jsonl", {1, 0, 0, 0});
   b.write_eval("iter-1/eval.jsonl", {1, 0, 0, 0});
-  const std::string page = report_page({a.folder.string(), b.folder.string()});
+  const std::string page = page_of({a.folder.string(), b.folder.string()});
   check_balanced(page);
   CHECK(contains(page, "At the end thought minus direct is +0.500 ["));
   CHECK(contains(page, "thought prompt (differs)"));
@@ -328,7 +332,7 @@ TEST_CASE("report: two runs are drawn together and compared on the same prompts"
 
 TEST_CASE("report: an unfinished run says what is not there") {
   const MadeUpRun made("begun");
-  std::string page = report_page({made.folder.string()});
+  std::string page = page_of({made.folder.string()});
   check_balanced(page);
   CHECK(contains(page, "begun: log.jsonl is not there"));
   CHECK(contains(page, "of 1 planned iterations, 0 have begun"));
@@ -338,7 +342,7 @@ TEST_CASE("report: an unfinished run says what is not there") {
   made.write("iter-1/prompts.jsonl", "{\"id\": 1, \"prompt\": \"Hello\"}\n");
   made.write("log.jsonl",
              "{\"iteration\": 0, \"stage\": \"warmup\", \"samples\": 10, \"kept\": 9}\n{\"iteration\": 1, \"sta");
-  page = report_page({made.folder.string()});
+  page = page_of({made.folder.string()});
   check_balanced(page);
   CHECK(contains(page, "begun: iter-1/samples.jsonl is not there"));
   CHECK(contains(page, "begun: iter-1/eval.jsonl is not there"));
@@ -352,22 +356,21 @@ TEST_CASE("report: an unfinished run says what is not there") {
 TEST_CASE("report: broken files are named with their line") {
   const MadeUpRun made("broken");
   const std::string folder = made.folder.string();
-  CHECK_THROWS_WITH_AS(report_page({}), doctest::Contains("at least one run"), Error);
-  CHECK_THROWS_WITH_AS(report_page({folder + "-not"}), doctest::Contains("holds no recipe.json"), Error);
+  CHECK_THROWS_WITH_AS(page_of({}), doctest::Contains("at least one run"), Error);
+  CHECK_THROWS_WITH_AS(page_of({folder + "-not"}), doctest::Contains("holds no recipe.json"), Error);
   made.write("log.jsonl", "\n{\"iteration\": 1}\n");
-  CHECK_THROWS_WITH_AS(report_page({folder}), doctest::Contains("log.jsonl:2: \"stage\" is missing"), Error);
+  CHECK_THROWS_WITH_AS(page_of({folder}), doctest::Contains("log.jsonl:2: \"stage\" is missing"), Error);
   made.write("log.jsonl", "{]\n");
-  CHECK_THROWS_WITH_AS(report_page({folder}), doctest::Contains("log.jsonl:1: broken JSON"), Error);
+  CHECK_THROWS_WITH_AS(page_of({folder}), doctest::Contains("log.jsonl:1: broken JSON"), Error);
   made.write("log.jsonl", "");
   made.write("iter-1/pairs.jsonl", "{\"id\": 1, \"chosen_sample\": 0}\n");
-  CHECK_THROWS_WITH_AS(report_page({folder}), doctest::Contains("pairs.jsonl:1: \"rejected_sample\" is missing"),
-                       Error);
+  CHECK_THROWS_WITH_AS(page_of({folder}), doctest::Contains("pairs.jsonl:1: \"rejected_sample\" is missing"), Error);
   made.write("iter-1/pairs.jsonl", "");
   made.write("iter-0/eval.jsonl", "{}\n");
-  CHECK_THROWS_WITH_AS(report_page({folder}), doctest::Contains("eval.jsonl:1: \"id\" is missing"), Error);
+  CHECK_THROWS_WITH_AS(page_of({folder}), doctest::Contains("eval.jsonl:1: \"id\" is missing"), Error);
   made.write("iter-0/eval.jsonl", "");
   made.write("recipe.json", "[]\n");
-  CHECK_THROWS_WITH_AS(report_page({folder}), doctest::Contains("recipe.json: a recipe is a JSON object"), Error);
+  CHECK_THROWS_WITH_AS(page_of({folder}), doctest::Contains("recipe.json: a recipe is a JSON object"), Error);
 }
 
 TEST_CASE("report: written whole, and the same bytes every time") {
@@ -375,7 +378,7 @@ TEST_CASE("report: written whole, and the same bytes every time") {
   made.finish();
   const std::string path = (made.folder / "report.html").string();
   write_report({made.folder.string()}, "", path);
-  const bool same = read_text_file(path) == report_page({made.folder.string()});  // a failure need not print both pages
+  const bool same = read_text_file(path) == page_of({made.folder.string()});  // a failure need not print both pages
   CHECK(same);
   CHECK(read_run(made.folder.string() + "/").name == "thought");
   CHECK_THROWS_AS(write_report({made.folder.string()}, "", "/nonexistent/report.html"), Error);

@@ -1,7 +1,5 @@
 #include "tpo/report/report.h"
 
-#include <set>
-
 #include "tensor/check.h"
 #include "tensor/file.h"
 #include "tpo/report/sections.h"
@@ -55,33 +53,28 @@ pre { font-size: .85em; overflow-x: auto; }
 )css"_html;
 }
 
-/// Two runs whose folders have the same last part are called by their whole paths.
-void name_apart(Runs& runs) {
-  std::set<std::string> names;
-  for (const RunData& run : runs) names.insert(run.name);
-  if (names.size() == runs.size()) return;
-  for (RunData& run : runs) run.name = run.folder;
-}
-
-std::string joined_names(const Runs& runs) {
-  std::string names;
-  for (const RunData& run : runs) names += (names.empty() ? "" : ", ") + run.name;
-  return names;
+/// Every run of every arm, called by its arm, and by its seed where the arm has several.
+Runs read_runs(const Experiment& experiment) {
+  Runs runs;
+  for (const ExperimentArm& arm : experiment.arms) {
+    for (const std::string& folder : arm.runs) {
+      runs.push_back(read_run(folder));
+      runs.back().name = arm.label;
+      if (arm.runs.size() > 1) runs.back().name += concat(", seed ", runs.back().seed);
+    }
+  }
+  return runs;
 }
 
 }  // namespace
 
-std::string report_page(const std::vector<std::string>& run_folders, const std::string& title) {
-  if (run_folders.empty()) fail("report: give at least one run's folder");
-  Runs runs;
-  for (const std::string& folder : run_folders) runs.push_back(read_run(folder));
-  name_apart(runs);
-  const std::string heading = title.empty() ? "Thought Preference Optimization: " + joined_names(runs) : title;
+std::string report_page(const Experiment& experiment) {
+  const Runs runs = read_runs(experiment);
   const Html head =
       "<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
       "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"_html +
-      element("title", text(heading)) + "\n"_html + style();
-  const Html body = element("h1", text(heading)) + "\n"_html + summary_section(runs) + recipe_section(runs) +
+      element("title", text(experiment.title)) + "\n"_html + style();
+  const Html body = element("h1", text(experiment.title)) + "\n"_html + summary_section(runs) + recipe_section(runs) +
                     scores_section(runs) + category_section(runs) + length_section(runs) + parse_section(runs) +
                     pairs_section(runs) + training_section(runs) + samples_section(runs);
   return ("<!doctype html>\n<html lang=\"en\">\n"_html + element("head", head) + "\n"_html + element("body", body) +
@@ -89,8 +82,18 @@ std::string report_page(const std::vector<std::string>& run_folders, const std::
       .str();
 }
 
+std::string report_markdown(const Experiment& experiment) {
+  std::string out = concat("# ", experiment.title, "\n");
+  for (const std::string& paragraph : experiment.introduction) out += concat("\n", paragraph, "\n");
+  return out;
+}
+
+void write_report(const Experiment& experiment, const std::string& path) {
+  write_file_atomically(path, report_page(experiment));
+}
+
 void write_report(const std::vector<std::string>& run_folders, const std::string& title, const std::string& path) {
-  write_file_atomically(path, report_page(run_folders, title));
+  write_report(experiment_of_runs(run_folders, title), path);
 }
 
 }  // namespace thinker
