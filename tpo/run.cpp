@@ -40,6 +40,7 @@ class Run {
     open_folder();
     start_ = options_.folder + "/iter-0";
     fs::create_directories(start_);
+    if (!prompts_.test.empty()) write_prompts(prompts_.test, start_ + "/prompts.jsonl");
     prepare_selection();
     if (style_.thinks())
       evaluate_as(0, "seed, direct", start_ + "/eval_direct.jsonl", thought_style("none"), Format::free);
@@ -222,10 +223,15 @@ class Run {
   std::vector<Prompt> fresh_prompts(int64_t t, const std::string& path) {
     const std::vector<Prompt> prompts =
         prompts_.train((t - 1) * recipe_.prompts_per_iteration, recipe_.prompts_per_iteration);
+    write_prompts(prompts, path);
+    return prompts;
+  }
+
+  /// What was asked, beside what was answered: a run's folder is read without the recipe's prompt files.
+  static void write_prompts(const std::vector<Prompt>& prompts, const std::string& path) {
     std::vector<Json> lines;
     for (const Prompt& p : prompts) lines.push_back(prompt_to_json(p));
     write_jsonl(path, lines);
-    return prompts;
   }
 
   std::vector<SampleRecord> sample(int64_t t, const std::vector<Prompt>& prompts, const std::string& path) {

@@ -3,7 +3,8 @@
 // stage whose file exists is not run again, which is all that resuming is.
 //
 //   FOLDER/recipe.json  log.jsonl
-//          iter-0/  eval_direct.jsonl  eval.jsonl                     the model as it comes, without and with thoughts
+//          iter-0/  prompts.jsonl  eval_direct.jsonl  eval.jsonl      held out; the model as it comes, without thoughts
+//                                                                     and with them
 //          warmup/  samples.jsonl  checkpoint/  eval.jsonl            where the recipe has a format warm-up
 //          iter-T/  prompts.jsonl  samples.jsonl  judgments.jsonl  pairs.jsonl  checkpoint/  eval.jsonl
 #pragma once

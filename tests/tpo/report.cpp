@@ -6,9 +6,11 @@
 #include <cmath>
 #include <filesystem>
 #include <limits>
+#include <memory>
 
 #include "tensor/check.h"
 #include "tensor/file.h"
+#include "tpo/report/arms.h"
 #include "tpo/report/html.h"
 #include "tpo/report/run_data.h"
 #include "tpo/report/svg.h"
@@ -25,11 +27,11 @@ constexpr const char* kScript = "<script>alert(1)</script>";
 /// A made-up run, small enough to know every number of it.
 class MadeUpRun {
  public:
-  explicit MadeUpRun(const std::string& name, const std::string& thought = "generic")
+  explicit MadeUpRun(const std::string& name, const std::string& thought = "generic", int seed = 7)
       : root_(fs::temp_directory_path() / ("thinker-report-" + std::to_string(::getpid()))), folder(root_ / name) {
     fs::create_directories(folder);
     write("recipe.json", Json{{"name", name},
-                              {"seed", 7},
+                              {"seed", seed},
                               {"thought", thought},
                               {"model", "models/tiny"},
                               {"iterations", 1},
@@ -37,7 +39,7 @@ class MadeUpRun {
                               {"warmup", {{"samples", 0}}}}
                              .dump());
   }
-  ~MadeUpRun() { fs::remove_all(root_); }
+  ~MadeUpRun() { fs::remove_all(folder); }
 
   void write(const std::string& file, const std::string& content) const {
     fs::create_directories((folder / file).parent_path());
@@ -235,13 +237,17 @@ TEST_CASE("report svg: lines stand where their numbers are, and what is not fini
   LineChart chart{"scores", "iteration", "score", {{0, "0"}, {1, "1"}, {2, "2"}}, {}, {}};
   chart.series.push_back(
       {kScript,
-       {{{0, 0.0, Interval{0.0, 0.2}, "a"}, {1, std::nan(""), std::nullopt, "b"}, {2, 1.0, Interval{0.8, 1.0}, "c"}}}});
+       {{{0, 0.0, Interval{0.0, 0.2}, "a"}, {1, std::nan(""), std::nullopt, "b"}, {2, 1.0, Interval{0.8, 1.0}, "c"}}},
+       {{{0, 0.5, std::nullopt, ""}, {1, std::nan(""), std::nullopt, ""}, {2, 0.5, std::nullopt, ""}}}});
   const std::string svg = line_chart(chart).str();
   CHECK(!contains(svg, "<script"));
   CHECK(contains(svg, "points=\"72.0,210.0 384.0,24.0 \""));  // the two corners of the frame
   CHECK(occurrences(svg, "<title>") == 2);
   CHECK(occurrences(svg, "class=\"band\"") == 1);
   CHECK(occurrences(svg, "class=\"whisker\"") == 2);
+  CHECK(contains(svg, "points=\"72.0,117.0 384.0,117.0 \" class=\"thin\""));
+  CHECK(contains(svg, "from 0.000 to 1.000"));  // the description
+  CHECK(!contains(svg, "nan"));
   chart.series.clear();
   CHECK(contains(line_chart(chart).str(), "nothing to draw"));
 }
@@ -262,7 +268,7 @@ TEST_CASE("report: a run's numbers are read and measured") {
   const MadeUpRun made("thought");
   made.finish();
   const RunData run = read_run(made.folder.string());
-  CHECK(run.name == "thought");
+  CHECK(run.name == made.folder.string());
   CHECK(run.seed == 7);
   CHECK(run.thinks);
   for (const std::string& what : run.missing) MESSAGE(what);
@@ -315,6 +321,7 @@ TEST_CASE("report: the page shows a run, and hostile text stays text") {
   CHECK(page.find("</details>", thought) < page.find("good-answer", thought));
   // Self-contained: nothing is loaded.
   for (const char* loader : {"src=", "href=", "url(", "@import", "http:", "https:"}) CHECK(!contains(page, loader));
+  CHECK(!contains(page, "thought: mean score"));  // one run alone is not named in every line
   CHECK(contains(page, "default-src 'none'"));
 }
 
@@ -326,7 +333,7 @@ TEST_CASE("report: two runs are drawn together and compared on the same prompts"
   const std::string page = page_of({a.folder.string(), b.folder.string()});
   check_balanced(page);
   CHECK(contains(page, "At the end thought minus direct is +0.500 ["));
-  CHECK(contains(page, "thought prompt (differs)"));
+  CHECK(contains(page, "<th class=\"label\" scope=\"col\">thought prompt</th>"));  // what sets the arms apart
   CHECK(contains(page, "<title>Thought Preference Optimization: thought, direct</title>"));
 }
 
@@ -334,7 +341,7 @@ TEST_CASE("report: an unfinished run says what is not there") {
   const MadeUpRun made("begun");
   std::string page = page_of({made.folder.string()});
   check_balanced(page);
-  CHECK(contains(page, "begun: log.jsonl is not there"));
+  CHECK(contains(page, "<li>log.jsonl is not there"));
   CHECK(contains(page, "of 1 planned iterations, 0 have begun"));
   CHECK(contains(page, "there is no evaluation on held-out prompts"));
 
@@ -344,10 +351,10 @@ TEST_CASE("report: an unfinished run says what is not there") {
              "{\"iteration\": 0, \"stage\": \"warmup\", \"samples\": 10, \"kept\": 9}\n{\"iteration\": 1, \"sta");
   page = page_of({made.folder.string()});
   check_balanced(page);
-  CHECK(contains(page, "begun: iter-1/samples.jsonl is not there"));
-  CHECK(contains(page, "begun: iter-1/eval.jsonl is not there"));
-  CHECK(contains(page, "begun: iter-0/eval_direct.jsonl is not there"));
-  CHECK(contains(page, "begun: iter-1: the training is not finished"));
+  CHECK(contains(page, "<li>iter-1/samples.jsonl is not there"));
+  CHECK(contains(page, "<li>iter-1/eval.jsonl is not there"));
+  CHECK(contains(page, "<li>iter-0/eval_direct.jsonl is not there"));
+  CHECK(contains(page, "<li>iter-1: the training is not finished"));
   CHECK(contains(page, "log.jsonl ends within a line"));
   CHECK(contains(page, "9 of 10 forced samples were kept"));
   CHECK(contains(page, "no trained model has been evaluated yet"));
@@ -373,6 +380,120 @@ TEST_CASE("report: broken files are named with their line") {
   CHECK_THROWS_WITH_AS(page_of({folder}), doctest::Contains("recipe.json: a recipe is a JSON object"), Error);
 }
 
+namespace {
+
+/// Two arms of three seeds; the first seed's run is whole.
+Experiment three_seeds(std::vector<std::unique_ptr<MadeUpRun>>& keep) {
+  Experiment e;
+  e.title = "Three | seeds";
+  e.introduction = {"Words with <b>markup</b> & a | bar."};
+  e.seed_recipe = {{"mix", {{"useful", 0.25}}}, {"note", kScript}};
+  e.claims = {{"a", Claim::Kind::set_up, true, "it starts below"}, {"b", Claim::Kind::finding, false, kScript}};
+  for (const char* arm : {"direct", "thinking"}) {
+    e.arms.push_back({arm, concat(arm, " arm"), {}});
+    for (int seed = 11; seed <= 13; ++seed) {
+      keep.push_back(std::make_unique<MadeUpRun>(concat(arm, seed), e.arms.size() == 1 ? "none" : "generic", seed));
+      const MadeUpRun& run = *keep.back();
+      run.finish();
+      const double end = e.arms.size() == 1 ? 0.25 : 0.75;
+      run.write_eval("iter-1/eval.jsonl", {end + 0.01 * (seed - 12), end + 0.01 * (seed - 12)});
+      run.write_eval("iter-0/eval.jsonl", {0.5, 0.0});
+      e.arms.back().runs.push_back(run.folder.string());
+    }
+  }
+  return e;
+}
+
+}  // namespace
+
+TEST_CASE(
+    "report: an interval over seeds is Student's t, or the prompts' where that is wider, within the values' range") {
+  CHECK(student_t(2) == doctest::Approx(4.303));
+  CHECK(student_t(11) == doctest::Approx(2.201).epsilon(0.002));
+  CHECK(student_t(1000) == doctest::Approx(1.962).epsilon(0.001));
+  const auto at = [](double x, double half) { return Measured{x, {x - half, x + half}, 10, {0, 1}}; };
+  const Measured wide = over_seeds({at(0.4, 0.01), at(0.5, 0.01), at(0.6, 0.01)});
+  CHECK(wide.mean == doctest::Approx(0.5));
+  CHECK(wide.count == 30);
+  CHECK(wide.interval.high - 0.5 == doctest::Approx(4.303 * 0.1 / std::sqrt(3.0)));
+  const Measured lucky = over_seeds({at(0.5, 0.03), at(0.5, 0.03), at(0.5, 0.03)});
+  CHECK(lucky.interval.high - 0.5 == doctest::Approx(0.03 / std::sqrt(3.0)));
+  CHECK(over_seeds({at(0.8, 0.01), at(1.0, 0.0)}).interval.high == 1.0);
+  CHECK(over_seeds({at(0.3, 0.1)}).interval.low == doctest::Approx(0.2));
+  CHECK_THROWS_AS(over_seeds({}), Error);
+}
+
+TEST_CASE("report: arms of several seeds, claims, the seed model's recipe") {
+  std::vector<std::unique_ptr<MadeUpRun>> keep;
+  Experiment e = three_seeds(keep);
+  const std::string page = report_page(e);
+  check_balanced(page);
+  CHECK(!contains(page, "<script"));
+  CHECK(!contains(page, "<b>markup"));
+  CHECK(contains(
+      page, "(a) <span class=\"badge good\">\u2713 held</span> <span class=\"badge\">set-up</span> it starts below"));
+  CHECK(contains(page, "(b) <span class=\"badge bad\">\u2717 not held</span> &lt;script&gt;"));
+  CHECK(contains(page, "mix.useful"));
+  CHECK(contains(page, "0.740, 0.750, 0.760"));  // each seed, in the table
+  CHECK(occurrences(page, "class=\"thin\"") >= 6);
+  // The mean of the differences, seed by seed, and the sign of the comparison.
+  CHECK(contains(page, "thinking arm minus direct arm is +0.500 [0.500, 0.500] on the same prompts: higher."));
+  for (RunData run : {read_run(e.arms[0].runs[0])}) CHECK(run.seed == 11);
+  // Only the first seed's samples are browsed.
+  CHECK(occurrences(page, "hidden-thought") == 2);
+
+  SUBCASE("seeds that do not match, or other prompts under the same ids, are not compared") {
+    for (size_t i = 3; i < 6; ++i) keep[i]->write("iter-0/prompts.jsonl", "{\"id\": \"test-0\", \"prompt\": \"A?\"}\n");
+    for (size_t i = 0; i < 3; ++i) keep[i]->write("iter-0/prompts.jsonl", "{\"id\": \"test-0\", \"prompt\": \"B?\"}\n");
+    CHECK(!contains(report_page(e), "thinking arm minus direct arm"));
+  }
+  SUBCASE("an unfinished seed is named, and the others are shown") {
+    fs::remove(keep[5]->folder / "iter-1" / "eval.jsonl");
+    const std::string partly = report_page(e);
+    check_balanced(partly);
+    CHECK(contains(partly, "thinking arm, seed 13: iter-1/eval.jsonl is not there"));
+    CHECK(contains(partly, "0.740, 0.750<"));
+  }
+  SUBCASE("a broken line of any seed is named") {
+    keep[4]->write("iter-0/eval.jsonl", "{}\n");
+    CHECK_THROWS_WITH_AS(report_page(e), doctest::Contains("thinking12/iter-0/eval.jsonl:1: "), Error);
+  }
+}
+
+TEST_CASE("report: the browser's filters are style alone, and cards know their outcome") {
+  const MadeUpRun made("thought");
+  made.finish();
+  made.write_lines("iter-0/prompts.jsonl", {{{"id", "test-0"}, {"category", "even"}, {"prompt", "Zero?"}},
+                                            {{"id", "test-1"}, {"category", "odd"}, {"prompt", "<i>One?"}}});
+  made.write_eval("iter-1/eval.jsonl", {1, 0});
+  const std::string page = page_of({made.folder.string()});
+  check_balanced(page);
+  CHECK(contains(page, "<span class=\"badge good\">improved</span> even: Zero?"));
+  CHECK(contains(page, "<span class=\"badge\">same score</span> odd: &lt;i&gt;One?"));
+  CHECK(contains(page, "<span class=\"badge\">gave a pair</span> even, first iteration: Which way? &lt;i&gt;"));
+  CHECK(contains(page, "<span class=\"badge\">no pair</span> odd, first iteration: And now?"));
+  CHECK(contains(page, "section:has(#filter-k-1:checked) .card:not(.k0){display:none}"));
+  CHECK(contains(page, "seed, thinking \u00B7 score 0.000"));
+  CHECK(contains(page, "iteration 1 \u00B7 score 1.000"));
+  CHECK_THROWS_AS(style_of("</style>"), Error);
+}
+
+TEST_CASE("report: markdown, with nothing in it that data could turn into markup") {
+  CHECK(markdown_text("a|b *c* _d_ `e` <f> [g](h) $i$ & [0.1, 0.2]") ==
+        "a\\|b \\*c\\* \\_d\\_ \\`e\\` &lt;f> [g\\](h) \\$i\\$ &amp; [0.1, 0.2]");
+  CHECK(markdown_text("# no heading\nnor line") == "\\# no heading nor line");
+  CHECK(markdown_text("-") == "-");
+  std::vector<std::unique_ptr<MadeUpRun>> keep;
+  const std::string page = report_markdown(three_seeds(keep));
+  CHECK(contains(page, "# Three \\| seeds\n"));
+  CHECK(contains(page, "- (a) **held**, set-up: it starts below\n"));
+  CHECK(contains(page, "- (b) **not held**: &lt;script>"));
+  CHECK(contains(page, "| model | direct arm | thinking arm |\n| --- | ---: | ---: |\n"));
+  CHECK(contains(page, "| iteration 1 | 0.250 ["));
+  CHECK(contains(page, "| direct arm | 11, 12, 13 |"));
+  CHECK(!contains(page, "<"));
+}
+
 TEST_CASE("report: written whole, and the same bytes every time") {
   const MadeUpRun made("thought");
   made.finish();
@@ -380,6 +501,5 @@ TEST_CASE("report: written whole, and the same bytes every time") {
   write_report({made.folder.string()}, "", path);
   const bool same = read_text_file(path) == page_of({made.folder.string()});  // a failure need not print both pages
   CHECK(same);
-  CHECK(read_run(made.folder.string() + "/").name == "thought");
   CHECK_THROWS_AS(write_report({made.folder.string()}, "", "/nonexistent/report.html"), Error);
 }

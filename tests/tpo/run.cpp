@@ -107,9 +107,9 @@ TEST_CASE("run: every file with its fields, rows of the table, fresh prompts eac
   const RunResult result = world().run(recipe, "files");
   const std::string folder = world().folder / "files";
   const auto files = files_of(folder);
-  for (const char* name :
-       {"recipe.json", "log.jsonl", "iter-0/eval_direct.jsonl", "iter-0/eval.jsonl", "warmup/samples.jsonl",
-        "warmup/checkpoint/model.safetensors", "warmup/checkpoint/tokenizer.json", "warmup/eval.jsonl"}) {
+  for (const char* name : {"recipe.json", "log.jsonl", "iter-0/prompts.jsonl", "iter-0/eval_direct.jsonl",
+                           "iter-0/eval.jsonl", "warmup/samples.jsonl", "warmup/checkpoint/model.safetensors",
+                           "warmup/checkpoint/tokenizer.json", "warmup/eval.jsonl"}) {
     CHECK_MESSAGE(files.contains(name), name);
   }
   for (const std::string t : {"iter-1/", "iter-2/"}) {
@@ -124,6 +124,11 @@ TEST_CASE("run: every file with its fields, rows of the table, fresh prompts eac
     for (const std::string part : {"train_state", "best", ".part", ".new", ".tmp"})
       CHECK_MESSAGE(!holds(name, part), name);
   }
+
+  const std::vector<EvalRecord> first = read_evals(folder + "/iter-0/eval.jsonl");
+  const std::vector<Prompt> held_out = read_prompts(folder + "/iter-0/prompts.jsonl");
+  REQUIRE(held_out.size() == first.size());
+  for (size_t i = 0; i < first.size(); ++i) CHECK(*held_out[i].id == first[i].sample.id);
 
   const auto sample_keys = std::set<std::string>{"id",   "sample",  "prompt_ids", "ids",   "logprobs",
                                                  "text", "thought", "response",   "parse", "stop"};

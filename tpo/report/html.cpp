@@ -71,9 +71,61 @@ Html element(const char* tag, const Html& inner) {
   return element(tag, {}, inner);
 }
 
+Html style_of(const std::string& rules) {
+  ENSURE(rules.find('<') == rules.npos, "a style holds a <");
+  return Html("<style>\n" + rules + "</style>\n");
+}
+
 void Table::row(std::vector<std::string> cells) {
   ENSURE(cells.size() == headers_.size(), "a row of ", cells.size(), " cells under ", headers_.size(), " headers");
   rows_.push_back(std::move(cells));
+}
+
+void Table::hide(size_t column) {
+  ENSURE(column < headers_.size(), "a table of ", headers_.size(), " columns has no column ", column);
+  const auto at = static_cast<std::ptrdiff_t>(column);
+  headers_.erase(headers_.begin() + at);
+  for (auto& row : rows_) row.erase(row.begin() + at);
+  if (column < labels_) --labels_;
+}
+
+std::string Table::markdown() const {
+  std::string out = "|", rule = "|";
+  for (size_t c = 0; c < headers_.size(); ++c) {
+    out += " " + markdown_text(headers_[c]) + " |";
+    rule += c < labels_ ? " --- |" : " ---: |";
+  }
+  out += "\n" + rule + "\n";
+  for (const auto& row : rows_) {
+    out += "|";
+    for (const std::string& cell : row) out += " " + markdown_text(cell) + " |";
+    out += "\n";
+  }
+  return out;
+}
+
+std::string markdown_text(std::string_view data) {
+  std::string out;
+  const std::string valid = valid_utf8(data);
+  for (size_t i = 0; i < valid.size(); ++i) {
+    const char c = valid[i], next = i + 1 < valid.size() ? valid[i + 1] : ' ';
+    if (c == '<')
+      out += "&lt;";
+    else if (c == '&')
+      out += "&amp;";
+    else if (c == '\n' || c == '\t' || is_control(c))
+      out += ' ';
+    else {
+      // A bracket alone is text; "](", "][" and "]:" would make a link.
+      const bool link = c == ']' && (next == '(' || next == '[' || next == ':');
+      const bool block = out.find_first_not_of(' ') == out.npos &&
+                         std::string_view("#>-+=").find(c) != std::string_view::npos && i + 1 < valid.size() &&
+                         next == ' ';
+      if (link || block || std::string_view("\\|*_`~$").find(c) != std::string_view::npos) out += '\\';
+      out += c;
+    }
+  }
+  return out;
 }
 
 Html Table::html() const {

@@ -30,6 +30,7 @@ class Html {
   friend Html text(std::string_view data);
   friend class Attribute;
   friend Html element(const char* tag, std::initializer_list<class Attribute> attributes, const Html& inner);
+  friend Html style_of(const std::string& rules);
 
   std::string text_;
 };
@@ -58,6 +59,9 @@ class Attribute {
 Html element(const char* tag, std::initializer_list<Attribute> attributes, const Html& inner = {});
 Html element(const char* tag, const Html& inner);
 
+/// <style> of rules that we made. Throws Error for rules that hold a "<": data has no place in them.
+Html style_of(const std::string& rules);
+
 /// A table whose first `labels` columns are text and whose others are numbers, set flush right. Cells are data:
 /// escaped. Narrow screens scroll it sideways inside its own box.
 class Table {
@@ -67,13 +71,21 @@ class Table {
   /// Throws Error when the row has not as many cells as there are headers.
   void row(std::vector<std::string> cells);
   bool empty() const { return rows_.empty(); }
+  size_t size() const { return rows_.size(); }
+  /// Leaves a column out: one that says the same in every row.
+  void hide(size_t column);
   Html html() const;
+  /// GitHub's Markdown.
+  std::string markdown() const;
 
  private:
   std::vector<std::string> headers_;
   std::vector<std::vector<std::string>> rows_;
   size_t labels_;
 };
+
+/// Data as text of a Markdown page, on one line: nothing in it is markup, not even a table's bar.
+std::string markdown_text(std::string_view data);
 
 /// x with a fixed number of decimals, "-0.00" written as "0.00"; "not finite" for what is not a number.
 std::string fixed(double x, int decimals);

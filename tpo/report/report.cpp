@@ -1,7 +1,10 @@
 #include "tpo/report/report.h"
 
+#include <exception>
+
 #include "tensor/check.h"
 #include "tensor/file.h"
+#include "tpo/report/markdown.h"
 #include "tpo/report/sections.h"
 
 namespace thinker {
@@ -28,7 +31,7 @@ p, ul { margin: .5em 0; max-width: 75ch; overflow-wrap: anywhere; }
 table { border-collapse: collapse; font-size: .9em; font-variant-numeric: tabular-nums; }
 th, td { padding: 4px 12px 4px 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--rule); max-width: 34em; }
 th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
-.number { text-align: right; } td.number { white-space: nowrap; } td.label { overflow-wrap: break-word; }
+.number { text-align: right; } td.number { white-space: nowrap; } td.label { overflow-wrap: break-word; min-width: 8em; }
 .figures { display: grid; gap: 8px 28px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 360px), 1fr)); align-items: start; }
 .figures > * { min-width: 0; max-width: 600px; }
 figure { margin: .6em 0; } figcaption { font-weight: 600; }
@@ -37,32 +40,66 @@ svg.swatch { width: 28px; height: 12px; flex: none; } svg.chart { display: block
 svg text { font: 12px system-ui, sans-serif; fill: var(--soft); }
 .c0 { color: var(--c0); } .c1 { color: var(--c1); } .c2 { color: var(--c2); } .c3 { color: var(--c3); } .c4 { color: var(--c4); } .c5 { color: var(--c5); }
 .stroke { stroke: currentColor; stroke-width: 2; fill: none; stroke-linejoin: round; } .band { fill: currentColor; opacity: .16; }
+.thin { stroke: currentColor; stroke-width: .8; fill: none; opacity: .55; }
 .whisker { stroke: currentColor; stroke-width: 1.2; } .mark { fill: currentColor; } .bar { fill: currentColor; }
 .hollow { fill: var(--paper); stroke: currentColor; stroke-width: 1.2; } .error { stroke: var(--ink); stroke-width: 1.2; }
 .grid { stroke: var(--rule); stroke-width: .7; } .axis { stroke: var(--soft); } .rule { stroke: var(--soft); stroke-width: .7; stroke-dasharray: 3 3; }
 details { margin: .3em 0; } summary { cursor: pointer; color: var(--soft); padding: 4px 0; overflow-wrap: anywhere; }
-.category > summary { color: var(--ink); font-weight: 600; }
-.cards { display: grid; gap: 16px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); align-items: start; }
-article { border: 1px solid var(--rule); border-radius: 6px; padding: 8px 14px; min-width: 0; }
+.figures > .wide { max-width: 640px; }
+.claims { list-style: none; padding: 0; } .claims li { margin: .5em 0; padding-left: 2em; text-indent: -2em; }
+.good { color: var(--good); } .bad { color: var(--bad); }
+fieldset { border: 0; padding: 0; margin: .4em 0; display: flex; flex-wrap: wrap; gap: 4px 14px; } legend { float: left; width: 6em; color: var(--soft); }
+fieldset label { display: inline-flex; align-items: center; gap: 5px; min-height: 28px; } input { accent-color: var(--c0); }
+.cards { counter-reset: cards; } .card { counter-increment: cards; border-top: 1px solid var(--rule); margin: 0; padding: 2px 0; } .card > summary { color: var(--ink); }
+.card[open] { padding-bottom: 12px; } .count::before { content: counter(cards); }
 .sample { border-top: 1px solid var(--rule); margin-top: 8px; } .head { font-size: .85em; margin: .4em 0 .2em; }
 .text, pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--box); padding: 6px 10px; border-radius: 4px; margin: 4px 0; unicode-bidi: isolate; overflow: hidden; }
 pre { font-size: .85em; overflow-x: auto; }
-.badge { border: 1.5px solid currentColor; border-radius: 9px; padding: 0 7px; font-weight: 600; } .chosen { color: var(--good); } .rejected { color: var(--bad); border-style: dashed; }
-@media print { details { break-inside: avoid; } }
+.badge { text-indent: 0; display: inline-block; white-space: nowrap; border: 1.5px solid currentColor; border-radius: 9px; padding: 0 7px; font-weight: 600; } .chosen { color: var(--good); } .rejected { color: var(--bad); border-style: dashed; }
+@media (max-width: 480px) { svg text { font-size: 14px; } legend { float: none; width: 100%; } }
+@media print { figure, .card { break-inside: avoid; } .filters, .count { display: none; } body { max-width: none; } }
 </style>
 )css"_html;
 }
 
+/// Only an arm's first run is browsed; of the others only the counts are needed, and twelve runs' texts are much.
+void drop_samples(RunData& run) {
+  for (IterationData& data : run.iterations) {
+    data.prompts = {};
+    data.judgments = {};
+    for (SampleRecord& s : data.samples) s.text = {}, s.split.thought = {}, s.split.response = {};
+  }
+}
+
 /// Every run of every arm, called by its arm, and by its seed where the arm has several.
 Runs read_runs(const Experiment& experiment) {
-  Runs runs;
-  for (const ExperimentArm& arm : experiment.arms) {
-    for (const std::string& folder : arm.runs) {
-      runs.push_back(read_run(folder));
-      runs.back().name = arm.label;
-      if (arm.runs.size() > 1) runs.back().name += concat(", seed ", runs.back().seed);
+  struct Place {
+    size_t arm, run;
+  };
+  std::vector<Place> places;
+  for (size_t a = 0; a < experiment.arms.size(); ++a)
+    for (size_t r = 0; r < experiment.arms[a].runs.size(); ++r) places.push_back({a, r});
+  const auto read = [&](const Place& place) {
+    const ExperimentArm& arm = experiment.arms[place.arm];
+    RunData run = read_run(arm.runs[place.run]);
+    run.arm = place.arm;
+    run.name = run.arm_label = arm.label;
+    if (arm.runs.size() > 1) run.name += concat(", seed ", run.seed);
+    if (place.run > 0) drop_samples(run);
+    return run;
+  };
+  Runs runs(places.size());
+  std::vector<std::exception_ptr> errors(places.size());
+#pragma omp parallel for schedule(dynamic)
+  for (size_t i = 0; i < places.size(); ++i) {
+    try {
+      runs[i] = read(places[i]);
+    } catch (...) {
+      errors[i] = std::current_exception();
     }
   }
+  for (const std::exception_ptr& error : errors)
+    if (error) std::rethrow_exception(error);
   return runs;
 }
 
@@ -74,18 +111,17 @@ std::string report_page(const Experiment& experiment) {
       "<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
       "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"_html +
       element("title", text(experiment.title)) + "\n"_html + style();
-  const Html body = element("h1", text(experiment.title)) + "\n"_html + summary_section(runs) + recipe_section(runs) +
-                    scores_section(runs) + category_section(runs) + length_section(runs) + parse_section(runs) +
-                    pairs_section(runs) + training_section(runs) + samples_section(runs);
+  const Html body = element("h1", text(experiment.title)) + "\n"_html + introduction_section(experiment, runs) +
+                    claims_section(experiment) + scores_section(runs) + category_section(runs) + length_section(runs) +
+                    parse_section(runs) + judge_section(runs) + pairs_section(runs) + training_section(runs) +
+                    samples_section(runs);
   return ("<!doctype html>\n<html lang=\"en\">\n"_html + element("head", head) + "\n"_html + element("body", body) +
           "\n</html>\n"_html)
       .str();
 }
 
 std::string report_markdown(const Experiment& experiment) {
-  std::string out = concat("# ", experiment.title, "\n");
-  for (const std::string& paragraph : experiment.introduction) out += concat("\n", paragraph, "\n");
-  return out;
+  return markdown_page(experiment, read_runs(experiment));
 }
 
 void write_report(const Experiment& experiment, const std::string& path) {

@@ -8,6 +8,8 @@
 
 #include "tensor/check.h"
 #include "tensor/file.h"
+#include "tpo/judge_report.h"
+#include "tpo/report/html.h"
 #include "tpo/text.h"
 
 namespace thinker::report {
@@ -16,26 +18,25 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// "runs/demo/thought" -> "thought".
-std::string last_part(const std::string& folder) {
-  const fs::path path = fs::path(folder).lexically_normal();
-  const std::string name = (path.has_filename() ? path : path.parent_path()).filename().string();
-  return name.empty() || name == "." ? fs::absolute(path).lexically_normal().parent_path().filename().string() : name;
-}
-
 Evaluation read_evaluation(const RunData& run, Stage stage, int64_t iteration, const std::string& file) {
-  Evaluation e{stage, iteration, file, read_evals(run.folder + "/" + file), {}, {}, {}, {}};
-  std::map<std::string, std::vector<double>> scores;
-  std::vector<double> thoughts, responses;
+  Evaluation e{stage, iteration, file, read_evals(run.folder + "/" + file), {}, {}, {}, {}, {}, {}};
+  std::vector<double> thoughts, responses, parsed, scores;
   for (EvalRecord& r : e.records) {
-    if (r.judged.score) scores[r.category].push_back(*r.judged.score);
     if (r.sample.split.thought) thoughts.push_back(static_cast<double>(count_code_points(*r.sample.split.thought)));
     if (r.sample.split.response) responses.push_back(static_cast<double>(count_code_points(*r.sample.split.response)));
+    if (r.judged.score) scores.push_back(*r.judged.score);
+    parsed.push_back(r.sample.valid() && r.attempts == 1 ? 100.0 : 0.0);
     r.sample.ids = r.sample.prompt_ids = {};
     r.sample.logprobs = {};
   }
+  e.parsed = measure(parsed, run.seed);
   e.summary = summarise(e.records, run.seed);
-  for (const auto& [category, values] : scores) e.categories[category] = measure(values, run.seed);
+  if (!scores.empty()) {
+    const auto [low, high] = std::minmax_element(scores.begin(), scores.end());
+    e.range = {*low, *high};
+  }
+  for (const auto& [category, c] : e.summary.categories)
+    e.categories[category] = {c.score, c.interval, c.prompts, e.range};
   e.thought_length = measure(thoughts, run.seed);
   e.response_length = measure(responses, run.seed);
   return e;
@@ -47,6 +48,7 @@ class RunReader {
 
   void read() {
     read_recipe();
+    if (fs::exists(path("iter-0/prompts.jsonl"))) run_.held_out = read_prompts(path("iter-0/prompts.jsonl"));
     if (run_.thinks) evaluation(Stage::seed_direct, 0, "iter-0/eval_direct.jsonl");
     evaluation(Stage::seed, 0, "iter-0/eval.jsonl");
     if (fs::exists(run_.folder + "/warmup") || expects_warmup()) evaluation(Stage::warmup, 0, "warmup/eval.jsonl");
@@ -117,7 +119,7 @@ class RunReader {
     data.iteration = t;
     if (has(folder + "/prompts.jsonl")) data.prompts = read_prompts(path(folder + "/prompts.jsonl"));
     if (has(folder + "/samples.jsonl")) data.samples = read_samples(path(folder + "/samples.jsonl"));
-    if (has(folder + "/judgments.jsonl")) data.judgments = read_judgments(path(folder + "/judgments.jsonl"));
+    if (has(folder + "/judgments.jsonl")) read_judgments_of(data, path(folder + "/judgments.jsonl"));
     if (has(folder + "/pairs.jsonl")) read_pairs(data, path(folder + "/pairs.jsonl"));
     if (!fs::exists(path(folder + "/checkpoint")) && !fs::exists(path(folder + "/eval.jsonl"))) {
       run_.missing.push_back(folder + ": the training is not finished");
@@ -128,6 +130,14 @@ class RunReader {
     }
     run_.iterations.push_back(std::move(data));
     evaluation(Stage::iteration, t, folder + "/eval.jsonl");
+  }
+
+  static void read_judgments_of(IterationData& data, const std::string& file) {
+    Judgments judgments = read_judgment_file(file);
+    if (judgments.scores.empty() && judgments.games.empty()) return;
+    data.judge = judge_report(judgments);
+    data.judgments = judgments.games.empty() ? std::move(judgments.scores) : scores_of_games(judgments.games);
+    for (JudgmentRecord& j : data.judgments) j.view = nullptr;  // large, and not shown
   }
 
   static void read_pairs(IterationData& data, const std::string& file) {
@@ -184,6 +194,7 @@ class RunReader {
     log.rho = line.number("rho");
     log.mean_chosen_length = line.number("mean_chosen_length");
     log.mean_rejected_length = line.number("mean_rejected_length");
+    log.balanced = log.mean_chosen_length <= log.mean_rejected_length;
     return log;
   }
 
@@ -200,7 +211,12 @@ class RunReader {
 }  // namespace
 
 Measured measure(const std::vector<double>& values, uint64_t seed) {
-  return {mean(values), bootstrap_interval(values, seed), static_cast<int64_t>(values.size())};
+  if (values.empty()) return {};
+  const auto [low, high] = std::minmax_element(values.begin(), values.end());
+  const Interval range{*low, *high};
+  // Equal values need no bootstrap, which takes most of a page's time.
+  const Interval interval = *low == *high ? range : bootstrap_interval(values, seed);
+  return {mean(values), interval, static_cast<int64_t>(values.size()), range};
 }
 
 const Evaluation* RunData::find(Stage stage, int64_t iteration) const {
@@ -216,32 +232,44 @@ const Evaluation* RunData::last_trained() const {
 
 RunData read_run(const std::string& folder) {
   RunData run;
-  run.folder = folder;
-  run.name = last_part(folder);
+  run.folder = run.name = run.arm_label = folder;
   RunReader(run).read();
   return run;
 }
 
 std::string stage_name(const RunData& run, const Evaluation& evaluation) {
-  switch (evaluation.stage) {
+  return stage_name(run, evaluation.stage, evaluation.iteration);
+}
+
+std::string stage_name(const RunData& run, Stage stage, int64_t iteration) {
+  switch (stage) {
     case Stage::seed_direct: return "seed, direct";
     case Stage::seed: return run.thinks ? "seed, thinking" : "seed";
     case Stage::warmup: return "after the warm-up";
-    case Stage::iteration: return "iteration " + std::to_string(evaluation.iteration);
+    case Stage::iteration: return "iteration " + std::to_string(iteration);
   }
   return "";
 }
 
-Measured paired_difference(const Evaluation& a, const Evaluation& b, uint64_t seed) {
+PairedScores::PairedScores(const Evaluation& a, const Evaluation& b) {
   std::map<std::string, double> theirs;
   for (const EvalRecord& r : b.records)
     if (r.judged.score) theirs[r.sample.id.dump()] = *r.judged.score;
-  std::vector<double> differences;
   for (const EvalRecord& r : a.records) {
     const auto other = theirs.find(r.sample.id.dump());
-    if (r.judged.score && other != theirs.end()) differences.push_back(*r.judged.score - other->second);
+    if (!r.judged.score || other == theirs.end()) continue;
+    all.push_back(*r.judged.score - other->second);
+    categories[r.category].push_back(all.back());
   }
-  return measure(differences, seed);
+}
+
+Measured paired_difference(const Evaluation& a, const Evaluation& b, uint64_t seed) {
+  return measure(PairedScores(a, b).all, seed);
+}
+
+std::string with_interval(const Measured& value, int decimals) {
+  return fixed(value.mean, decimals) + " [" + fixed(value.interval.low, decimals) + ", " +
+         fixed(value.interval.high, decimals) + "]";
 }
 
 }  // namespace thinker::report

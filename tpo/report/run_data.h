@@ -18,6 +18,7 @@ struct Measured {
   double mean = 0.0;
   Interval interval{0, 0};
   int64_t count = 0;
+  Interval range{0, 0};  // of the values: no mean lies outside
 };
 
 Measured measure(const std::vector<double>& values, uint64_t seed);
@@ -31,8 +32,10 @@ struct Evaluation {
   std::string file;  // within the run, such as "iter-1/eval.jsonl"
   std::vector<EvalRecord> records;
   EvalSummary summary;
+  Interval range{0, 0};  // of the scores
   std::map<std::string, Measured> categories;
   Measured thought_length, response_length;  // code points of outputs that parsed
+  Measured parsed;                           // % of outputs that did at the first attempt
 };
 
 /// What the report uses of a line of pairs.jsonl.
@@ -45,6 +48,7 @@ struct PairLine {
 struct PairingLog {
   PairCounts counts;
   double rho = 0.0, mean_chosen_length = 0.0, mean_rejected_length = 0.0;
+  bool balanced = false;  // chosen responses are not longer
 };
 
 struct TrainStep {
@@ -65,6 +69,7 @@ struct IterationData {
   std::vector<SampleRecord> samples;  // without token ids and log-probs
   std::vector<JudgmentRecord> judgments;
   std::vector<PairLine> pairs;
+  Json judge;  // judge_report of the judgments; null when there are none
   std::optional<PairingLog> pairing;
   std::vector<TrainStep> steps;
   std::vector<Selection> selections;
@@ -77,10 +82,13 @@ struct WarmupData {
 
 struct RunData {
   std::string folder, name;  // name: what the page calls it, the folder's last part
+  size_t arm = 0;            // of the page's arms
+  std::string arm_label;
   Json recipe;
   uint64_t seed = 0;                    // of the recipe, for the bootstrap
   bool thinks = false;                  // the recipe has a thought prompt
   std::vector<Evaluation> evaluations;  // in the order of the work
+  std::vector<Prompt> held_out;         // what the evaluations asked; empty where the run did not keep it
   std::vector<IterationData> iterations;
   std::optional<WarmupData> warmup;
   std::vector<std::string> missing;  // sentences
@@ -95,9 +103,19 @@ RunData read_run(const std::string& folder);
 
 /// "seed, direct", "seed, thinking", "seed", "after the warm-up", "iteration 2".
 std::string stage_name(const RunData& run, const Evaluation& evaluation);
+std::string stage_name(const RunData& run, Stage stage, int64_t iteration = 0);
 
-/// Mean of (a - b) over the prompts that both scored: the prompts are the same, so the difference is better known than
-/// either. count 0 when there are none.
+/// Score of a minus score of b on the prompts that both scored, by id: the prompts are the same, so the difference is
+/// better known than either.
+struct PairedScores {
+  std::vector<double> all;
+  std::map<std::string, std::vector<double>> categories;
+
+  PairedScores(const Evaluation& a, const Evaluation& b);
+};
 Measured paired_difference(const Evaluation& a, const Evaluation& b, uint64_t seed);
+
+/// "0.861 [0.843, 0.879]".
+std::string with_interval(const Measured& value, int decimals);
 
 }  // namespace thinker::report

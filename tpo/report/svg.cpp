@@ -54,14 +54,28 @@ Html words(double x, double y, const char* anchor, std::string_view data) {
   return element("text", {{"x", x}, {"y", y}, {"text-anchor", anchor}}, text(data));
 }
 
-Html drawing(double height, const std::string& title, const Html& inner) {
+/// The title and the description are what a screen reader reads out.
+Html drawing(double height, const std::string& title, const std::string& description, const Html& inner) {
   return element("svg",
                  {{"viewBox", concat("0 0 ", kWidth, " ", height)},
                   {"role", "img"},
                   {"aria-label", title},
                   {"class", "chart"}},
-                 inner) +
+                 element("desc", text(description)) + inner) +
          "\n"_html;
+}
+
+/// "with thoughts: from 0.460 to 0.968; direct: …".
+std::string description_of(const LineChart& chart) {
+  std::string out = concat(chart.y_title, " by ", chart.x_title, ".");
+  for (const Series& s : chart.series) {
+    std::vector<Point> points;
+    for (const auto& piece : s.pieces)
+      std::copy_if(piece.begin(), piece.end(), std::back_inserter(points), [](const Point& p) { return drawable(p); });
+    if (points.empty()) continue;
+    out += concat(" ", s.name, ": from ", fixed(points.front().y, 3), " to ", fixed(points.back().y, 3), ".");
+  }
+  return out + " All numbers are in the table below.";
 }
 
 Html mark(size_t shape, double x, double y, const std::string& tip) {
@@ -161,6 +175,14 @@ Frame frame(const LineChart& chart, const Range& xs, const Range& ys) {
   return f;
 }
 
+Html draw_thin(const std::vector<Point>& piece, const Frame& f, double shift) {
+  std::vector<std::pair<double, double>> path;
+  for (const Point& p : piece)
+    if (drawable(p)) path.emplace_back(f.x(p.x) + shift, f.y(p.y));
+  if (path.empty()) return {};
+  return element("polyline", {{"points", coordinates(path)}, {"class", "thin"}});
+}
+
 Html draw_piece(const std::vector<Point>& all, const Frame& f, double shift, size_t index) {
   std::vector<Point> piece;
   std::copy_if(all.begin(), all.end(), std::back_inserter(piece), [](const Point& p) { return drawable(p); });
@@ -222,6 +244,9 @@ Html line_chart(const LineChart& chart) {
         if (p.spread) ys.add(p.spread->low), ys.add(p.spread->high);
       }
     }
+    for (const auto& piece : s.thin)
+      for (const Point& p : piece)
+        if (drawable(p)) xs.add(p.x), ys.add(p.y);
   }
   if (xs.empty()) return element("p", {{"class", "missing"}}, text(chart.title + ": nothing to draw yet."));
   const Frame f = frame(chart, xs, ys);
@@ -229,11 +254,13 @@ Html line_chart(const LineChart& chart) {
   for (size_t i = 0; i < chart.series.size(); ++i) {
     const double shift = chart.x_ticks.empty() ? 0.0 : dodge(i, chart.series.size());
     Html line;
+    for (const auto& piece : chart.series[i].thin) line += draw_thin(piece, f, shift);
     for (const auto& piece : chart.series[i].pieces) line += draw_piece(piece, f, shift, i);
     drawn += element("g", {{"class", colour_class(i)}}, line);
     if (!line.empty()) legend += legend_entry(swatch(i), chart.series[i].name);
   }
-  return element("div", {{"class", "legend"}}, legend) + drawing(kHeight, chart.title, drawn);
+  if (chart.series.size() == 1) legend = Html();  // the caption names it
+  return element("div", {{"class", "legend"}}, legend) + drawing(kHeight, chart.title, description_of(chart), drawn);
 }
 
 Html bar_chart(const BarChart& chart) {
@@ -282,7 +309,10 @@ Html bar_chart(const BarChart& chart) {
   }
   drawn += line(x(0), 4, x(0), bottom, "axis");
   for (const BarKind& kind : chart.kinds) legend += legend_entry(bar_swatch(kind), kind.name);
-  return element("div", {{"class", "legend"}}, legend) + drawing(bottom + 38, chart.title, drawn);
+  return element("div", {{"class", "legend"}}, legend) +
+         drawing(bottom + 38, chart.title,
+                 concat(chart.value_title, " in ", chart.groups.size(), " groups. All numbers are in the table below."),
+                 drawn);
 }
 
 }  // namespace thinker::report

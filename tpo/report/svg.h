@@ -26,6 +26,7 @@ struct Point {
 struct Series {
   std::string name;
   std::vector<std::vector<Point>> pieces;
+  std::vector<std::vector<Point>> thin;  // faint lines behind, such as single seeds
 };
 
 struct Tick {

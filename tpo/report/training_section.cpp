@@ -10,7 +10,7 @@ namespace thinker::report {
 namespace {
 
 /// More points than this an iteration are averaged: a chart of 350 units shows no more.
-constexpr size_t kPoints = 60;
+constexpr size_t kPoints = 40;
 
 /// Consecutive steps of one iteration as one point.
 struct Bin {
@@ -39,7 +39,7 @@ std::vector<Bin> bins(const std::vector<TrainStep>& steps) {
 
 /// A quantity of the steps, the iterations one after another.
 Series series_of(const RunData& run, const std::string& name, double TrainStep::*quantity) {
-  Series series{name, {}};
+  Series series{name, {}, {}};
   double offset = 0;
   for (const IterationData& data : run.iterations) {
     std::vector<Point> piece;
@@ -55,8 +55,7 @@ Series series_of(const RunData& run, const std::string& name, double TrainStep::
 
 LineChart chart_of(const RunData& run, const std::string& title, const std::string& y_title,
                    std::vector<Series> series) {
-  LineChart chart{title + ", " + run.name, "optimizer step, iterations one after another", y_title, {}, {},
-                  std::move(series)};
+  LineChart chart{title, "optimizer step, iterations one after another", y_title, {}, {}, std::move(series)};
   double offset = 0;
   for (const IterationData& data : run.iterations) {
     if (data.steps.empty()) continue;
@@ -91,6 +90,31 @@ Html selection_table(const RunData& run) {
       "<summary>Which epoch was kept: the one with the best score, the first of equals</summary>"_html + table.html());
 }
 
+/// Each run's training at a glance: the mean of an iteration's first and last tenth of steps.
+Html end_table(const Runs& runs) {
+  Table table({"run", "iteration", "steps", "loss, first tenth", "loss, last tenth", "margin, last",
+               "log-prob chosen, last", "log-prob rejected, last", "accuracy, last"});
+  const auto mean_of = [](const std::vector<TrainStep>& steps, size_t begin, size_t end, double TrainStep::*quantity) {
+    double sum = 0;
+    for (size_t i = begin; i < end; ++i) sum += steps[i].*quantity;
+    return sum / static_cast<double>(end - begin);
+  };
+  for (const RunData& run : runs) {
+    for (const IterationData& data : run.iterations) {
+      if (data.steps.empty()) continue;
+      const size_t n = data.steps.size(), tenth = std::max<size_t>(1, n / 10);
+      const auto last = [&](double TrainStep::*quantity) { return mean_of(data.steps, n - tenth, n, quantity); };
+      table.row({run.name, std::to_string(data.iteration), std::to_string(n),
+                 fixed(mean_of(data.steps, 0, tenth, &TrainStep::loss), 4), fixed(last(&TrainStep::loss), 4),
+                 fixed(last(&TrainStep::margin), 3), fixed(last(&TrainStep::logp_chosen), 2),
+                 fixed(last(&TrainStep::logp_rejected), 2), percent(last(&TrainStep::accuracy))});
+    }
+  }
+  if (table.empty()) return {};
+  if (runs.size() == 1) table.hide(0);
+  return folded_when_long("Each iteration's beginning and end", table);
+}
+
 }  // namespace
 
 Html training_section(const Runs& runs) {
@@ -100,8 +124,11 @@ Html training_section(const Runs& runs) {
       "policy than the reference prefers the chosen output. Log-probs are sums over an output's tokens, in nats, "
       "averaged over "
       "the step's pairs: when both fall, the model only unlearns the rejected.");
-  for (const RunData& run : runs) {
-    inner += element("h3", text(run.name));
+  const std::vector<Arm> arms = arms_of(runs);
+  inner += end_table(runs);
+  for (const Arm& arm : arms) {
+    const RunData& run = *arm.runs.front();  // other seeds: in the table above
+    if (runs.size() > 1) inner += element("h3", text(run.name));
     if (run.warmup) {
       std::string line =
           concat("Warm-up of the format: ", run.warmup->kept, " of ", run.warmup->samples, " forced samples were kept");

@@ -1,0 +1,76 @@
+// The page's runs by arm, and what an arm's seeds say together.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tpo/report/run_data.h"
+#include "tpo/report/svg.h"
+
+namespace thinker::report {
+
+using Runs = std::vector<RunData>;
+
+/// The runs of one arm, one a seed.
+struct Arm {
+  std::string label;
+  std::vector<const RunData*> runs;
+
+  bool thinks() const { return runs.front()->thinks; }
+};
+
+/// Runs of equal `arm`, in the order in which arms come.
+std::vector<Arm> arms_of(const Runs& runs);
+
+/// The mean over seeds of values that each have an interval over prompts. Its interval is Student's t over the seeds
+/// (n - 1 degrees of freedom), which covers data, initialisation and draws together; where that is narrower than what
+/// the prompts alone leave open (seeds that agree by luck), the latter. One value: itself. Throws Error for none.
+Measured over_seeds(const std::vector<Measured>& seeds);
+
+/// The 97.5 % quantile of Student's t: 12.706 for one degree of freedom, 1.96 for many.
+double student_t(int64_t degrees);
+
+/// A number of an evaluation, or nothing where it has none.
+using Measure = std::function<std::optional<Measured>(const Evaluation&)>;
+
+/// One point of an arm's curve.
+struct ArmPoint {
+  Stage stage;
+  int64_t iteration = 0;
+  std::string name;             // "iteration 2"
+  std::vector<Measured> seeds;  // of the runs that have it, in the arm's order
+  Measured all;                 // over_seeds
+};
+
+/// The arm's evaluations in the order of the work.
+std::vector<ArmPoint> curve_of(const Arm& arm, const Measure& measure);
+/// The last point after training; nothing when no run has trained.
+std::optional<ArmPoint> last_trained(const Arm& arm, const Measure& measure);
+
+/// The mean score; and the same as a Measure.
+Measured score_of(const Evaluation& evaluation);
+
+/// An arm minus another on the same prompts, seed by seed.
+struct Difference {
+  Measured all;
+  std::vector<Measured> seeds;
+  std::map<std::string, Measured> categories;  // of two arms' ends
+  WinCounts wins;                              // prompts on which the first arm scored higher, as high, lower
+};
+
+/// At the points named by the stage: the seed, or the last after training. Runs are matched by their recipes' seeds,
+/// and a pair counts where both were asked the same. Nothing when there is no such pair.
+enum class When { begin, end };
+std::optional<Difference> difference_of(const Arm& a, const Arm& b, When when);
+
+/// The arm's end minus one of its own beginnings, on the same prompts. Nothing where a run lacks either.
+std::optional<Difference> gain_of(const Arm& arm, Stage before);
+
+/// A chart of a measure by iteration, a line an arm with its interval, its seeds as thin lines; the seed model without
+/// a thought prompt is a point of its own where no arm on the page is the direct one.
+LineChart by_iteration(const Runs& runs, const std::string& title, const std::string& y_title, const Measure& measure);
+
+}  // namespace thinker::report
