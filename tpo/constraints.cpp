@@ -146,6 +146,9 @@ Prompt join(const BaseRequest& request, const std::vector<Constraint>& constrain
   prompt.category = request.category;
   std::string text = request.text;
   prompt.check = Json::object();
+  const bool length_is_told =
+      std::any_of(constraints.begin(), constraints.end(), [](const Constraint& c) { return c.aspects & kLength; });
+  if (!length_is_told) text += " Keep the answer short.";
   for (const Constraint& c : constraints) {
     text += " " + c.text;
     prompt.check.update(c.check);

@@ -1,7 +1,7 @@
 // The generator "constraints": instructions whose following a program can check. A base request ("Explain how rain
 // forms.") gets one to three constraints that go together ("Use at most 40 words. Do not use any commas."), and the
-// rule judge's check for them. Requests are short and everyday, so that a very small model can answer them within 160
-// tokens.
+// rule judge's check for them. Requests are short and everyday, and where no constraint tells the length, the prompt
+// asks for a short answer: a very small model that goes on for long ends in repetitions, and most answers would be cut.
 //
 // The base requests themselves are divided between the splits (8 : 1 : 1 by a shuffle that depends on the seed only),
 // so no request of a held-out prompt is ever trained on, whatever its constraints.
