@@ -321,6 +321,7 @@ TEST_CASE("report: the page shows a run, and hostile text stays text") {
   CHECK(page.find("</details>", thought) < page.find("good-answer", thought));
   // Self-contained: nothing is loaded.
   for (const char* loader : {"src=", "href=", "url(", "@import", "http:", "https:"}) CHECK(!contains(page, loader));
+  CHECK(contains(page, "<td class=\"label\">at the end</td><td class=\"label\">seed, thinking</td>"));
   CHECK(!contains(page, "thought: mean score"));  // one run alone is not named in every line
   CHECK(contains(page, "default-src 'none'"));
 }
@@ -468,6 +469,8 @@ TEST_CASE("report: the browser's filters are style alone, and cards know their o
   made.write_eval("iter-1/eval.jsonl", {1, 0});
   const std::string page = page_of({made.folder.string()});
   check_balanced(page);
+  CHECK(contains(page, "training, first iteration</label>"));
+  CHECK(!contains(page, "training, last iteration</label>"));  // there is none
   CHECK(contains(page, "<span class=\"badge good\">improved</span> even: Zero?"));
   CHECK(contains(page, "<span class=\"badge\">same score</span> odd: &lt;i&gt;One?"));
   CHECK(contains(page, "<span class=\"badge\">gave a pair</span> even, first iteration: Which way? &lt;i&gt;"));

@@ -84,6 +84,10 @@ std::vector<Arm> arms_of(const Runs& runs) {
   return arms;
 }
 
+std::string named(const std::vector<Arm>& arms, const Arm& arm) {
+  return arms.size() > 1 ? arm.label + ", " : "";
+}
+
 double student_t(int64_t degrees) {
   static constexpr std::array<double, 10> kExact{12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228};
   ENSURE(degrees >= 1, "Student's t of ", degrees, " degrees of freedom");
@@ -173,7 +177,8 @@ LineChart by_iteration(const Runs& runs, const std::string& title, const std::st
   const IterationAxis axis(runs);
   LineChart chart{title, "iteration (0: the model as it comes)", y_title, axis.ticks(), {}, {}};
   const bool has_direct = std::any_of(runs.begin(), runs.end(), [](const RunData& r) { return !r.thinks; });
-  for (const Arm& arm : arms_of(runs)) {
+  const std::vector<Arm> arms = arms_of(runs);
+  for (const Arm& arm : arms) {
     std::vector<Point> line, direct;
     for (const ArmPoint& p : curve_of(arm, measure)) {
       const double x = axis.at(p.stage, p.iteration);
@@ -189,7 +194,7 @@ LineChart by_iteration(const Runs& runs, const std::string& title, const std::st
       series.thin.push_back(std::move(thin));
     }
     chart.series.push_back(std::move(series));
-    if (!direct.empty() && !has_direct) chart.series.push_back({arm.label + ": seed, direct", {direct}, {}});
+    if (!direct.empty() && !has_direct) chart.series.push_back({named(arms, arm) + "seed, direct", {direct}, {}});
   }
   return chart;
 }

@@ -25,6 +25,9 @@ struct Arm {
 /// Runs of equal `arm`, in the order in which arms come.
 std::vector<Arm> arms_of(const Runs& runs);
 
+/// "direct baseline, ", to stand before a name; empty where the page has one arm only, which needs no name.
+std::string named(const std::vector<Arm>& arms, const Arm& arm);
+
 /// The mean over seeds of values that each have an interval over prompts. Its interval is Student's t over the seeds
 /// (n - 1 degrees of freedom), which covers data, initialisation and draws together; where that is narrower than what
 /// the prompts alone leave open (seeds that agree by luck), the latter. One value: itself. Throws Error for none.

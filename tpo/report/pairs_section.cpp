@@ -52,13 +52,12 @@ LineChart length_chart(const Arm& arm) {
   return chart;
 }
 
-std::string rho_words(const Arm& arm) {
-  if (rho_is_auto(*arm.runs.front()))
-    return arm.label +
-           ": rho is chosen anew in each iteration, the first of 0, 0.05, … 0.5 at which chosen responses are on "
-           "average not "
-           "longer than rejected ones (\"not enough\": they are longer even at 0.5).";
-  return concat(arm.label, ": rho is fixed by the recipe.");
+std::string rho_words(const std::string& who, const Arm& arm) {
+  if (!rho_is_auto(*arm.runs.front())) return who + "rho is fixed by the recipe.";
+  return who +
+         "rho is chosen anew in each iteration: the first of 0, 0.05, … 0.5 at which chosen responses are on average "
+         "not "
+         "longer than rejected ones (\"not enough\": they are longer even at 0.5).";
 }
 
 /// A number of a judge's report, or "-".
@@ -80,7 +79,7 @@ Html pairs_section(const Runs& runs) {
   Html charts;
   const std::vector<Arm> arms = arms_of(runs);
   for (const Arm& arm : arms) {
-    inner += paragraph(rho_words(arm));
+    inner += paragraph(rho_words(named(arms, arm), arm));
     charts +=
         figure(arms.size() > 1 ? "Chosen against rejected length, " + arm.label : "Chosen against rejected length",
                line_chart(length_chart(arm)), {});

@@ -82,6 +82,8 @@ Html sample_card(const Browser& browser, const SampleRecord& s, const PairLine* 
 enum class Outcome { improved, worsened, same, pair, no_pair };
 constexpr const char* kOutcomes[] = {"improved", "worsened", "same score", "gave a pair", "no pair"};
 enum class Source { held_out, first_iteration, last_iteration };
+constexpr const char* kSources[] = {"held out, before and after", "training, first iteration",
+                                    "training, last iteration"};
 
 struct Card {
   size_t arm;
@@ -206,14 +208,16 @@ size_t fit(std::vector<Card>& cards) {
   return dropped;
 }
 
-/// A row of radio buttons: "all" (0), and one for each name, the preset one pressed; the rule that hides what a button
-/// does not ask for.
+/// A row of radio buttons: "all" (0), and one for each name that is not empty, the preset one pressed; the rule that
+/// hides what a button does not ask for.
 Html filter(const char* letter, const std::string& legend, const std::vector<std::string>& names, size_t preset,
             std::string* css) {
-  if (names.size() < 2) return {};
+  const auto there = [](const std::string& name) { return !name.empty(); };
+  if (std::count_if(names.begin(), names.end(), there) < 2) return {};
   const std::string group = concat("filter-", letter);
   Html buttons;
   for (size_t i = 0; i <= names.size(); ++i) {  // 0: all
+    if (i > 0 && !there(names[i - 1])) continue;
     const std::string id = concat(group, "-", i);
     Html input = i == preset ? element("input", {{"type", "radio"}, {"name", group}, {"id", id}, {"checked", ""}})
                              : element("input", {{"type", "radio"}, {"name", group}, {"id", id}});
@@ -235,15 +239,17 @@ Html samples_section(const Runs& runs) {
   for (const Card& c : cards)
     if (categories.size() < kMostFilters && (categories.empty() || categories.back() != category_label(c.category)))
       categories.push_back(category_label(c.category));
-  const bool held_out =
-      std::any_of(cards.begin(), cards.end(), [](const Card& c) { return c.source == Source::held_out; });
+  // What no card is gets no button.
+  std::vector<std::string> sources(std::size(kSources)), outcomes(std::size(kOutcomes));
+  for (const Card& c : cards) {
+    sources[static_cast<size_t>(c.source)] = kSources[static_cast<size_t>(c.source)];
+    outcomes[static_cast<size_t>(c.outcome)] = kOutcomes[static_cast<size_t>(c.outcome)];
+  }
   std::string css;
   Html filters = filter("a", "arm", arm_names, 0, &css);
-  filters +=
-      filter("s", "prompts", {"held out, before and after", "training, first iteration", "training, last iteration"},
-             held_out ? 1 : 0, &css);
+  filters += filter("s", "prompts", sources, sources[0].empty() ? 0 : 1, &css);
   filters += filter("k", "category", categories, 0, &css);
-  filters += filter("o", "outcome", {kOutcomes, kOutcomes + 5}, 0, &css);
+  filters += filter("o", "outcome", outcomes, 0, &css);
   Html list;
   for (const Card& c : cards) {
     const auto k = std::find(categories.begin(), categories.end(), category_label(c.category)) - categories.begin();

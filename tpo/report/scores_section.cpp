@@ -66,7 +66,7 @@ Table curve_table(const Runs& runs) {
   std::vector<std::string> headers{"model"};
   std::map<std::pair<Stage, int64_t>, std::vector<std::string>> rows;
   for (size_t a = 0; a < arms.size(); ++a) {
-    headers.push_back(arms[a].label);
+    headers.push_back(arms.size() > 1 ? arms[a].label : "score [95 % interval]");
     for (const ArmPoint& p : curve_of(arms[a], score)) {
       auto& cells = rows[{p.stage, p.iteration}];
       cells.resize(arms.size() + 1, "-");
@@ -100,7 +100,7 @@ Table difference_table(const Runs& runs) {
   for (const Arm& arm : arms) {
     for (Stage stage : {Stage::seed, Stage::warmup, Stage::seed_direct}) {
       if (const auto d = gain_of(arm, stage))
-        add(arm.label + ", at the end", arm.label + ", " + stage_name(*arm.runs.front(), stage), *d);
+        add(named(arms, arm) + "at the end", named(arms, arm) + stage_name(*arm.runs.front(), stage), *d);
     }
   }
   bool seeds = false;
@@ -114,7 +114,7 @@ Table category_table(const Runs& runs) {
   const int decimals = score_decimals(runs);
   std::vector<std::string> headers{"category"};
   for (const Arm& arm : arms) {
-    const std::string who = arms.size() > 1 ? arm.label + ", " : "";
+    const std::string who = named(arms, arm);
     headers.insert(headers.end(), {who + "seed", who + "at the end"});
   }
   headers.push_back("outputs, each");
@@ -167,7 +167,7 @@ Html category_section(const Runs& runs) {
   const std::vector<Arm> arms = arms_of(runs);
   BarChart scores{"Score by category", score_title(runs), {}, {}};
   for (size_t a = 0; a < arms.size(); ++a) {
-    const std::string who = arms.size() > 1 ? arms[a].label + ", " : "";
+    const std::string who = named(arms, arms[a]);
     scores.kinds.push_back({who + "seed", a, Fill::hollow});
     scores.kinds.push_back({who + "at the end", a, Fill::solid});
   }
