@@ -251,6 +251,7 @@ Html samples_section(const Runs& runs) {
   filters += filter("k", "category", categories, 0, &css);
   filters += filter("o", "outcome", outcomes, 0, &css);
   Html list;
+  std::set<size_t> opened;
   for (const Card& c : cards) {
     const auto k = std::find(categories.begin(), categories.end(), category_label(c.category)) - categories.begin();
     const char* tone = c.outcome == Outcome::improved   ? "badge good"
@@ -262,11 +263,15 @@ Html samples_section(const Runs& runs) {
                                      : c.source == Source::first_iteration ? ", first iteration"
                                                                            : ", last iteration",
                                      ": ", c.prompt));
-    list += element("details",
-                    {{"class", concat("card a", c.arm, " s", static_cast<int>(c.source), " k", k, " o",
-                                      static_cast<int>(c.outcome))}},
-                    element("summary", summary) + c.html) +
-            "\n"_html;
+    const std::string classes =
+        concat("card a", c.arm, " s", static_cast<int>(c.source), " k", k, " o", static_cast<int>(c.outcome));
+    const Html inside = element("summary", summary) + c.html;
+    // One example an arm stands open: what thinking did before, and what it does now.
+    const bool shown = c.source == Source::held_out && c.outcome == Outcome::improved && arms[c.arm].thinks() &&
+                       opened.insert(c.arm).second;
+    list += shown ? element("details", {{"class", classes}, {"open", ""}}, inside)
+                  : element("details", {{"class", classes}}, inside);
+    list += "\n"_html;
   }
   Html inner = paragraph(
       "Of each arm's first seed. Held-out prompts show one answer of the seed model and one of the end; training "
