@@ -32,16 +32,27 @@ Head read_head(const std::string& folder);
 /// Whether a language model's output head is loaded, or left out for a reward model's body.
 enum class OutputHead { loaded, left_out };
 
+/// How the matrices of a model are kept. All but `full` are for inference on the CPU: fewer bytes to read for each
+/// token, widened while they are read. Computing goes on in the model's dtype.
+enum class WeightStorage {
+  full,  // in the model's dtype
+  bf16,  // rounded to bf16
+  q8,    // in blocks of 8 bits (tensor/quantize.h); matrices whose rows are no whole blocks stay full
+  file,  // as they lie in a GGUF file, where it holds BF16, Q4_0, Q4_1 or Q8_0; otherwise full
+};
+
 /// Loads a folder's weights, converted to `t`. Throws Error naming a weight that is missing or has another shape, or
 /// when the folder is of a reward model.
-Transformer load_huggingface(Device& device, const std::string& folder, DType t, OutputHead head = OutputHead::loaded);
+Transformer load_huggingface(Device& device, const std::string& folder, DType t, OutputHead head = OutputHead::loaded,
+                             WeightStorage storage = WeightStorage::full);
 
 /// Loads a folder whose head is Head::reward.
 RewardModel load_reward_model(Device& device, const std::string& folder, DType t);
 
 /// Loads and dequantises a GGUF file's weights. The rows of query and key matrices, which "llama" files hold permuted
 /// for interleaved rotary embeddings, are put back.
-Transformer load_gguf(Device& device, const GgufFile& file, DType t, OutputHead head = OutputHead::loaded);
+Transformer load_gguf(Device& device, const GgufFile& file, DType t, OutputHead head = OutputHead::loaded,
+                      WeightStorage storage = WeightStorage::full);
 
 /// How weights are stored in a checkpoint. F32 is the rule: bf16 would lose the small updates of preference training.
 enum class StoredAs { f32, bf16 };

@@ -112,7 +112,7 @@ Tensor Transformer::hidden(Tape& tape, const Batch& batch, const Decoding& decod
                config_.kv_heads, config_.head_dim};
   pass.decoding = decoding;
 
-  Tensor x = embedding(tape, embedding_, tape.from(batch.tokens));  // (N, C)
+  Tensor x = embedding(tape, embedding_, tape.from(batch.tokens), dtype_);  // (N, C)
   for (int64_t layer = 0; layer < config_.layers; ++layer) {
     if (tape.recording() && recompute_ == Recompute::blocks) {
       x = checkpoint(tape, x,
@@ -140,7 +140,9 @@ Tensor Transformer::logits(Tape& tape, const Batch& batch, const Decoding& decod
   const Tensor x = last_rows(tape, batch, decoding);
   const int64_t m = x.dim(0);
   Tensor y = tape.make({m, config_.vocab}, accumulator_of(dtype_));
-  if (const void* packed = decoding.packed ? decoding.packed->find(head_) : nullptr)
+  if (head_.dtype() != dtype_)
+    tape.backend().matmul_stored(y.raw(), x.raw(), head_.raw(), m, config_.vocab, config_.width, head_.dtype(), dtype_);
+  else if (const void* packed = decoding.packed ? decoding.packed->find(head_) : nullptr)
     tape.backend().matmul_packed(y.raw(), x.raw(), head_.raw(), packed, m, config_.vocab, config_.width, dtype_);
   else
     tape.backend().matmul(y.raw(), x.raw(), head_.raw(), m, config_.vocab, config_.width, Transpose::no, Transpose::yes,

@@ -106,6 +106,18 @@ class Backend {
                              int64_t k, DType t) {
     matmul(out, a, weight, m, n, k, Transpose::no, Transpose::yes, t, t, Write::set);
   }
+  // Weights that are only read may be stored in fewer bits than what they are multiplied with: BF16, or blocks.
+  /// out (M, N) = a (M, K) . weight (N, K)^T, the weight stored as weight_t; its values enter as they are. A row of out
+  /// has the same bits whatever the other rows are, as long as they are few.
+  virtual void matmul_stored(void* /*out*/, const void* /*a*/, const void* /*weight*/, int64_t /*m*/, int64_t /*n*/,
+                             int64_t /*k*/, DType weight_t, DType /*t*/) {
+    fail("weights stored as ", name(weight_t), " are for the CPU only");
+  }
+  /// y (N, C) = rows of a table stored as table_t.
+  virtual void gather_stored(void* /*y*/, const void* /*table*/, const int32_t* /*index*/, int64_t /*n*/, int64_t /*c*/,
+                             DType table_t, DType /*t*/) {
+    fail("weights stored as ", name(table_t), " are for the CPU only");
+  }
   /// y (N, C) += bias (C), row by row.
   virtual void bias_forward(void* y, const void* bias, int64_t n, int64_t c, DType t) = 0;
   /// dbias acc (C) += column sums of dy (N, C).

@@ -1,5 +1,6 @@
 // Element types. F32 is the default everywhere; F64 exists for gradient checks; BF16 for storage and for CUDA;
-// I32 for token ids, positions and row indices.
+// I32 for token ids, positions and row indices. Q4_0, Q4_1 and Q8_0 are rows of blocks as GGUF files hold them
+// (tensor/dequantize.h): weights that are only read.
 #pragma once
 
 #include <bit>
@@ -10,7 +11,7 @@
 
 namespace thinker {
 
-enum class DType { F32, F64, BF16, I32 };
+enum class DType { F32, F64, BF16, I32, Q4_0, Q4_1, Q8_0 };
 
 /// A brain float: the upper half of an fp32. Storage only; arithmetic happens in fp32.
 struct bf16 {
@@ -28,15 +29,29 @@ inline bf16 to_bf16(float x) {
   return bf16{static_cast<uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16)};
 }
 
-/// Bytes of one element.
-inline int64_t size_of(DType t) {
+/// Numbers that are stored together: 1, or those of a block.
+inline int64_t block_elements(DType t) {
+  return t == DType::Q4_0 || t == DType::Q4_1 || t == DType::Q8_0 ? 32 : 1;
+}
+
+/// Bytes of `n` elements, a whole number of blocks.
+inline int64_t bytes_of(DType t, int64_t n) {
   switch (t) {
-    case DType::F64: return 8;
-    case DType::BF16: return 2;
+    case DType::F64: return 8 * n;
+    case DType::BF16: return 2 * n;
     case DType::F32:
-    case DType::I32: return 4;
+    case DType::I32: return 4 * n;
+    case DType::Q4_0: return n / 32 * 18;
+    case DType::Q4_1: return n / 32 * 20;
+    case DType::Q8_0: return n / 32 * 34;
   }
   fail("unknown dtype ", static_cast<int>(t));
+}
+
+/// Bytes of one element of a type that is not stored in blocks.
+inline int64_t size_of(DType t) {
+  ENSURE(block_elements(t) == 1, "an element of a block has no size of its own");
+  return bytes_of(t, 1);
 }
 
 inline const char* name(DType t) {
@@ -45,6 +60,9 @@ inline const char* name(DType t) {
     case DType::F64: return "F64";
     case DType::BF16: return "BF16";
     case DType::I32: return "I32";
+    case DType::Q4_0: return "Q4_0";
+    case DType::Q4_1: return "Q4_1";
+    case DType::Q8_0: return "Q8_0";
   }
   return "?";
 }

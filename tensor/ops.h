@@ -9,11 +9,15 @@
 
 namespace thinker {
 
-/// ids I32 (N), table (V, C) -> (N, C).
-Tensor embedding(Tape& tape, const Tensor& table, const Tensor& ids);
+/// ids I32 (N), table (V, C) -> (N, C) of dtype t, the table's own unless it is stored smaller; then the tape must not
+/// record.
+Tensor embedding(Tape& tape, const Tensor& table, const Tensor& ids, DType t);
+inline Tensor embedding(Tape& tape, const Tensor& table, const Tensor& ids) {
+  return embedding(tape, table, ids, table.dtype());
+}
 
 /// x (N, I), weight (O, I), bias (O) or undefined -> x weight^T + bias, (N, O). packed: null, or what Backend::pack
-/// made of the weight; then the tape must not record.
+/// made of the weight; then, and where the weight is stored in another dtype than x's, the tape must not record.
 Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias = {}, const void* packed = nullptr);
 
 /// x (N, C), weight (C) -> x / sqrt(mean(x^2) + eps) * weight, (N, C). (Zhang & Sennrich, arXiv 1910.07467)

@@ -28,9 +28,22 @@ Tensor Tensor::zeros(Device& device, const Shape& shape, DType t) {
 }
 
 Tensor Tensor::parameter(Device& device, const Shape& shape, DType t) {
-  Tensor x = zeros(device, shape, t);
+  Tensor x;
+  x.impl_ = std::make_shared<Impl>();
+  x.impl_->device = &device;
+  x.impl_->shape = shape;
+  x.impl_->dtype = t;
   x.impl_->is_parameter = true;
   return x;
+}
+
+void Tensor::store_as(DType t) const {
+  Impl& i = impl();
+  ENSURE(i.is_parameter && !i.data, "store_as: a tensor of shape ", i.shape, " has its memory already");
+  ENSURE(i.shape[-1] % block_elements(t) == 0, "store_as: rows of shape ", i.shape, " are not whole blocks of ",
+         name(t));
+  i.dtype = t;
+  i.data = i.device->backend().allocate(bytes());
 }
 
 Tensor Tensor::in_arena(Device& device, const Shape& shape, DType t) {
@@ -44,7 +57,11 @@ Tensor Tensor::in_arena(Device& device, const Shape& shape, DType t) {
 }
 
 void* Tensor::raw() const {
-  const Impl& i = impl();
+  Impl& i = impl();
+  if (i.is_parameter && !i.data) {
+    i.data = i.device->backend().allocate(bytes());
+    i.device->backend().fill_zero(i.data, bytes());
+  }
   ENSURE(i.slot.index < 0 || i.device->arena().alive(i.slot), "a tensor of shape ", i.shape,
          " was used after its tape had ended");
   return i.data;

@@ -28,7 +28,8 @@ class Tensor {
     if (!values.empty()) device.backend().copy_from_host(x.raw(), values.data(), x.bytes());
     return x;
   }
-  /// A trainable array: zeros of dtype t, and a gradient in accumulator_of(t), allocated when it is first written.
+  /// A trainable array: zeros of dtype t, and a gradient in accumulator_of(t). Both get their memory when they are
+  /// first used.
   static Tensor parameter(Device& device, const Shape& shape, DType t);
   /// An uninitialised activation in the device's arena. Ops call Tape::make instead.
   static Tensor in_arena(Device& device, const Shape& shape, DType t);
@@ -37,7 +38,7 @@ class Tensor {
   const Shape& shape() const { return impl().shape; }
   int64_t dim(int i) const { return impl().shape[i]; }
   int64_t numel() const { return impl().shape.numel(); }
-  int64_t bytes() const { return numel() * size_of(dtype()); }
+  int64_t bytes() const { return bytes_of(dtype(), numel()); }
   DType dtype() const { return impl().dtype; }
   bool is_parameter() const { return impl().is_parameter; }
   Device& device() const { return *impl().device; }
@@ -58,6 +59,10 @@ class Tensor {
     if (!values.empty()) device().backend().copy_to_host(values.data(), raw(), bytes());
     return values;
   }
+
+  /// A parameter that was not used yet becomes one of dtype t, not cleared: a weight that is only read may be stored
+  /// smaller than what it is computed with.
+  void store_as(DType t) const;
 
   /// False for constants and caches: arrays of their own that are no parameters. Nothing computes their gradient.
   bool wants_grad() const { return impl().is_parameter || impl().slot.index >= 0; }

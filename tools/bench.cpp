@@ -79,7 +79,7 @@ struct Cost {
 };
 
 struct Sampling {
-  const char* what;
+  std::string what;
   int64_t rows, prompts, samples, new_tokens;
 };
 
@@ -95,11 +95,44 @@ void bench_generate(const Transformer& net, const Sampling& work, int64_t repeat
   const double seconds = best_seconds(repeat, [&] { generate(net, requests, options); });
   const double speed = static_cast<double>(work.prompts * work.samples * work.new_tokens) / seconds;
   const Cost cost(net);
-  const double weights = (cost.body + cost.head) * static_cast<double>(size_of(net.dtype()));
+  double weights = 0.0;  // bytes read for a token: all matrices but the rows of a table that is no head
+  net.visit([&](const std::string& name, const Tensor& w) {
+    const bool only_table = name == "model.embed_tokens.weight" && !net.config().tied_head;
+    if (w.shape().rank() == 2 && !only_table) weights += static_cast<double>(w.bytes());
+  });
   if (work.rows == 1)
-    row(work.what, speed, "tokens/s", speed * weights * 1e-9 / bandwidth, "memory bandwidth");
+    row(work.what.c_str(), speed, "tokens/s", speed * weights * 1e-9 / bandwidth, "memory bandwidth");
   else
-    row(work.what, speed, "tokens/s", speed * 2e-9 * (cost.body + cost.head) / product, "products");
+    row(work.what.c_str(), speed, "tokens/s", speed * 2e-9 * (cost.body + cost.head) / product, "products");
+}
+
+/// A prompt's keys and values, up to the first token that is drawn.
+void bench_prompt(const Transformer& net, const std::string& what, int64_t repeat, double product) {
+  constexpr int64_t kTokens = 512;
+  Rng rng(7, Purpose::generate_data, 4);
+  const std::vector<GenerateRequest> request{{random_ids(rng, kTokens, net.config().vocab), 0, 1, 0}};
+  GenerateOptions options;
+  options.max_new = 1;
+  const double seconds = best_seconds(repeat, [&] { generate(net, request, options); });
+  const Cost cost(net);
+  const double flops = 2.0 * (cost.body * kTokens + cost.head);
+  row(what.c_str(), kTokens / seconds, "tokens/s", flops * 1e-9 / seconds / product, "products");
+}
+
+/// A conversation's two parts, for each way to keep the weights: reading a prompt and writing one row.
+void bench_weights(Device& device, const Options& options, DType t, double bandwidth, double product) {
+  if (device.backend().kind() != "cpu") return;
+  const bool gguf = options.model.ends_with(".gguf");
+  for (const auto& [name, storage] : {std::pair{"full", WeightStorage::full},
+                                      {"bf16", WeightStorage::bf16},
+                                      {"q8", WeightStorage::q8},
+                                      {"file", WeightStorage::file}}) {
+    if (storage == WeightStorage::file && !gguf) continue;
+    const Model model = open_model(device, options.model, t, storage);
+    const std::string title = std::string("weights ") + name;
+    bench_prompt(model.net, title + ": a prompt of 512 tokens", options.repeat, product);
+    bench_generate(model.net, {title + ": 1 row, 256 new tokens", 1, 1, 1, 256}, options.repeat, bandwidth, product);
+  }
 }
 
 /// Log-probs of completions on one prompt, in one forward.
@@ -195,10 +228,10 @@ void run(const Options& options) {
   const double bandwidth = read_speed(*device, options.repeat);
   row("reading memory", bandwidth, "GB/s");
   if (options.model.empty()) return;
-  Model model = open_model(*device, options.model, t);
   const double product = std::max(big, mid);
-  const Sampling sampling[] = {{"generate, 1 row, 64 new tokens", 1, 1, 1, 64},
-                               {"generate, 8 rows, K = 8 of 2 prompts, 64 new tokens", 8, 2, 8, 64},
+  bench_weights(*device, options, t, bandwidth, product);
+  Model model = open_model(*device, options.model, t);
+  const Sampling sampling[] = {{"generate, 8 rows, K = 8 of 2 prompts, 64 new tokens", 8, 2, 8, 64},
                                {"generate, 32 rows, K = 8 of 8 prompts, 64 new tokens", 32, 8, 8, 64},
                                {"generate, 64 rows, K = 8 of 8 prompts, 128 new tokens", 64, 8, 8, 128}};
   for (const Sampling& work : sampling) bench_generate(model.net, work, options.repeat, bandwidth, product);

@@ -16,6 +16,7 @@ struct Options {
   std::string model, system;
   bool show_thought = false, greedy = false;
   DeviceOptions device;
+  WeightOptions weights{"auto"};
   DrawOptions draw;
 };
 
@@ -64,7 +65,8 @@ void run(const Options& options) {
   stage.k = 1;
   stage.sampling.greedy = options.greedy;
   const auto device = options.device.open();
-  const Model model = open_model(*device, options.model, options.device.dtype_on(*device));
+  const Model model = open_model(*device, options.model, options.device.dtype_on(*device),
+                                 options.weights.storage(*device, options.model));
   const bool terminal = isatty(STDIN_FILENO) != 0;
   Messages history;
   const auto start_over = [&] {
@@ -101,6 +103,7 @@ void add_chat(CLI::App& app) {
   options->draw.stage.max_new = 512;
   options->draw.add_to(*command);
   options->device.add_to(*command);
+  options->weights.add_to(*command);
   command->callback([options] { run(*options); });
 }
 

@@ -31,6 +31,22 @@ DType DeviceOptions::dtype_on(Device& device_opened) const {
   return DType::F32;
 }
 
+void WeightOptions::add_to(CLI::App& command) {
+  command
+      .add_option("--weights", weights,
+                  "how weights are kept, on the CPU: auto, full, bf16, q8 (8 bits), file (as the .gguf file has them)")
+      ->check(one_of({"auto", "full", "bf16", "q8", "file"}));
+}
+
+WeightStorage WeightOptions::storage(Device& device, const std::string& model) const {
+  const bool cpu = device.backend().kind() == "cpu", gguf = model.ends_with(".gguf");
+  if (weights == "full" || (weights == "auto" && !cpu)) return WeightStorage::full;
+  if (!cpu) fail("--weights ", weights, " is for the CPU; on a GPU weights are of the --dtype");
+  if (weights == "file" && !gguf) fail(model, ": --weights file wants a .gguf file; use --weights bf16 or q8");
+  if (weights == "auto") return gguf ? WeightStorage::file : WeightStorage::bf16;
+  return weights == "file" ? WeightStorage::file : weights == "q8" ? WeightStorage::q8 : WeightStorage::bf16;
+}
+
 DType dtype_from_name(const std::string& name) {
   if (name == "f32") return DType::F32;
   if (name == "bf16") return DType::BF16;

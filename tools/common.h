@@ -30,6 +30,16 @@ struct DeviceOptions {
   DType dtype_on(Device& device) const;
 };
 
+/// --weights: how the matrices are kept while a model writes.
+struct WeightOptions {
+  std::string weights;  // the command's default
+
+  void add_to(CLI::App& command);
+  /// auto: a .gguf file's own blocks, bf16 for a folder; on a GPU as they are computed with. Throws Error where the
+  /// device has no such weights or the file none of its own.
+  WeightStorage storage(Device& device, const std::string& model) const;
+};
+
 /// "f32" or "bf16". Throws Error naming both.
 DType dtype_from_name(const std::string& name);
 

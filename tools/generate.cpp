@@ -15,6 +15,7 @@ struct Options {
   std::optional<std::string> prompt;
   bool json = false, show_thought = false;
   DeviceOptions device;
+  WeightOptions weights{"full"};
   DrawOptions draw;
 };
 
@@ -53,7 +54,8 @@ void run(const Options& options) {
     throw UsageError("--greedy with --n above 1 would write the same answer n times");
   const SampleStage stage = options.draw.resolve();
   const auto device = options.device.open();
-  const Model model = open_model(*device, options.model, options.device.dtype_on(*device));
+  const Model model = open_model(*device, options.model, options.device.dtype_on(*device),
+                                 options.weights.storage(*device, options.model));
   if (options.prompt) {
     answer_prompt(model, options, stage);
     return;
@@ -85,6 +87,7 @@ void add_generate(CLI::App& app) {
   options->draw.stage.k = 1;
   options->draw.add_to(*command);
   options->device.add_to(*command);
+  options->weights.add_to(*command);
   command->callback([options] { run(*options); });
 }
 

@@ -71,15 +71,15 @@ int32_t pad_beside_the_end(const ChatTokenizer& text) {
 
 }  // namespace
 
-Model open_model(Device& device, const std::string& path, DType t) {
+Model open_model(Device& device, const std::string& path, DType t, WeightStorage storage) {
   check_path(path);
   if (!is_gguf(path)) {
-    Transformer net = load_huggingface(device, path, t);
+    Transformer net = load_huggingface(device, path, t, OutputHead::loaded, storage);
     ChatTokenizer text = fitting(Tokenizer(read_tokenizer_json(path), path), net.config(), path);
     return {std::move(net), std::move(text)};
   }
   const GgufFile file(path);
-  Transformer net = load_gguf(device, file, t);
+  Transformer net = load_gguf(device, file, t, OutputHead::loaded, storage);
   ChatTokenizer text = fitting(Tokenizer(read_tokenizer_gguf(file), path), net.config(), path);
   return {std::move(net), std::move(text)};
 }

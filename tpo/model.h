@@ -55,7 +55,7 @@ struct TextRewardModel {
 
 /// Opens a folder or a .gguf file. Throws Error naming the file and what is wrong with it or not supported, and when
 /// the vocabulary is larger than the embedding.
-Model open_model(Device& device, const std::string& path, DType t);
+Model open_model(Device& device, const std::string& path, DType t, WeightStorage storage = WeightStorage::full);
 
 /// What to do with a language model where a reward model is wanted: refuse it, or put a score of zeros on its body.
 enum class NoScore { refused, zeros };

@@ -38,6 +38,10 @@ class CpuBackend final : public Backend {
   void pack(void* packed, const void* weight, int64_t n, int64_t k, DType t) override;
   void matmul_packed(void* out, const void* a, const void* weight, const void* packed, int64_t m, int64_t n, int64_t k,
                      DType t) override;
+  void matmul_stored(void* out, const void* a, const void* weight, int64_t m, int64_t n, int64_t k, DType weight_t,
+                     DType t) override;
+  void gather_stored(void* y, const void* table, const int32_t* index, int64_t n, int64_t c, DType table_t,
+                     DType t) override;
   void bias_forward(void* y, const void* bias, int64_t n, int64_t c, DType t) override;
   void bias_backward(void* dbias, const void* dy, int64_t n, int64_t c, DType t) override;
 
@@ -89,6 +93,7 @@ class CpuBackend final : public Backend {
   std::unique_ptr<Products> products_;
   DType product_dtype_ = DType::F32;
   Scratch scratch_;  // of the threads, inside one call
+  Scratch widened_;  // a stored weight, for products with many rows
 };
 
 /// Calls kernel(float{}) or kernel(double{}). Throws Error that names the op for every other dtype.

@@ -59,7 +59,7 @@ void for_dtype(const char* op, DType t, const F& f) {
     case DType::F32: return f(Type<float>{});
     case DType::F64: return f(Type<double>{});
     case DType::BF16: return f(Type<bf16>{});
-    case DType::I32: break;
+    default: break;
   }
   fail("[", op, "] has no CUDA kernel for dtype ", name(t));
 }

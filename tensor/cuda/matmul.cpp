@@ -26,7 +26,7 @@ cudaDataType_t cuda_type(DType t) {
     case DType::F32: return CUDA_R_32F;
     case DType::F64: return CUDA_R_64F;
     case DType::BF16: return CUDA_R_16BF;
-    case DType::I32: break;
+    default: break;
   }
   fail("[matmul] has no CUDA kernel for dtype ", name(t));
 }

@@ -22,8 +22,13 @@ Tensor take_rows(Tape& tape, const char* op, const Tensor& x, const Tensor& inde
 
 }  // namespace
 
-Tensor embedding(Tape& tape, const Tensor& table, const Tensor& ids) {
-  return take_rows(tape, "embedding", table, ids);
+Tensor embedding(Tape& tape, const Tensor& table, const Tensor& ids, DType t) {
+  if (t == table.dtype()) return take_rows(tape, "embedding", table, ids);
+  ENSURE(!tape.recording(), "[embedding] a table stored as ", name(table.dtype()), " is for inference");
+  const int64_t n = ids.dim(0), c = table.dim(1);
+  Tensor y = tape.make({n, c}, t);
+  tape.backend().gather_stored(y.raw(), table.raw(), ids.data<int32_t>(), n, c, table.dtype(), t);
+  return y;
 }
 
 Tensor gather(Tape& tape, const Tensor& x, const Tensor& index) {

@@ -4,10 +4,11 @@
 namespace thinker {
 
 Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias, const void* packed) {
-  ENSURE(
-      x.shape().rank() == 2 && weight.shape().rank() == 2 && x.dim(1) == weight.dim(1) && x.dtype() == weight.dtype(),
-      "[linear] x ", x.shape(), " ", name(x.dtype()), " does not fit weight ", weight.shape(), " ",
-      name(weight.dtype()));
+  const bool stored = x.dtype() != weight.dtype();  // smaller, to be read faster
+  ENSURE(x.shape().rank() == 2 && weight.shape().rank() == 2 && x.dim(1) == weight.dim(1) &&
+             !(stored && tape.recording()),
+         "[linear] x ", x.shape(), " ", name(x.dtype()), " does not fit weight ", weight.shape(), " ",
+         name(weight.dtype()));
   const int64_t n = x.dim(0), in = x.dim(1), out = weight.dim(0);
   ENSURE(!bias.defined() || (bias.numel() == out && bias.dtype() == x.dtype()), "[linear] bias does not fit weight ",
          weight.shape());
@@ -15,7 +16,9 @@ Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& b
   const DType t = x.dtype();
   Tensor y = tape.make({n, out}, t);
   Backend& backend = tape.backend();
-  if (packed)
+  if (stored)
+    backend.matmul_stored(y.raw(), x.raw(), weight.raw(), n, out, in, weight.dtype(), t);
+  else if (packed)
     backend.matmul_packed(y.raw(), x.raw(), weight.raw(), packed, n, out, in, t);
   else
     backend.matmul(y.raw(), x.raw(), weight.raw(), n, out, in, Transpose::no, Transpose::yes, t, t, Write::set);

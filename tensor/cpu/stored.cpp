@@ -1,0 +1,168 @@
+// Products with, and rows of, weights that are stored in fewer bits than they are computed with. With few rows of a
+// the time is that of reading the weight: each of its rows is read once, widened in registers and multiplied by up to
+// kTogether rows of a. With many rows it is widened as a whole and the product is one of fp32 (or bf16) factors.
+#include "tensor/cpu/stored.h"
+
+#include <array>
+
+#include "tensor/cpu/cpu_backend.h"
+
+namespace thinker {
+
+namespace {
+
+using stored::kNumbers;
+using stored::kVectors;
+
+constexpr int64_t kMostRows = 32;  // up to this many, widening in registers beats widening the whole weight
+constexpr int kTogether = 8;       // rows of a whose sums fit into registers
+constexpr int kLane = static_cast<int>(kLanes<float>);
+
+/// Calls f with the struct of a stored type.
+template <class F>
+void with_format(const char* op, DType t, const F& f) {
+  switch (t) {
+    case DType::BF16: return f(stored::BFloat16{});
+    case DType::Q4_0: return f(stored::Q4_0{});
+    case DType::Q4_1: return f(stored::Q4_1{});
+    case DType::Q8_0: return f(stored::Q8_0{});
+    default: ENSURE(false, "[", op, "] does not read weights stored as ", name(t));
+  }
+}
+
+/// The next kNumbers numbers of a row, fewer at its end (BF16's alone: blocks are whole); the rest becomes zero.
+template <class Format>
+inline void widen_part(stored::Widened& w, const std::byte* p, int64_t left) {
+  if (left >= kNumbers) return Format::widen(w, p);
+  std::array<std::byte, Format::kBytes> whole{};
+  std::memcpy(whole.data(), p, left * Format::kBytes / kNumbers);
+  Format::widen(w, whole.data());
+}
+
+/// sums[i][lane r] = part sums of row i of a (stride k) times one row of the weight; added up in the same order for
+/// every number of rows A.
+template <class Format, int A>
+inline void multiply_row(std::array<Vector<float>, A>& sums, const float* a, int64_t k, const std::byte* weight) {
+  constexpr int64_t kAhead = 2048;  // bytes; the processor alone fetches too late
+  Vector<float> sum[A][kVectors] = {};
+  int64_t j = 0;
+  for (; j + kNumbers <= k; j += kNumbers, weight += Format::kBytes) {
+    __builtin_prefetch(weight + kAhead);
+    stored::Widened w;
+    Format::widen(w, weight);
+#pragma GCC unroll 8
+    for (int i = 0; i < A; ++i)
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) sum[i][v] += w[v] * load(a + i * k + j + v * kLane);
+  }
+  if (j < k) {
+    stored::Widened w;
+    widen_part<Format>(w, weight, k - j);
+    for (int i = 0; i < A; ++i) {
+      float rest[kNumbers] = {};
+      std::copy(a + i * k + j, a + (i + 1) * k, rest);
+      for (int v = 0; v < kVectors; ++v) sum[i][v] += w[v] * load(rest + v * kLane);
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < A; ++i) {
+    sums[i] = sum[i][0];
+#pragma GCC unroll 8
+    for (int v = 1; v < kVectors; ++v) sums[i] += sum[i][v];
+  }
+}
+
+/// out (A, n) at its columns [begin, end), a (A, k), weight (n, k).
+template <class Format, int A>
+void multiply_columns(float* out, const float* a, const std::byte* weight, int64_t n, int64_t k, int64_t begin,
+                      int64_t end) {
+  const int64_t row_bytes = k / kNumbers * Format::kBytes + k % kNumbers * Format::kBytes / kNumbers;
+  for (int64_t j = begin; j < end; j += kLane) {
+    const int64_t columns = std::min<int64_t>(kLane, end - j);
+    Vector<float> sums[A][kLane] = {};
+    for (int64_t c = 0; c < columns; ++c) {
+      std::array<Vector<float>, A> of_row;
+      multiply_row<Format, A>(of_row, a, k, weight + (j + c) * row_bytes);
+      for (int i = 0; i < A; ++i) sums[i][c] = of_row[i];
+    }
+    for (int i = 0; i < A; ++i) {
+      float tile[kLane];
+      store(tile, sums_of<float>(sums[i]));
+      std::copy(tile, tile + columns, out + i * n + j);
+    }
+  }
+}
+
+/// The same for any number of rows of a: eight at a time, while the columns' weights are in the nearest caches.
+template <class Format>
+void multiply_rows(float* out, const float* a, const std::byte* weight, int64_t m, int64_t n, int64_t k, int64_t begin,
+                   int64_t end) {
+  constexpr int64_t kColumns = 64;
+  for (int64_t j = begin; j < end; j += kColumns) {
+    const int64_t stop = std::min(end, j + kColumns);
+    const auto part = [&]<int A>(int64_t i) {
+      multiply_columns<Format, A>(out + i * n, a + i * k, weight, n, k, j, stop);
+    };
+    int64_t i = 0;
+    for (; i + kTogether <= m; i += kTogether) part.template operator()<kTogether>(i);
+    if (m - i >= 4) part.template operator()<4>(i), i += 4;
+    if (m - i >= 2) part.template operator()<2>(i), i += 2;
+    if (m - i >= 1) part.template operator()<1>(i);
+  }
+}
+
+/// to (n) = fp32 values.
+template <class Format>
+void widen_range(float* to, const std::byte* from, int64_t n) {
+  for (int64_t j = 0; j < n; j += kNumbers, from += Format::kBytes) {
+    stored::Widened w;
+    widen_part<Format>(w, from, n - j);
+    if (n - j >= kNumbers) {
+      for (int v = 0; v < kVectors; ++v) store(to + j + v * kLane, w[v]);
+    } else {
+      float rest[kNumbers];
+      for (int v = 0; v < kVectors; ++v) store(rest + v * kLane, w[v]);
+      std::copy(rest, rest + (n - j), to + j);
+    }
+  }
+}
+
+}  // namespace
+
+void CpuBackend::matmul_stored(void* out, const void* a, const void* weight, int64_t m, int64_t n, int64_t k,
+                               DType weight_t, DType t) {
+  ENSURE(t == DType::F32, "[matmul_stored] into ", name(t));
+  if (m == 0 || n == 0) return;
+  float* to = static_cast<float*>(out);
+  const float* left = static_cast<const float*>(a);
+  const auto* right = static_cast<const std::byte*>(weight);
+  with_format("matmul_stored", weight_t, [&]<class Format>(Format) {
+    if (m <= kMostRows) {
+      parallel_ranges((n + kLane - 1) / kLane, m * k * kLane, [&](int64_t begin, int64_t end) {
+        multiply_rows<Format>(to, left, right, m, n, k, begin * kLane, std::min(n, end * kLane));
+      });
+      return;
+    }
+    float* wide = widened_.take<float>(n * k);
+    parallel_ranges((n * k + kNumbers - 1) / kNumbers, kNumbers, [&](int64_t begin, int64_t end) {
+      widen_range<Format>(wide + begin * kNumbers, right + begin * Format::kBytes,
+                          std::min(n * k, end * kNumbers) - begin * kNumbers);
+    });
+    multiply_f32(to, left, wide, m, n, k, Transpose::no, Transpose::yes, Write::set);
+  });
+}
+
+void CpuBackend::gather_stored(void* y, const void* table, const int32_t* index, int64_t n, int64_t c, DType table_t,
+                               DType t) {
+  ENSURE(t == DType::F32, "[gather_stored] into ", name(t));
+  const int64_t row_bytes = bytes_of(table_t, c);
+  with_format("gather_stored", table_t, [&]<class Format>(Format) {
+    parallel_ranges(n, c, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i)
+        widen_range<Format>(static_cast<float*>(y) + i * c,
+                            static_cast<const std::byte*>(table) + index[i] * row_bytes, c);
+    });
+  });
+}
+
+}  // namespace thinker

@@ -1,0 +1,119 @@
+// Weights stored as BF16 or as GGUF's blocks (tensor/dequantize.h), widened to fp32 in registers, 32 numbers at a time.
+// The values are those that dequantize() gives, bit by bit: a product d·q is exact, so that it is the same whether the
+// compiler fuses it with the addition of m or not.
+//
+// Each type is a struct with
+//   kBytes                    of 32 numbers
+//   widen(w, p)               w = the 32 numbers at p
+#pragma once
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#include "tensor/cpu/product.h"
+#include "tensor/dequantize.h"
+
+namespace thinker::stored {
+
+constexpr int64_t kNumbers = 32;
+constexpr int kVectors = kNumbers / kLanes<float>;  // registers of 32 numbers
+
+/// 32 numbers in registers.
+using Widened = Vector<float>[kVectors];
+
+typedef int32_t Integers __attribute__((vector_size(kVectorBytes)));
+
+inline Vector<float> to_floats(Integers x) {
+  return __builtin_convertvector(x, Vector<float>);
+}
+
+// g++ 12 takes vectors of bytes apart one by one: the widening loads are written as instructions. (With a mask of all
+// lanes, because it takes the definition of the form without one for an uninitialised variable: GCC bug 105593.)
+
+/// As many bytes as a vector has lanes.
+inline Integers load_bytes(const std::byte* p) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Integers>(_mm512_maskz_cvtepu8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+#elif defined(__AVX2__)
+  return reinterpret_cast<Integers>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+#else
+  Integers x;
+  for (int i = 0; i < kLanes<float>; ++i) x[i] = static_cast<uint8_t>(p[i]);
+  return x;
+#endif
+}
+
+inline Integers load_signed_bytes(const std::byte* p) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Integers>(_mm512_maskz_cvtepi8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+#elif defined(__AVX2__)
+  return reinterpret_cast<Integers>(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+#else
+  Integers x;
+  for (int i = 0; i < kLanes<float>; ++i) x[i] = static_cast<int8_t>(p[i]);
+  return x;
+#endif
+}
+
+inline float load_half(const std::byte* p) {
+#if defined(__F16C__)
+  return _cvtsh_ss(load_unaligned<uint16_t>(p));
+#else
+  return half_to_float(load_unaligned<uint16_t>(p));
+#endif
+}
+
+/// w = d·q + m for 32 four-bit numbers q: the low halves of 16 bytes, then the high ones.
+inline void widen_nibbles(Widened& w, const std::byte* p, float d, float m) {
+#if defined(__AVX512F__)
+  // A look-up by the low four bits of each lane in all that d·q + m can be: faster than converting each.
+  const Vector<float> all = Vector<float>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} * d + m;
+  const Integers q = load_bytes(p);
+  w[0] = __builtin_shuffle(all, q);
+  w[1] = __builtin_shuffle(all, q >> 4);
+#else
+  for (int i = 0; i < kVectors / 2; ++i) {
+    const Integers q = load_bytes(p + i * kLanes<float>);
+    w[i] = to_floats(q & 15) * d + m;
+    w[i + kVectors / 2] = to_floats(q >> 4) * d + m;
+  }
+#endif
+}
+
+struct Q4_0 {
+  static constexpr int64_t kBytes = 18;
+  static void widen(Widened& w, const std::byte* p) {
+    const float d = load_half(p);
+    widen_nibbles(w, p + 2, d, -8.0f * d);
+  }
+};
+
+struct Q4_1 {
+  static constexpr int64_t kBytes = 20;
+  static void widen(Widened& w, const std::byte* p) { widen_nibbles(w, p + 4, load_half(p), load_half(p + 2)); }
+};
+
+struct Q8_0 {
+  static constexpr int64_t kBytes = 34;
+  static void widen(Widened& w, const std::byte* p) {
+    const float d = load_half(p);
+    for (int i = 0; i < kVectors; ++i) w[i] = to_floats(load_signed_bytes(p + 2 + i * kLanes<float>)) * d;
+  }
+};
+
+struct BFloat16 {
+  static constexpr int64_t kBytes = 64;
+  static void widen(Widened& w, const std::byte* p) {
+    // An fp32 whose upper half this is.
+    typedef uint16_t Halves __attribute__((vector_size(kVectorBytes / 2)));
+    typedef uint32_t Words __attribute__((vector_size(kVectorBytes)));
+    for (int i = 0; i < kVectors; ++i) {
+      Halves h;
+      std::memcpy(&h, p + i * static_cast<int>(sizeof h), sizeof h);
+      w[i] = reinterpret_cast<Vector<float>>(__builtin_convertvector(h, Words) << 16);
+    }
+  }
+};
+
+}  // namespace thinker::stored
