@@ -35,10 +35,29 @@ DType stored_dtype(const Tensor& weight, WeightStorage storage) {
   return weight.dtype();
 }
 
-void store(const Tensor& weight, const std::vector<float>& values, WeightStorage storage) {
-  const DType t = stored_dtype(weight, storage);
-  if (t != weight.dtype()) weight.store_as(t);
-  if (t != DType::Q8_0) return assign(weight, values);
+/// Gives all weights their memory, in one piece: the CPU then has it in huge pages, which are read up to 1.6 times as
+/// fast as 4 KB ones. dtype_of(name, weight) is what a weight will be stored as.
+template <class Model, class DTypeOfWeight>
+void lay_out(const Model& model, Device& device, const DTypeOfWeight& dtype_of) {
+  std::vector<DType> dtypes;
+  int64_t total = 0;
+  const auto whole = [](int64_t bytes) { return (bytes + 63) / 64 * 64; };
+  model.visit([&](const std::string& name, const Tensor& w) {
+    dtypes.push_back(dtype_of(name, w));
+    total += whole(bytes_of(dtypes.back(), w.numel()));
+  });
+  const Tensor memory = Tensor::empty(device, {total / size_of(DType::I32)}, DType::I32);
+  int64_t offset = 0;
+  size_t i = 0;
+  model.visit([&](const std::string&, const Tensor& w) {
+    w.place_in(memory, offset, dtypes[i++]);
+    offset += whole(w.bytes());
+  });
+}
+
+/// Copies fp32 values to a weight, in the dtype that it is stored as.
+void store(const Tensor& weight, const std::vector<float>& values) {
+  if (weight.dtype() != DType::Q8_0) return assign(weight, values);
   std::vector<std::byte> blocks(weight.bytes());
   quantize_q8_0(blocks.data(), values.data(), weight.numel());
   weight.device().backend().copy_from_host(weight.raw(), blocks.data(), weight.bytes());
@@ -93,14 +112,15 @@ void unpermute_rows(std::vector<T>& values, int64_t heads, int64_t head_dim) {
 
 /// Fills every weight of a Transformer or RewardModel from a folder's file of weights.
 template <class Model>
-void assign_all(const Model& model, const std::string& folder, WeightStorage storage) {
+void assign_all(const Model& model, Device& device, const std::string& folder, WeightStorage storage) {
   const SafetensorsFolder files(folder);
+  lay_out(model, device, [&](const std::string&, const Tensor& w) { return stored_dtype(w, storage); });
   model.visit([&](const std::string& name, const Tensor& weight) {
     const NamedTensor& source = files.tensor(name);
     expect_shape(folder, name, source.shape, weight.shape());
     std::vector<float> values(weight.numel());
     to_f32(values.data(), source);
-    store(weight, values, storage);
+    store(weight, values);
   });
 }
 
@@ -117,14 +137,14 @@ Transformer load_huggingface(Device& device, const std::string& folder, DType t,
     fail(folder, ": is a reward model and writes no text; name it as the model of a judge of kind \"reward\"");
   }
   Transformer model(device, with_head(read_config(folder), head), t);
-  assign_all(model, folder, storage);
+  assign_all(model, device, folder, storage);
   return model;
 }
 
 RewardModel load_reward_model(Device& device, const std::string& folder, DType t) {
   ENSURE(read_head(folder) == Head::reward, folder, " is no reward model");
   RewardModel model(Transformer(device, with_head(read_config(folder), OutputHead::left_out), t));
-  assign_all(model, folder, WeightStorage::full);
+  assign_all(model, device, folder, WeightStorage::full);
   return model;
 }
 
@@ -132,24 +152,35 @@ Transformer load_gguf(Device& device, const GgufFile& file, DType t, OutputHead 
   const Config config = with_head(read_config(file), head);
   Transformer model(device, config, t);
   const bool permuted = file.get<std::string>("general.architecture") == "llama";
-  const auto in_order = [&](const std::string& name, auto values) {
-    if (permuted && name.find("q_proj") != std::string::npos) unpermute_rows(values, config.heads, config.head_dim);
-    if (permuted && name.find("k_proj") != std::string::npos) unpermute_rows(values, config.kv_heads, config.head_dim);
-    return values;
+  const auto as_in_file = [&](const GgufTensor& source, const Tensor& weight) {
+    return storage == WeightStorage::file && is_matrix(weight) ? same_dtype(source.type) : std::nullopt;
   };
-  model.visit([&](const std::string& name, const Tensor& weight) {
+  lay_out(model, device, [&](const std::string& name, const Tensor& weight) {
     const GgufTensor& source = file.tensor(gguf_name(name));
     expect_shape(file.path(), source.name, source.shape, weight.shape());
-    const auto same = same_dtype(source.type);
-    if (storage == WeightStorage::file && is_matrix(weight) && same) {
-      if (*same != weight.dtype()) weight.store_as(*same);
-      const auto rows = in_order(name, std::vector<std::byte>(source.data.begin(), source.data.end()));
+    return as_in_file(source, weight).value_or(stored_dtype(weight, storage));
+  });
+  model.visit([&](const std::string& name, const Tensor& weight) {
+    const GgufTensor& source = file.tensor(gguf_name(name));
+    const int64_t permuted_heads = !permuted                                  ? 0
+                                   : name.find("q_proj") != std::string::npos ? config.heads
+                                   : name.find("k_proj") != std::string::npos ? config.kv_heads
+                                                                              : 0;
+    if (as_in_file(source, weight)) {
+      std::span<const std::byte> rows = source.data;
+      std::vector<std::byte> moved;
+      if (permuted_heads > 0) {
+        moved.assign(rows.begin(), rows.end());
+        unpermute_rows(moved, permuted_heads, config.head_dim);
+        rows = moved;
+      }
       device.backend().copy_from_host(weight.raw(), rows.data(), weight.bytes());
-      return;
+    } else {
+      std::vector<float> values(weight.numel());
+      file.to_f32(values.data(), source);
+      if (permuted_heads > 0) unpermute_rows(values, permuted_heads, config.head_dim);
+      store(weight, values);
     }
-    std::vector<float> values(weight.numel());
-    file.to_f32(values.data(), source);
-    store(weight, in_order(name, std::move(values)), storage);
   });
   return model;
 }

@@ -25,8 +25,14 @@ struct Transformer::Pass {
   AttentionPlan plan;
   Decoding decoding;
 
-  Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias = {}) const {
-    return thinker::linear(tape, x, weight, bias, decoding.packed ? decoding.packed->find(weight) : nullptr);
+  const void* packed(const Tensor& weight) const { return decoding.packed ? decoding.packed->find(weight) : nullptr; }
+
+  Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight) const {
+    return thinker::linear(tape, x, weight, {}, packed(weight));
+  }
+  std::vector<Tensor> linears(Tape& tape, const Tensor& x, std::vector<LinearWeight> weights) const {
+    for (LinearWeight& w : weights) w.packed = packed(w.weight);
+    return thinker::linears(tape, x, weights);
   }
 };
 
@@ -78,10 +84,11 @@ void Transformer::initialise(uint64_t seed) {
 
 Tensor Transformer::block_forward(Tape& tape, const Pass& pass, int64_t layer, const Tensor& x) const {
   const Block& b = blocks_[layer];
-  Tensor h = rmsnorm(tape, x, b.attention_norm, config_.norm_eps);                              // (N, C)
-  Tensor q = rope(tape, pass.linear(tape, h, b.wq, b.bq), pass.positions, inverse_frequency_);  // (N, H*D)
-  Tensor k = rope(tape, pass.linear(tape, h, b.wk, b.bk), pass.positions, inverse_frequency_);  // (N, Hkv*D)
-  Tensor v = pass.linear(tape, h, b.wv, b.bv);                                                  // (N, Hkv*D)
+  Tensor h = rmsnorm(tape, x, b.attention_norm, config_.norm_eps);  // (N, C)
+  const auto qkv = pass.linears(tape, h, {{b.wq, b.bq}, {b.wk, b.bk}, {b.wv, b.bv}});
+  Tensor q = rope(tape, qkv[0], pass.positions, inverse_frequency_);  // (N, H*D)
+  Tensor k = rope(tape, qkv[1], pass.positions, inverse_frequency_);  // (N, Hkv*D)
+  Tensor v = qkv[2];                                                  // (N, Hkv*D)
   if (KvCache* cache = pass.decoding.cache) {
     const int64_t n = k.dim(0), width = k.dim(1);
     const int32_t* rows = pass.cache_rows.data<int32_t>();
@@ -92,8 +99,8 @@ Tensor Transformer::block_forward(Tape& tape, const Pass& pass, int64_t layer, c
   }
   Tensor y = add(tape, x, pass.linear(tape, attention(tape, q, k, v, pass.plan), b.wo));  // (N, C)
   h = rmsnorm(tape, y, b.ffn_norm, config_.norm_eps);                                     // (N, C)
-  return add(tape, y,
-             pass.linear(tape, swiglu(tape, pass.linear(tape, h, b.gate), pass.linear(tape, h, b.up)), b.down));
+  const auto gate_up = pass.linears(tape, h, {{b.gate}, {b.up}});                         // (N, F) each
+  return add(tape, y, pass.linear(tape, swiglu(tape, gate_up[0], gate_up[1]), b.down));
 }
 
 Tensor Transformer::hidden(Tape& tape, const Batch& batch, const Decoding& decoding) const {
@@ -140,8 +147,9 @@ Tensor Transformer::logits(Tape& tape, const Batch& batch, const Decoding& decod
   const Tensor x = last_rows(tape, batch, decoding);
   const int64_t m = x.dim(0);
   Tensor y = tape.make({m, config_.vocab}, accumulator_of(dtype_));
+  const StoredProduct product{y.raw(), head_.raw(), head_.dtype(), config_.vocab};
   if (head_.dtype() != dtype_)
-    tape.backend().matmul_stored(y.raw(), x.raw(), head_.raw(), m, config_.vocab, config_.width, head_.dtype(), dtype_);
+    tape.backend().matmul_stored({&product, 1}, x.raw(), m, config_.width, dtype_);
   else if (const void* packed = decoding.packed ? decoding.packed->find(head_) : nullptr)
     tape.backend().matmul_packed(y.raw(), x.raw(), head_.raw(), packed, m, config_.vocab, config_.width, dtype_);
   else

@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "tensor/check.h"
@@ -66,6 +67,14 @@ struct SampleRow {
   bool end_is_forbidden;  // the ids listed as end ids are never drawn
 };
 
+/// A weight (N, K) that is stored as weight_t, and where its product goes.
+struct StoredProduct {
+  void* out;
+  const void* weight;
+  DType weight_t;
+  int64_t n;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -107,11 +116,12 @@ class Backend {
     matmul(out, a, weight, m, n, k, Transpose::no, Transpose::yes, t, t, Write::set);
   }
   // Weights that are only read may be stored in fewer bits than what they are multiplied with: BF16, or blocks.
-  /// out (M, N) = a (M, K) . weight (N, K)^T, the weight stored as weight_t; its values enter as they are. A row of out
-  /// has the same bits whatever the other rows are, as long as they are few.
-  virtual void matmul_stored(void* /*out*/, const void* /*a*/, const void* /*weight*/, int64_t /*m*/, int64_t /*n*/,
-                             int64_t /*k*/, DType weight_t, DType /*t*/) {
-    fail("weights stored as ", name(weight_t), " are for the CPU only");
+  /// out (M, N) = a (M, K) . weight (N, K)^T for each of the weights; their values enter as they are. One call for all
+  /// weights that meet the same a: threads wait for each other once. A row of out has the same bits whatever the other
+  /// rows are, as long as they are few.
+  virtual void matmul_stored(std::span<const StoredProduct> products, const void* /*a*/, int64_t /*m*/, int64_t /*k*/,
+                             DType /*t*/) {
+    fail("weights stored as ", name(products.front().weight_t), " are for the CPU only");
   }
   /// y (N, C) = rows of a table stored as table_t.
   virtual void gather_stored(void* /*y*/, const void* /*table*/, const int32_t* /*index*/, int64_t /*n*/, int64_t /*c*/,

@@ -20,6 +20,15 @@ inline Tensor embedding(Tape& tape, const Tensor& table, const Tensor& ids) {
 /// made of the weight; then, and where the weight is stored in another dtype than x's, the tape must not record.
 Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias = {}, const void* packed = nullptr);
 
+/// The weight of a linear layer as the op takes it.
+struct LinearWeight {
+  Tensor weight, bias = {};
+  const void* packed = nullptr;
+};
+
+/// Several linear layers of the same x: what linear() gives for each, in one go where the weights are stored smaller.
+std::vector<Tensor> linears(Tape& tape, const Tensor& x, const std::vector<LinearWeight>& weights);
+
 /// x (N, C), weight (C) -> x / sqrt(mean(x^2) + eps) * weight, (N, C). (Zhang & Sennrich, arXiv 1910.07467)
 Tensor rmsnorm(Tape& tape, const Tensor& x, const Tensor& weight, double eps);
 

@@ -3,7 +3,7 @@
 namespace thinker {
 
 Tensor::Impl::~Impl() {
-  if (slot.index < 0 && data) device->backend().free(data);
+  if (slot.index < 0 && data && !home) device->backend().free(data);
   if (!grad) return;
   if (is_parameter)
     device->backend().free(grad);
@@ -37,13 +37,16 @@ Tensor Tensor::parameter(Device& device, const Shape& shape, DType t) {
   return x;
 }
 
-void Tensor::store_as(DType t) const {
+void Tensor::place_in(const Tensor& memory, int64_t offset, DType t) const {
   Impl& i = impl();
-  ENSURE(i.is_parameter && !i.data, "store_as: a tensor of shape ", i.shape, " has its memory already");
-  ENSURE(i.shape[-1] % block_elements(t) == 0, "store_as: rows of shape ", i.shape, " are not whole blocks of ",
+  ENSURE(i.is_parameter && !i.data, "place_in: a tensor of shape ", i.shape, " has its memory already");
+  ENSURE(i.shape[-1] % block_elements(t) == 0, "place_in: rows of shape ", i.shape, " are not whole blocks of ",
          name(t));
   i.dtype = t;
-  i.data = i.device->backend().allocate(bytes());
+  ENSURE(offset >= 0 && offset + bytes() <= memory.bytes(), "place_in: ", bytes(), " bytes at ", offset, " of ",
+         memory.bytes());
+  i.data = static_cast<char*>(memory.raw()) + offset;
+  i.home = memory.impl_;
 }
 
 Tensor Tensor::in_arena(Device& device, const Shape& shape, DType t) {

@@ -60,9 +60,10 @@ class Tensor {
     return values;
   }
 
-  /// A parameter that was not used yet becomes one of dtype t, not cleared: a weight that is only read may be stored
-  /// smaller than what it is computed with.
-  void store_as(DType t) const;
+  /// A parameter that was not used yet gets its memory inside another tensor's, `offset` bytes from its begin, not
+  /// cleared: all weights in one piece are read faster than each in its own. It becomes one of dtype t: a weight that
+  /// is only read may be stored smaller than what it is computed with.
+  void place_in(const Tensor& memory, int64_t offset, DType t) const;
 
   /// False for constants and caches: arrays of their own that are no parameters. Nothing computes their gradient.
   bool wants_grad() const { return impl().is_parameter || impl().slot.index >= 0; }
@@ -92,7 +93,8 @@ class Tensor {
     Shape shape;
     DType dtype = DType::F32;
     void* data = nullptr;
-    Arena::Slot slot;  // index -1: an array of its own
+    std::shared_ptr<Impl> home;  // whose memory holds the data, where it is not this tensor's own
+    Arena::Slot slot;            // index -1: an array of its own
     bool is_parameter = false;
     void* grad = nullptr;
     bool grad_written = false;

@@ -131,7 +131,7 @@ void bench_weights(Device& device, const Options& options, DType t, double bandw
     const Model model = open_model(device, options.model, t, storage);
     const std::string title = std::string("weights ") + name;
     bench_prompt(model.net, title + ": a prompt of 512 tokens", options.repeat, product);
-    bench_generate(model.net, {title + ": 1 row, 256 new tokens", 1, 1, 1, 256}, options.repeat, bandwidth, product);
+    bench_generate(model.net, {title + ": 1 row, 128 new tokens", 1, 1, 1, 128}, options.repeat, bandwidth, product);
   }
 }
 

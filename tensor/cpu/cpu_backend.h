@@ -38,8 +38,7 @@ class CpuBackend final : public Backend {
   void pack(void* packed, const void* weight, int64_t n, int64_t k, DType t) override;
   void matmul_packed(void* out, const void* a, const void* weight, const void* packed, int64_t m, int64_t n, int64_t k,
                      DType t) override;
-  void matmul_stored(void* out, const void* a, const void* weight, int64_t m, int64_t n, int64_t k, DType weight_t,
-                     DType t) override;
+  void matmul_stored(std::span<const StoredProduct> products, const void* a, int64_t m, int64_t k, DType t) override;
   void gather_stored(void* y, const void* table, const int32_t* index, int64_t n, int64_t c, DType table_t,
                      DType t) override;
   void bias_forward(void* y, const void* bias, int64_t n, int64_t c, DType t) override;
@@ -87,6 +86,7 @@ class CpuBackend final : public Backend {
              DType t) override;
 
  private:
+  void multiply_widened(const StoredProduct& product, const float* a, int64_t m, int64_t k);
   void multiply_f32(float* out, const float* a, const float* b, int64_t m, int64_t n, int64_t k, Transpose ta,
                     Transpose tb, Write write);
 

@@ -129,26 +129,45 @@ void widen_range(float* to, const std::byte* from, int64_t n) {
 
 }  // namespace
 
-void CpuBackend::matmul_stored(void* out, const void* a, const void* weight, int64_t m, int64_t n, int64_t k,
-                               DType weight_t, DType t) {
-  ENSURE(t == DType::F32, "[matmul_stored] into ", name(t));
-  if (m == 0 || n == 0) return;
-  float* to = static_cast<float*>(out);
-  const float* left = static_cast<const float*>(a);
-  const auto* right = static_cast<const std::byte*>(weight);
-  with_format("matmul_stored", weight_t, [&]<class Format>(Format) {
-    if (m <= kMostRows) {
-      parallel_ranges((n + kLane - 1) / kLane, m * k * kLane, [&](int64_t begin, int64_t end) {
-        multiply_rows<Format>(to, left, right, m, n, k, begin * kLane, std::min(n, end * kLane));
-      });
-      return;
-    }
-    float* wide = widened_.take<float>(n * k);
+/// A product with many rows of a: the whole weight in fp32 first.
+void CpuBackend::multiply_widened(const StoredProduct& product, const float* a, int64_t m, int64_t k) {
+  const int64_t n = product.n;
+  float* wide = widened_.take<float>(n * k);
+  with_format("matmul_stored", product.weight_t, [&]<class Format>(Format) {
     parallel_ranges((n * k + kNumbers - 1) / kNumbers, kNumbers, [&](int64_t begin, int64_t end) {
-      widen_range<Format>(wide + begin * kNumbers, right + begin * Format::kBytes,
+      widen_range<Format>(wide + begin * kNumbers,
+                          static_cast<const std::byte*>(product.weight) + begin * Format::kBytes,
                           std::min(n * k, end * kNumbers) - begin * kNumbers);
     });
-    multiply_f32(to, left, wide, m, n, k, Transpose::no, Transpose::yes, Write::set);
+  });
+  multiply_f32(static_cast<float*>(product.out), a, wide, m, n, k, Transpose::no, Transpose::yes, Write::set);
+}
+
+void CpuBackend::matmul_stored(std::span<const StoredProduct> products, const void* a, int64_t m, int64_t k, DType t) {
+  ENSURE(t == DType::F32, "[matmul_stored] into ", name(t));
+  if (m == 0) return;
+  const float* left = static_cast<const float*>(a);
+  if (m > kMostRows) {
+    for (const StoredProduct& product : products) multiply_widened(product, left, m, k);
+    return;
+  }
+  // The columns of all products, one after the other, in groups of kLane: each thread has one range of them. (Threads
+  // that take small parts as they get done are slower: memory is read best in long runs.)
+  const auto groups = [](const StoredProduct& product) { return (product.n + kLane - 1) / kLane; };
+  int64_t total = 0;
+  for (const StoredProduct& product : products) total += groups(product);
+  parallel_ranges(total, m * k * kLane, [&](int64_t begin, int64_t end) {
+    int64_t first = 0;
+    for (const StoredProduct& product : products) {
+      const int64_t from = std::max<int64_t>(begin - first, 0) * kLane;
+      const int64_t to = std::min((end - first) * kLane, product.n);
+      first += groups(product);
+      if (from >= to) continue;
+      with_format("matmul_stored", product.weight_t, [&]<class Format>(Format) {
+        multiply_rows<Format>(static_cast<float*>(product.out), left, static_cast<const std::byte*>(product.weight), m,
+                              product.n, k, from, to);
+      });
+    }
   });
 }
 
@@ -159,8 +178,8 @@ void CpuBackend::gather_stored(void* y, const void* table, const int32_t* index,
   with_format("gather_stored", table_t, [&]<class Format>(Format) {
     parallel_ranges(n, c, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i)
-        widen_range<Format>(static_cast<float*>(y) + i * c,
-                            static_cast<const std::byte*>(table) + index[i] * row_bytes, c);
+        widen_range<Format>(static_cast<float*>(y) + i * c, static_cast<const std::byte*>(table) + index[i] * row_bytes,
+                            c);
     });
   });
 }

@@ -1,6 +1,6 @@
 // Weights stored as BF16 or as GGUF's blocks (tensor/dequantize.h), widened to fp32 in registers, 32 numbers at a time.
-// The values are those that dequantize() gives, bit by bit: a product d·q is exact, so that it is the same whether the
-// compiler fuses it with the addition of m or not.
+// The values are exactly those that dequantize() gives: a product d·q has no rounding, so that it is the same whether
+// the compiler fuses it with the addition of m or not.
 //
 // Each type is a struct with
 //   kBytes                    of 32 numbers
@@ -34,7 +34,8 @@ inline Vector<float> to_floats(Integers x) {
 /// As many bytes as a vector has lanes.
 inline Integers load_bytes(const std::byte* p) {
 #if defined(__AVX512F__)
-  return reinterpret_cast<Integers>(_mm512_maskz_cvtepu8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  return reinterpret_cast<Integers>(
+      _mm512_maskz_cvtepu8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
 #elif defined(__AVX2__)
   return reinterpret_cast<Integers>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
 #else
@@ -46,7 +47,8 @@ inline Integers load_bytes(const std::byte* p) {
 
 inline Integers load_signed_bytes(const std::byte* p) {
 #if defined(__AVX512F__)
-  return reinterpret_cast<Integers>(_mm512_maskz_cvtepi8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+  return reinterpret_cast<Integers>(
+      _mm512_maskz_cvtepi8_epi32(0xffff, _mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
 #elif defined(__AVX2__)
   return reinterpret_cast<Integers>(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
 #else

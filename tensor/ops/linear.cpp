@@ -1,24 +1,57 @@
 // Linear layer: y = x W^T + b.   dx = dy W,  dW += dy^T x,  db += column sums of dy.
+#include <algorithm>
+
 #include "tensor/ops.h"
 
 namespace thinker {
 
+namespace {
+
+void check(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  ENSURE(x.shape().rank() == 2 && weight.shape().rank() == 2 && x.dim(1) == weight.dim(1), "[linear] x ", x.shape(),
+         " does not fit weight ", weight.shape());
+  ENSURE(!bias.defined() || (bias.numel() == weight.dim(0) && bias.dtype() == x.dtype()),
+         "[linear] bias does not fit weight ", weight.shape());
+}
+
+/// The products of weights that are stored smaller than x, for inference.
+std::vector<Tensor> stored_linears(Tape& tape, const Tensor& x, const std::vector<LinearWeight>& weights) {
+  ENSURE(!tape.recording(), "[linear] x ", name(x.dtype()), " does not fit weight ", name(weights[0].weight.dtype()),
+         " where the tape records");
+  const int64_t n = x.dim(0);
+  std::vector<Tensor> ys;
+  std::vector<StoredProduct> products;
+  for (const auto& [weight, bias, packed] : weights) {
+    check(x, weight, bias);
+    ys.push_back(tape.make({n, weight.dim(0)}, x.dtype()));
+    products.push_back({ys.back().raw(), weight.raw(), weight.dtype(), weight.dim(0)});
+  }
+  tape.backend().matmul_stored(products, x.raw(), n, x.dim(1), x.dtype());
+  for (size_t i = 0; i < ys.size(); ++i)
+    if (const Tensor& bias = weights[i].bias; bias.defined())
+      tape.backend().bias_forward(ys[i].raw(), bias.raw(), n, ys[i].dim(1), x.dtype());
+  return ys;
+}
+
+}  // namespace
+
+std::vector<Tensor> linears(Tape& tape, const Tensor& x, const std::vector<LinearWeight>& weights) {
+  const auto stored = [&](const LinearWeight& w) { return w.weight.dtype() != x.dtype(); };
+  if (std::all_of(weights.begin(), weights.end(), stored)) return stored_linears(tape, x, weights);
+  std::vector<Tensor> ys;
+  for (const auto& [weight, bias, packed] : weights) ys.push_back(linear(tape, x, weight, bias, packed));
+  return ys;
+}
+
 Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias, const void* packed) {
-  const bool stored = x.dtype() != weight.dtype();  // smaller, to be read faster
-  ENSURE(x.shape().rank() == 2 && weight.shape().rank() == 2 && x.dim(1) == weight.dim(1) &&
-             !(stored && tape.recording()),
-         "[linear] x ", x.shape(), " ", name(x.dtype()), " does not fit weight ", weight.shape(), " ",
-         name(weight.dtype()));
+  if (x.dtype() != weight.dtype()) return stored_linears(tape, x, {{weight, bias, packed}})[0];
+  check(x, weight, bias);
   const int64_t n = x.dim(0), in = x.dim(1), out = weight.dim(0);
-  ENSURE(!bias.defined() || (bias.numel() == out && bias.dtype() == x.dtype()), "[linear] bias does not fit weight ",
-         weight.shape());
   ENSURE(!packed || !tape.recording(), "[linear] packed weights are for inference: the tape must not record");
   const DType t = x.dtype();
   Tensor y = tape.make({n, out}, t);
   Backend& backend = tape.backend();
-  if (stored)
-    backend.matmul_stored(y.raw(), x.raw(), weight.raw(), n, out, in, weight.dtype(), t);
-  else if (packed)
+  if (packed)
     backend.matmul_packed(y.raw(), x.raw(), weight.raw(), packed, n, out, in, t);
   else
     backend.matmul(y.raw(), x.raw(), weight.raw(), n, out, in, Transpose::no, Transpose::yes, t, t, Write::set);

@@ -79,3 +79,26 @@ TEST_CASE("SmolLM2: log-probs within 1e-3 of transformers, greedy ids equal for 
   CHECK(sum / count <= 0.04);
   CHECK(worst_bf16 <= 0.25);
 }
+
+TEST_CASE("SmolLM2 from its file's own blocks: greedy ids equal those of fp32 weights, log-probs up to rounding") {
+  if (skipped("SmolLM2 from blocks")) return;
+  const auto device = open_device("cpu");
+  const Transformer model = load_gguf(*device, GgufFile(kModel), DType::F32, OutputHead::loaded, WeightStorage::file);
+  model.visit([](const std::string& name, const Tensor& w) {
+    const bool table = name == "model.embed_tokens.weight";
+    CHECK_MESSAGE(w.dtype() == (w.shape().rank() == 1 ? DType::F32 : table ? DType::Q8_0 : DType::Q4_1), name);
+  });
+  // The goldens are of fp32 weights.
+  double worst = 0.0;
+  const json generated = read_json(kGoldens + "generate.json");
+  for (const json& row : generated["rows"]) {
+    if (!wanted(row)) continue;
+    const auto sample = generate(model, {{.prompt = row["prompt_ids"].get<Ids>()}},
+                                 {.max_new = 48, .sampling = {.greedy = true}, .end_ids = {2}});
+    CHECK_MESSAGE(sample[0].ids == row["ids"].get<Ids>(), row["id"].get<std::string>());
+    const double off = difference(sample[0].logprobs, row["logprobs"].get<std::vector<double>>());
+    CHECK_MESSAGE(off <= 1e-3, row["id"].get<std::string>());
+    worst = std::max(worst, off);
+  }
+  MESSAGE("greatest difference of a log-prob: ", worst);
+}

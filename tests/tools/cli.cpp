@@ -235,6 +235,20 @@ TEST_CASE("cli: generate, score and tokenize write the documented fields, in the
   CHECK(keys_of(scored.lines().at(0)) == std::vector<std::string>{"ids", "logprobs", "sum_logprob"});
 }
 
+TEST_CASE("cli: --weights: each way writes, and what does not fit the model is told") {
+  const std::string& model = model_folder();
+  for (const std::string weights : {"auto", "full", "bf16", "q8"}) {
+    CAPTURE(weights);
+    const Outcome out = run_thinker({"generate", model, "--prompt", "north", "--max-new", "3", "--weights", weights});
+    CHECK(out.status == 0);
+    CHECK(!out.out.empty());
+  }
+  const Outcome file = run_thinker({"generate", model, "--prompt", "north", "--weights", "file"});
+  CHECK(file.status == 1);
+  CHECK(holds(file.err, "--weights file wants a .gguf file"));
+  CHECK(run_thinker({"chat", model, "--weights", "q4"}).status == 2);
+}
+
 TEST_CASE("cli: chat outlives what it cannot encode and never shows a thought as an answer") {
   const std::string& model = model_folder();
   const TempFolder folder;

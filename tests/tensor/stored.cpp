@@ -1,0 +1,268 @@
+// Weights stored smaller than they are computed with: quantising, and products and rows of stored weights against plain
+// loops over the values that dequantize() gives.
+#include <omp.h>
+
+#include "gradcheck.h"
+#include "tensor/dequantize.h"
+#include "tensor/quantize.h"
+
+namespace thinker::test {
+
+namespace {
+
+struct Format {
+  DType dtype;
+  GgmlType type;
+};
+constexpr Format kFormats[] = {{DType::BF16, GgmlType::BF16},
+                               {DType::Q4_0, GgmlType::Q4_0},
+                               {DType::Q4_1, GgmlType::Q4_1},
+                               {DType::Q8_0, GgmlType::Q8_0}};
+
+uint16_t half_of(double x) {
+  return half_not_below(static_cast<float>(std::abs(x))) | (x < 0 ? 0x8000 : 0);
+}
+
+/// n numbers with random bits, and scales of order one.
+std::vector<std::byte> random_stored(const Format& format, int64_t n, Rng& rng) {
+  std::vector<std::byte> bytes(bytes_of(format.dtype, n));
+  for (std::byte& b : bytes) b = static_cast<std::byte>(rng.below(256));
+  const int64_t block = bytes_of(format.dtype, block_elements(format.dtype));
+  for (int64_t at = 0; at < static_cast<int64_t>(bytes.size()); at += block) {
+    const auto put = [&](int64_t i, uint16_t bits) { std::memcpy(bytes.data() + at + i, &bits, sizeof bits); };
+    if (format.dtype == DType::BF16)
+      put(0, to_bf16(static_cast<float>(rng.normal())).bits);
+    else
+      put(0, half_of(0.1 * rng.normal()));
+    if (format.dtype == DType::Q4_1) put(2, half_of(0.5 * rng.normal()));
+  }
+  return bytes;
+}
+
+std::vector<float> widened(const Format& format, const std::vector<std::byte>& bytes, int64_t n) {
+  std::vector<float> x(n);
+  dequantize(x.data(), bytes.data(), n, format.type);
+  return x;
+}
+
+std::vector<float> random_floats(int64_t n, Rng& rng) {
+  const std::vector<double> x = normal_values(n, rng);
+  return {x.begin(), x.end()};
+}
+
+std::vector<float> product(Backend& backend, const Format& format, const std::vector<float>& a,
+                           const std::vector<std::byte>& weight, int64_t m, int64_t n, int64_t k) {
+  std::vector<float> out(m * n, -7.0f);
+  const StoredProduct product{out.data(), weight.data(), format.dtype, n};
+  backend.matmul_stored({&product, 1}, a.data(), m, k, DType::F32);
+  return out;
+}
+
+class Threads {
+ public:
+  explicit Threads(int n) : before_(omp_get_max_threads()) { omp_set_num_threads(n); }
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
+  ~Threads() { omp_set_num_threads(before_); }
+
+ private:
+  int before_;
+};
+
+}  // namespace
+
+TEST_CASE("products with stored weights equal a plain loop: few rows and many, odd shapes, one thread and two") {
+  const auto device = open_device("cpu");
+  Rng rng = test_rng(31);
+  for (const Format& format : kFormats) {
+    const bool ragged = format.dtype == DType::BF16;
+    for (const int64_t m : {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 32, 33, 40})
+      for (const auto& [n, k] : {std::pair<int64_t, int64_t>{1, 32}, {17, 96}, {67, 576}, {130, ragged ? 37 : 64}}) {
+        INFO(std::string(name(format.dtype)), ": ", m, " x ", n, " x ", k);
+        const auto weight = random_stored(format, n * k, rng);
+        const auto w = widened(format, weight, n * k), a = random_floats(m * k, rng);
+        const auto found = product(device->backend(), format, a, weight, m, n, k);
+        double worst = 0.0;
+        for (int64_t i = 0; i < m; ++i)
+          for (int64_t j = 0; j < n; ++j) {
+            double sum = 0.0, size = 0.0;
+            for (int64_t l = 0; l < k; ++l) {
+              const double x = static_cast<double>(a[i * k + l]) * w[j * k + l];
+              sum += x;
+              size += std::abs(x);
+            }
+            const double off = std::abs(found[i * n + j] - sum) / (size + 1e-30);
+            if (!(off <= worst)) worst = std::isnan(off) ? INFINITY : off;
+          }
+        CHECK(worst <= 1e-6);  // roundings of 6e-8, at most k / 32 + 6 of them one after the other
+        for (const int threads : {1, 2}) {
+          const Threads those(threads);
+          CHECK(product(device->backend(), format, a, weight, m, n, k) == found);
+        }
+      }
+  }
+}
+
+TEST_CASE("a row times stored weights has the same bits alone and among few others") {
+  const auto device = open_device("cpu");
+  Rng rng = test_rng(32);
+  const int64_t n = 75, k = 160, most = 32;
+  for (const Format& format : kFormats) {
+    const auto weight = random_stored(format, n * k, rng);
+    const auto a = random_floats(most * k, rng);
+    const auto all = product(device->backend(), format, a, weight, most, n, k);
+    for (int64_t m = 1; m < most; ++m) {
+      const auto some = product(device->backend(), format, a, weight, m, n, k);
+      CHECK(std::equal(some.begin(), some.end(), all.begin()));
+    }
+  }
+}
+
+TEST_CASE("several products of the same rows in one call have the bits of each alone") {
+  const auto device = open_device("cpu");
+  Rng rng = test_rng(38);
+  const int64_t k = 128, sizes[] = {5, 90, 1, 33};
+  for (const int64_t m : {1, 3, 40})
+    for (const int threads : {1, 2}) {
+      const Threads those(threads);
+      const auto a = random_floats(m * k, rng);
+      std::vector<std::vector<std::byte>> weights;
+      std::vector<std::vector<float>> outs;
+      std::vector<StoredProduct> products;
+      for (size_t i = 0; i < 4; ++i) {
+        weights.push_back(random_stored(kFormats[i], sizes[i] * k, rng));
+        outs.emplace_back(m * sizes[i], -7.0f);
+      }
+      for (size_t i = 0; i < 4; ++i)
+        products.push_back({outs[i].data(), weights[i].data(), kFormats[i].dtype, sizes[i]});
+      device->backend().matmul_stored(products, a.data(), m, k, DType::F32);
+      for (size_t i = 0; i < 4; ++i)
+        CHECK(outs[i] == product(device->backend(), kFormats[i], a, weights[i], m, sizes[i], k));
+    }
+}
+
+TEST_CASE("rows of a stored table are exactly what dequantize() gives") {
+  const auto device = open_device("cpu");
+  Rng rng = test_rng(33);
+  for (const Format& format : kFormats) {
+    const int64_t rows = 9, c = format.dtype == DType::BF16 ? 45 : 96;
+    const auto table = random_stored(format, rows * c, rng);
+    const auto values = widened(format, table, rows * c);
+    const std::vector<int32_t> index{8, 0, 3, 3};
+    std::vector<float> y(index.size() * c);
+    device->backend().gather_stored(y.data(), table.data(), index.data(), static_cast<int64_t>(index.size()), c,
+                                    format.dtype, DType::F32);
+    for (size_t i = 0; i < index.size(); ++i) {
+      INFO(std::string(name(format.dtype)), " row ", index[i]);
+      CHECK(std::equal(&y[i * c], &y[i * c] + c, &values[index[i] * c]));
+    }
+  }
+}
+
+TEST_CASE("NaN goes through products with stored weights") {
+  const auto device = open_device("cpu");
+  Rng rng = test_rng(34);
+  const int64_t n = 20, k = 64;
+  for (const Format& format : kFormats)
+    for (const int64_t m : {1, 3, 40}) {
+      auto weight = random_stored(format, n * k, rng);
+      auto a = random_floats(m * k, rng);
+      const uint16_t nan = format.dtype == DType::BF16 ? 0x7fc0 : 0x7e00;
+      std::memcpy(weight.data() + 5 * bytes_of(format.dtype, k), &nan, sizeof nan);  // row 5
+      const auto of_weight = product(device->backend(), format, a, weight, m, n, k);
+      CHECK(std::isnan(of_weight[5]));
+      CHECK(std::isfinite(of_weight[4]));
+      a[(m - 1) * k + 7] = NAN;
+      const auto of_a = product(device->backend(), format, a, weight, m, n, k);
+      CHECK(std::isnan(of_a[(m - 1) * n]));
+      CHECK(std::isfinite(of_a[0]) == (m > 1));
+    }
+}
+
+TEST_CASE("linear and embedding take stored weights where nothing is recorded") {
+  const auto device = open_device("cpu");
+  Rng rng = test_rng(35);
+  const Format format = kFormats[3];
+  const int64_t n = 19, k = 64;
+  const auto bytes = random_stored(format, n * k, rng);
+  const auto w = widened(format, bytes, n * k);
+  const Tensor memory = Tensor::empty(*device, {1024}, DType::F32);
+  const Tensor weight = Tensor::parameter(*device, {n, k}, DType::F32);
+  weight.place_in(memory, 64, format.dtype);
+  CHECK(weight.dtype() == DType::Q8_0);
+  CHECK(weight.bytes() == static_cast<int64_t>(bytes.size()));
+  device->backend().copy_from_host(weight.raw(), bytes.data(), weight.bytes());
+  const auto x = random_floats(2 * k, rng);
+  {
+    Tape tape(*device, Tape::Mode::no_grad);
+    const Tensor table = tape.from<float>({n, k}, w), input = tape.from<float>({2, k}, x);
+    const auto found = linear(tape, input, weight).to_host<float>(),
+               plain = linear(tape, input, table).to_host<float>();
+    CHECK(relative_error(doubles(found), doubles(plain)) <= 1e-6);
+    const Tensor ids = indices(tape, {3, 18});
+    CHECK(embedding(tape, weight, ids, DType::F32).to_host<float>() == embedding(tape, table, ids).to_host<float>());
+  }
+  Tape tape(*device, Tape::Mode::record);
+  CHECK_THROWS_AS(linear(tape, tape.from<float>({2, k}, x), weight), Error);
+  CHECK_THROWS_AS(embedding(tape, weight, indices(tape, {3}), DType::F32), Error);
+}
+
+TEST_CASE("a parameter is placed once, inside its memory, in whole blocks") {
+  const auto device = open_device("cpu");
+  const Tensor memory = Tensor::empty(*device, {64}, DType::F32);
+  const auto parameter_of = [&](const Shape& shape) { return Tensor::parameter(*device, shape, DType::F32); };
+  CHECK_THROWS_AS(parameter_of({4, 33}).place_in(memory, 0, DType::Q8_0), Error);
+  CHECK_THROWS_AS(parameter_of({4, 16}).place_in(memory, 4, DType::F32), Error);
+  const Tensor used = parameter_of({4, 4});
+  CHECK(used.to_host<float>() == std::vector<float>(16, 0.0f));
+  CHECK_THROWS_AS(used.place_in(memory, 0, DType::F32), Error);
+  CHECK_THROWS_AS(size_of(DType::Q4_1), Error);
+}
+
+TEST_CASE("half_not_below: the smallest fp16 that is not below") {
+  Rng rng = test_rng(36);
+  CHECK(half_not_below(0.0f) == 0);
+  CHECK(half_to_float(half_not_below(65504.0f)) == 65504.0f);
+  CHECK(std::isinf(half_to_float(half_not_below(65505.0f))));
+  CHECK(std::isinf(half_to_float(half_not_below(1e30f))));
+  int wrong = 0;
+  for (int i = 0; i < 20000; ++i) {
+    const float x = static_cast<float>(std::exp(-24.0 + 34.0 * rng.uniform()));
+    const uint16_t bits = half_not_below(x);
+    wrong += !(half_to_float(bits) >= x && half_to_float(static_cast<uint16_t>(bits - 1)) < x);
+  }
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("eight bits: off by half a scale at most, and the scale is the smallest that holds the block") {
+  Rng rng = test_rng(37);
+  constexpr int64_t kBlocks = 3000, kSize = 34;
+  for (const double size : {0.0, 1e-9, 1e-6, 1e-3, 1.0, 1e5}) {
+    CAPTURE(size);
+    std::vector<float> x = random_floats(32 * kBlocks, rng), back(x.size());
+    for (float& v : x) v *= static_cast<float>(size);
+    std::vector<std::byte> blocks(kSize * kBlocks);
+    quantize_q8_0(blocks.data(), x.data(), 32 * kBlocks);
+    dequantize(back.data(), blocks.data(), 32 * kBlocks, GgmlType::Q8_0);
+    int wrong = 0;
+    for (int64_t b = 0; b < kBlocks; ++b) {
+      const double d = half_to_float(load_unaligned<uint16_t>(blocks.data() + b * kSize));
+      double most = 0.0;
+      for (int64_t i = 32 * b; i < 32 * (b + 1); ++i) {
+        most = std::max<double>(most, std::abs(x[i]));
+        wrong += !(std::abs(static_cast<double>(back[i]) - x[i]) <= 0.5 * d * (1 + 1e-5));
+      }
+      // An fp16 is at most 2^-10 of itself, or 2^-24, from the next.
+      wrong += !(d <= most / 127 * (1 + 0x1p-10 + 1e-6) + 0x1p-24);
+    }
+    CHECK(wrong == 0);
+  }
+  std::vector<float> x(64, 1.0f);
+  std::vector<std::byte> blocks(2 * kSize);
+  for (const float bad : {NAN, INFINITY, 1e8f}) {
+    x[40] = bad;
+    CHECK_THROWS_AS(quantize_q8_0(blocks.data(), x.data(), 64), Error);
+  }
+}
+
+}  // namespace thinker::test
