@@ -8,7 +8,8 @@ PackedWeights::PackedWeights(const Transformer& model) {
   std::vector<Tensor> matrices;
   int64_t bytes = 0;
   model.visit([&](const std::string& name, const Tensor& w) {
-    if (w.shape().rank() != 2 || w.dtype() != model.dtype() || (name == "model.embed_tokens.weight" && !table_is_head)) return;
+    if (w.shape().rank() != 2 || w.dtype() != model.dtype() || (name == "model.embed_tokens.weight" && !table_is_head))
+      return;
     const int64_t size = backend.packed_bytes(w.dim(0), w.dim(1), w.dtype());
     if (size == 0) return;
     matrices.push_back(w);
