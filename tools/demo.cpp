@@ -1,15 +1,14 @@
 // thinker demo: the paper's story at small scale. A seed model is trained from nothing on the tasks of tools/world;
-// then the same loop runs twice from it, with thoughts (TPO) and without (the direct baseline), and the two are
-// compared.
+// then the same loop runs from it, with thoughts (TPO), without (the direct baseline), and in the arms that test what
+// made the difference. The claims are checked on the runs and printed; the page shows all of it.
 #include <chrono>
 #include <filesystem>
 #include <iostream>
 
 #include "tensor/file.h"
 #include "tools/common.h"
-#include "tools/table.h"
-#include "tools/world/demo_recipe.h"
-#include "tools/world/seed_text.h"
+#include "tools/world/claims.h"
+#include "tools/world/plan.h"
 #include "tpo/report/report.h"
 #include "tpo/run.h"
 
@@ -21,125 +20,126 @@ namespace fs = std::filesystem;
 
 struct Options {
   bool quick = false, fresh = false;
-  uint64_t seed = 1;
+  uint64_t seed = 11;
+  std::vector<std::string> set;
   std::string out = "runs/demo", device = "auto";
+
+  world::Extent extent() const { return quick ? world::Extent::quick : world::Extent::full; }
+  std::vector<uint64_t> seeds() const {
+    return quick ? std::vector{seed} : std::vector{seed, seed + 1, seed + 2};
+  }
+  /// Where an arm's run of one seed lies within `out`.
+  static std::string run_of(const world::Arm& arm, uint64_t seed) { return concat("seed-", seed, "/", arm.name); }
 };
 
-/// The seed model: trained now, or read where an earlier demo of the same seed left it.
-Model seed_model(Device& device, const Options& options, const Progress& progress) {
-  const std::string folder = options.out + "/seed";
-  if (!fs::exists(folder + "/model.safetensors")) {
-    ChatTokenizer text{Tokenizer(world::vocabulary())};
-    Transformer net = world::new_seed_model(device, text.tokenizer.vocabulary_size(), options.seed);
-    const TrainOptions train = world::seed_training(options.seed);
-    const std::vector<SftExample> examples =
-        world::seed_examples(text, options.seed, world::seed_text_count(), world::SeedMix{});
-    const int64_t steps = steps_per_epoch(static_cast<int64_t>(examples.size()), train) * train.epochs;
-    TrainHooks hooks;
-    hooks.on_step = [&](const StepLog& step) { progress("train the seed model", step.step, steps); };
-    train_sft(net, examples, train, hooks);
-    Model{std::move(net), std::move(text)}.save(folder);
-  }
-  return open_model(device, folder, DType::F32);
-}
-
-PromptSets prompt_sets(const Recipe& recipe, int64_t test_prompts) {
-  const uint64_t seed = recipe.seed;
-  return {[seed](int64_t first, int64_t count) { return world::prompts(seed, world::Split::train, first, count); },
-          world::prompts(seed, world::Split::select, 0, 350),
-          world::prompts(seed, world::Split::test, 0, test_prompts)};
-}
-
-RunResult run_arm(Device& device, const Options& options, world::Arm arm, const Progress& progress) {
-  Recipe recipe = world::demo_recipe(options.seed, options.quick);
-  recipe.model = options.out + "/seed";
-  recipe.name = arm == world::Arm::thinking ? "thinking" : "direct";
-  if (arm == world::Arm::thinking) {
-    recipe.thought = options.out + "/thought.json";
-    write_file_atomically(recipe.thought, world::thought_style_file() + "\n");
-  }
-  Model model = open_model(device, recipe.model, DType::F32);
-  RunOptions run_options;
-  run_options.folder = options.out + "/" + recipe.name;
-  run_options.resume = Resume::yes;
-  run_options.progress = [&](const std::string& what, int64_t done, int64_t total) {
-    progress(recipe.name + ": " + what, done, total);
+void run_arm(Device& device, const Options& options, const world::DemoPlan& plan, const world::Arm& arm, uint64_t seed,
+             const Progress& progress) {
+  const world::SeedPlan made = arm.useful_seed ? plan.seed_model : world::without_useful_thoughts(plan.seed_model);
+  const std::string place = concat("seed ", seed, ", ", arm.name, ": ");
+  const Progress here = [&](const std::string& what, int64_t done, int64_t total) {
+    progress(place + what, done, total);
   };
-  return run_loop(recipe, model, prompt_sets(recipe, world::kTestPrompts), run_options);
+  const std::string model_folder = world::seed_model_in(options.out + "/seed-models", device, made, seed, here);
+  Model model = open_model(device, model_folder, DType::F32);
+  RunOptions run;
+  run.folder = options.out + "/" + Options::run_of(arm, seed);
+  run.resume = Resume::yes;
+  run.progress = here;
+  run_loop(world::arm_recipe(plan, arm, seed, model_folder, options.out + "/thought.json"), model,
+           world::demo_prompts(plan, seed), run);
 }
 
-/// The rows of the run's own style: the thinking run's first row is the seed without thoughts.
-std::vector<EvalSummary> by_iteration(const RunResult& run, bool thinking) {
-  std::vector<EvalSummary> list;
-  for (size_t i = thinking ? 1 : 0; i < run.rows.size(); ++i) list.push_back(run.rows[i].eval);
-  return list;
-}
-
-void print_curve(std::ostream& out, const std::vector<EvalSummary>& thinking, const std::vector<EvalSummary>& direct) {
-  out << "\nscore by iteration (share of exact answers, 95 % interval)\n";
-  out << "iteration   with thoughts (TPO)        direct baseline\n";
-  for (size_t t = 0; t < thinking.size() && t < direct.size(); ++t) {
-    char line[160];
-    std::snprintf(line, sizeof line, "%9zu   %.3f [%.3f, %.3f]       %.3f [%.3f, %.3f]\n", t, thinking[t].score,
-                  thinking[t].interval.low, thinking[t].interval.high, direct[t].score, direct[t].interval.low,
-                  direct[t].interval.high);
-    out << line;
+/// One line an iteration: each arm's mean over all held-out prompts of all seeds, with its interval.
+void print_curves(std::ostream& out, const std::vector<world::Arm>& arms, const std::vector<world::SeedRuns>& seeds) {
+  out << "score by iteration (share of exact answers, 95 % interval)\niteration";
+  for (const world::Arm& arm : arms) out << "   " << arm.name << std::string(20 - std::min<size_t>(20, arm.name.size()), ' ');
+  const auto iterations = static_cast<int64_t>(seeds.front().begin()->second.iterations.size());
+  for (int64_t t = 0; t <= iterations; ++t) {
+    char text[80];
+    std::snprintf(text, sizeof text, "\n%9lld", static_cast<long long>(t));
+    out << text;
+    for (const world::Arm& arm : arms) {
+      const report::Measured m = world::mean_score(seeds, arm.name, t);
+      std::snprintf(text, sizeof text, "   %.3f [%.3f, %.3f]", m.mean, m.interval.low, m.interval.high);
+      out << text;
+    }
   }
+  out << "\n\n";
 }
 
-void print_claim(std::ostream& out, bool held, const std::string& claim) {
-  out << (held ? "held: " : "not held: ") << claim << "\n";
+std::vector<std::string> introduction(const Options& options, const world::DemoPlan& plan) {
+  return {
+      "A small language model is trained from nothing on seven kinds of task, then improved by preference alone: it "
+      "writes several outputs to each prompt, a judge that sees only the responses scores them, and the best and the "
+      "worst become a training pair. One arm is told to think first and trains on thought and response together "
+      "(Thought Preference Optimization); the direct baseline is trained by the same loop without thoughts.",
+      "In three kinds of task (turn, ball, add) a list of steps must be followed, which so small a network cannot do in "
+      "one pass but can when it writes down where it stands after each step. In the others (copy, reverse, max, fact) "
+      "thinking should make no difference. The seed model has met worked solutions, but when told to think it rambles: "
+      "a useful thought comes in " +
+          std::to_string(static_cast<int>(100 * plan.seed_model.mix.useful + 0.5)) +
+          " % of the thoughts it was taught, and answers after a useless one are spoilt more often. That thinking starts "
+          "as a disadvantage, and that useless thoughts are long, is therefore set-up. What the loop makes of it is the "
+          "finding.",
+      concat("Every arm has the same prompts, judge, number of pairs asked for and training steps an epoch; each "
+             "evaluation samples one output to each of ",
+             plan.test_prompts, " held-out prompts of each seed (",
+             options.quick ? "one seed" : "three seeds", ", of data, weights and draws).")};
 }
 
-void print_claims(std::ostream& out, const std::vector<EvalSummary>& thinking, const std::vector<EvalSummary>& direct) {
-  char text[300];
-  const EvalSummary &t0 = thinking.front(), &d0 = direct.front(), &t1 = thinking.back(), &d1 = direct.back();
-  std::snprintf(text, sizeof text,
-                "the seed model is worse when told to think: %.3f against %.3f (set-up: its data makes it so)",
-                t0.score, d0.score);
-  print_claim(out, t0.interval.high < d0.interval.low, text);
-  std::snprintf(text, sizeof text, "after the loop thinking is better than the direct baseline: %.3f against %.3f",
-                t1.score, d1.score);
-  print_claim(out, t1.interval.low > d1.interval.high, text);
-  for (const auto& [category, entry] : t1.categories) {
-    const auto other = d1.categories.find(category);
-    if (other == d1.categories.end()) continue;
-    std::snprintf(text, sizeof text, "%-8s thinking %.3f, direct %.3f", category.c_str(), entry.score,
-                  other->second.score);
-    out << "  " << text << "\n";
+Experiment experiment_of(const Options& options, const world::DemoPlan& plan, const std::vector<world::Arm>& arms) {
+  Experiment experiment;
+  experiment.title = "Thought Preference Optimization at small scale";
+  experiment.introduction = introduction(options, plan);
+  for (const world::Arm& arm : arms) {
+    ExperimentArm entry{arm.name, arm.label, {}};
+    for (uint64_t seed : options.seeds()) entry.runs.push_back(Options::run_of(arm, seed));
+    experiment.arms.push_back(std::move(entry));
   }
-  std::snprintf(text, sizeof text, "parse failures do not rise: %.1f %% at first, %.1f %% at the end",
-                100 * (1 - t0.parse_rate), 100 * (1 - t1.parse_rate));
-  print_claim(out, t1.parse_rate >= t0.parse_rate, text);
+  experiment.seed_recipe = world::seed_plan_to_json(plan.seed_model);
+  return experiment;
+}
+
+std::vector<world::SeedRuns> read_runs(const Options& options, const std::vector<world::Arm>& arms) {
+  std::vector<world::SeedRuns> seeds;
+  for (uint64_t seed : options.seeds()) {
+    world::SeedRuns runs;
+    for (const world::Arm& arm : arms)
+      runs[arm.name] = report::read_run(options.out + "/" + Options::run_of(arm, seed));
+    seeds.push_back(std::move(runs));
+  }
+  return seeds;
 }
 
 /// Removes what a demo writes and nothing else: the folder may be the user's own.
-void remove_earlier(const std::string& folder) {
-  for (const char* name : {"seed", "thinking", "direct", "thought.json", "report.html"})
-    fs::remove_all(folder + "/" + name);
+void remove_earlier(const Options& options) {
+  std::vector<std::string> names = {"seed-models", "thought.json", "experiment.json", "report.html"};
+  for (uint64_t seed : options.seeds()) names.push_back(concat("seed-", seed));
+  for (const std::string& name : names) fs::remove_all(options.out + "/" + name);
 }
 
 void run(const Options& options) {
   const auto start = std::chrono::steady_clock::now();
-  if (options.fresh) remove_earlier(options.out);
+  const world::DemoPlan plan = world::demo_plan(options.set);
+  const std::vector<world::Arm> arms = world::arms(options.extent());
+  if (options.fresh) remove_earlier(options);
   prepare_folder(options.out);
+  write_file_atomically(options.out + "/thought.json", world::thought_style_file() + "\n");
   const auto device = open_device(options.device);
   const Progress progress = make_progress();
-  seed_model(*device, options, progress);
-  const RunResult thinking = run_arm(*device, options, world::Arm::thinking, progress);
-  const RunResult direct = run_arm(*device, options, world::Arm::direct, progress);
+  for (uint64_t seed : options.seeds())
+    for (const world::Arm& arm : arms) run_arm(*device, options, plan, arm, seed, progress);
 
-  std::cout << "with thoughts\n";
-  print_rows(std::cout, thinking.rows);
-  std::cout << "direct baseline\n";
-  print_rows(std::cout, direct.rows);
-  const std::vector<EvalSummary> t = by_iteration(thinking, true), d = by_iteration(direct, false);
-  print_curve(std::cout, t, d);
-  std::cout << "\n";
-  print_claims(std::cout, t, d);
+  const std::vector<world::SeedRuns> seeds = read_runs(options, arms);
+  Experiment experiment = experiment_of(options, plan, arms);
+  experiment.claims = world::check_claims(seeds);
+  write_file_atomically(options.out + "/experiment.json", experiment_to_json(experiment).dump(2) + "\n");
+  print_curves(std::cout, arms, seeds);
+  for (const Claim& claim : experiment.claims)
+    std::cout << (claim.held ? "held: " : "not held: ") << "(" << claim.id << ") "
+              << (claim.kind == Claim::Kind::set_up ? "[set-up] " : "") << claim.text << "\n";
   const std::string page = options.out + "/report.html";
-  write_report({options.out + "/thinking", options.out + "/direct"}, "Thought Preference Optimization at small scale",
-               page);
+  write_report(read_experiment(options.out), page);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   std::printf("\n%.0f seconds\nreport: %s\n", seconds, page.c_str());
 }
@@ -149,9 +149,15 @@ void run(const Options& options) {
 void add_demo(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("demo", "the small-scale reproduction: thoughts against none, in minutes");
-  command->add_flag("--quick", options->quick, "fewer iterations");
-  command->add_flag("--fresh", options->fresh, "remove what an earlier demo left, the seed model too");
-  command->add_option("--seed", options->seed, "of data, weights and draws")->check(any_seed());
+  command->add_flag("--quick", options->quick, "one seed, and the two arms that tell the story");
+  command->add_flag("--fresh", options->fresh, "remove what an earlier demo left, the seed models too");
+  command->add_option("--seed", options->seed, "of data, weights and draws; the full demo takes the next two as well")
+      ->check(any_seed());
+  command->add_option("--set", options->set,
+                      "change a number: sampling.k=4, dpo.beta=0.3, judge.noise=0.2, seed_model.useful=0.05, "
+                      "seed_model.width=64 (may be repeated)")
+      ->take_all()
+      ->allow_extra_args(false);
   command->add_option("--out", options->out, "folder for the runs and the report");
   command->add_option("--device", options->device, "auto, cpu or cuda")->check(one_of({"auto", "cpu", "cuda"}));
   command->callback([options] { run(*options); });

@@ -5,7 +5,7 @@
 #include <iostream>
 
 #include "tools/common.h"
-#include "tools/world/seed_text.h"
+#include "tools/world/seed_model.h"
 #include "tools/world/talk.h"
 #include "tpo/report/report.h"
 #include "tpo/run.h"
@@ -34,7 +34,7 @@ void make_seed_model(Device& device, const Options& options, const Progress& pro
   if (fs::exists(folder + "/model.safetensors")) return;
   ChatTokenizer text{Tokenizer(world::talk_vocabulary())};
   Transformer net = world::new_model(device, world::talk_config(text.tokenizer.vocabulary_size()), options.seed);
-  TrainOptions train = world::seed_training(options.seed);
+  TrainOptions train = world::seed_training({}, options.seed);
   train.warmup = 20;
   const std::vector<SftExample> examples = world::talk_examples(text, options.seed, kSeedTexts);
   const int64_t steps = steps_per_epoch(static_cast<int64_t>(examples.size()), train) * train.epochs;

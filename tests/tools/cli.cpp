@@ -8,7 +8,7 @@
 #include "tensor/file.h"
 #include "tests/tensor/temp_folder.h"
 #include "tools/command_line.h"
-#include "tools/world/seed_text.h"
+#include "tools/world/seed_model.h"
 #include "tpo/jsonl.h"
 #include "tpo/model.h"
 
@@ -80,7 +80,7 @@ const std::string& model_folder() {
   static const std::string path = [] {
     const auto device = open_device("cpu");
     ChatTokenizer text{Tokenizer(world::vocabulary())};
-    Transformer net = world::new_seed_model(*device, text.tokenizer.vocabulary_size(), 1);
+    Transformer net = world::new_model(*device, world::seed_config({}, text.tokenizer.vocabulary_size()), 1);
     Model{std::move(net), std::move(text)}.save(folder / "model");
     return folder / "model";
   }();

@@ -4,7 +4,7 @@
 
 #include "tensor/check.h"
 #include "tensor/rng.h"
-#include "tokenizer/train.h"
+#include "tools/world/world.h"
 
 namespace thinker::world {
 
@@ -68,19 +68,10 @@ std::vector<SftExample> talk_examples(const ChatTokenizer& text, uint64_t seed, 
 }
 
 TokenizerSpec talk_vocabulary() {
-  std::string alphabet = "\n";
-  for (char c = ' '; c <= '~'; ++c) alphabet += c;
-  const std::vector<std::string> control = {"<|end|>"};
-  TokenizerSpec spec = character_spec(alphabet, control);
-  spec.eos = 0;
   std::vector<std::string> phrases = {"Question ", ": tell me about the", "The", " is", " and"};
   for (const char* animal : kAnimals) phrases.push_back(concat(" ", animal));
   for (const char* word : kWords) phrases.push_back(concat(" ", word));
-  for (const std::string& phrase : phrases) {
-    spec.tokens.push_back(phrase);
-    spec.types.push_back(TokenType::UserDefined);
-  }
-  return spec;
+  return vocabulary_with(phrases);
 }
 
 Config talk_config(int64_t vocabulary_size) {

@@ -7,6 +7,7 @@
 #include "tensor/check.h"
 #include "tensor/rng.h"
 #include "tokenizer/train.h"
+#include "tools/world/thoughts.h"
 
 namespace thinker::world {
 
@@ -200,7 +201,6 @@ std::vector<std::string> phrases() {
   std::vector<std::string> all = {"<R>",
                                   "Think first. ",
                                   "Show your work. ",
-                                  "Draft: ",
                                   "um ",
                                   "You face ",
                                   ". Turn",
@@ -212,12 +212,9 @@ std::vector<std::string> phrases() {
                                   "Repeat ",
                                   "Reverse ",
                                   "Largest digit of ",
-                                  " and ",
-                                  "Be clear and short.",
-                                  "I know this one.",
-                                  "Let me see.",
-                                  "That is easy."};
+                                  " and "};
   const auto add = [&](const auto& words) { all.insert(all.end(), words.begin(), words.end()); };
+  add(thought_phrases());
   add(kDirections);
   all.insert(all.end(), kTurns.begin() + 1, kTurns.end());
   add(kAnimals);
@@ -233,17 +230,21 @@ std::vector<std::string> phrases() {
   return all;
 }
 
-TokenizerSpec vocabulary() {
+TokenizerSpec vocabulary_with(const std::vector<std::string>& phrases) {
   std::string alphabet = "\n";
   for (char c = ' '; c <= '~'; ++c) alphabet += c;
   const std::vector<std::string> control = {"<|end|>"};
   TokenizerSpec spec = character_spec(alphabet, control);
   spec.eos = 0;
-  for (const std::string& phrase : phrases()) {
+  for (const std::string& phrase : phrases) {
     spec.tokens.push_back(phrase);
     spec.types.push_back(TokenType::UserDefined);
   }
   return spec;
+}
+
+TokenizerSpec vocabulary() {
+  return vocabulary_with(phrases());
 }
 
 }  // namespace thinker::world

@@ -69,8 +69,11 @@ std::string thought_style_file();
 /// instruction.
 ThoughtStyle worked_style();
 
-/// The vocabulary: printable ASCII, newline, the words and phrases of this world, and one control token that ends a
-/// turn. Without a chat template: a prompt is the user's text as it is (ChatFamily::Plain).
+/// Printable ASCII, newline, the given phrases as a token each, and one control token that ends a turn. Without a chat
+/// template: a prompt is the user's text as it is (ChatFamily::Plain).
+TokenizerSpec vocabulary_with(const std::vector<std::string>& phrases);
+
+/// That of this world, with its words and set phrases.
 TokenizerSpec vocabulary();
 
 /// Words and set phrases that are one token each.
