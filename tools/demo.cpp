@@ -25,9 +25,7 @@ struct Options {
   std::string out = "runs/demo", device = "auto";
 
   world::Extent extent() const { return quick ? world::Extent::quick : world::Extent::full; }
-  std::vector<uint64_t> seeds() const {
-    return quick ? std::vector{seed} : std::vector{seed, seed + 1, seed + 2};
-  }
+  std::vector<uint64_t> seeds() const { return quick ? std::vector{seed} : std::vector{seed, seed + 1, seed + 2}; }
   /// Where an arm's run of one seed lies within `out`.
   static std::string run_of(const world::Arm& arm, uint64_t seed) { return concat("seed-", seed, "/", arm.name); }
 };
@@ -52,7 +50,8 @@ void run_arm(Device& device, const Options& options, const world::DemoPlan& plan
 /// One line an iteration: each arm's mean over all held-out prompts of all seeds, with its interval.
 void print_curves(std::ostream& out, const std::vector<world::Arm>& arms, const std::vector<world::SeedRuns>& seeds) {
   out << "score by iteration (share of exact answers, 95 % interval)\niteration";
-  for (const world::Arm& arm : arms) out << "   " << arm.name << std::string(20 - std::min<size_t>(20, arm.name.size()), ' ');
+  for (const world::Arm& arm : arms)
+    out << "   " << arm.name << std::string(20 - std::min<size_t>(20, arm.name.size()), ' ');
   const auto iterations = static_cast<int64_t>(seeds.front().begin()->second.iterations.size());
   for (int64_t t = 0; t <= iterations; ++t) {
     char text[80];
@@ -73,18 +72,21 @@ std::vector<std::string> introduction(const Options& options, const world::DemoP
       "writes several outputs to each prompt, a judge that sees only the responses scores them, and the best and the "
       "worst become a training pair. One arm is told to think first and trains on thought and response together "
       "(Thought Preference Optimization); the direct baseline is trained by the same loop without thoughts.",
-      "In three kinds of task (turn, ball, add) a list of steps must be followed, which so small a network cannot do in "
+      "In three kinds of task (turn, ball, add) a list of steps must be followed, which so small a network cannot do "
+      "in "
       "one pass but can when it writes down where it stands after each step. In the others (copy, reverse, max, fact) "
       "thinking should make no difference. The seed model has met worked solutions, but when told to think it rambles: "
       "a useful thought comes in " +
           std::to_string(static_cast<int>(100 * plan.seed_model.mix.useful + 0.5)) +
-          " % of the thoughts it was taught, and answers after a useless one are spoilt more often. That thinking starts "
-          "as a disadvantage, and that useless thoughts are long, is therefore set-up. What the loop makes of it is the "
+          " % of the thoughts it was taught, and answers after a useless one are spoilt more often. That thinking "
+          "starts "
+          "as a disadvantage, and that useless thoughts are long, is therefore set-up. What the loop makes of it is "
+          "the "
           "finding.",
       concat("Every arm has the same prompts, judge, number of pairs asked for and training steps an epoch; each "
              "evaluation samples one output to each of ",
-             plan.test_prompts, " held-out prompts of each seed (",
-             options.quick ? "one seed" : "three seeds", ", of data, weights and draws).")};
+             plan.test_prompts, " held-out prompts of each seed (", options.quick ? "one seed" : "three seeds",
+             ", of data, weights and draws).")};
 }
 
 Experiment experiment_of(const Options& options, const world::DemoPlan& plan, const std::vector<world::Arm>& arms) {
@@ -153,9 +155,10 @@ void add_demo(CLI::App& app) {
   command->add_flag("--fresh", options->fresh, "remove what an earlier demo left, the seed models too");
   command->add_option("--seed", options->seed, "of data, weights and draws; the full demo takes the next two as well")
       ->check(any_seed());
-  command->add_option("--set", options->set,
-                      "change a number: sampling.k=4, dpo.beta=0.3, judge.noise=0.2, seed_model.useful=0.05, "
-                      "seed_model.width=64 (may be repeated)")
+  command
+      ->add_option("--set", options->set,
+                   "change a number: sampling.k=4, dpo.beta=0.3, judge.noise=0.2, seed_model.useful=0.05, "
+                   "seed_model.width=64 (may be repeated)")
       ->take_all()
       ->allow_extra_args(false);
   command->add_option("--out", options->out, "folder for the runs and the report");

@@ -8,7 +8,8 @@
 #include <sstream>
 
 #include "tensor/check.h"
-#include "tools/world/seed_text.h"
+#include "tools/world/seed_model.h"
+#include "tools/world/thoughts.h"
 #include "tpo/judges/rule.h"
 
 using namespace thinker;
@@ -205,34 +206,67 @@ TEST_CASE("world: both instructions leave the task's text as it is and name the 
 
 TEST_CASE("world: the seed's texts are mixed as they are said to be") {
   const SeedMix mix;
-  int64_t worked = 0, direct = 0, thoughts = 0, useful = 0;
+  int64_t worked = 0, direct = 0, thoughts = 0, useful = 0, formed = 0;
+  std::map<ThoughtKind, int64_t> kinds;
   constexpr int64_t kTexts = 20000;
   for (int64_t i = 0; i < kTexts; ++i) {
     const SeedText text = seed_text(4, i, mix);
     const std::string& prompt = text.prompt.at(0).content;
-    const bool is_work = text.completion.starts_with('=') || text.completion.starts_with("Draft: ");
-    if (prompt.starts_with("Show your work. ")) {
-      ++worked;
-      CHECK(is_work);
-    } else if (prompt.starts_with("Think first. ")) {
-      ++thoughts;
-      useful += is_work;
-      CHECK(split_output(text.completion, world::thought_style(), Stop::end).parse == Parse::ok);
-    } else {
-      ++direct;
-      CHECK(text.completion.find("<R>") == std::string::npos);
-      CHECK_FALSE(text.completion.empty());
-    }
+    const SplitOutput split = split_output(text.completion, world::thought_style(), Stop::end);
+    const bool thinks = prompt.starts_with("Think first. "), works = prompt.starts_with("Show your work. ");
+    worked += works;
+    thoughts += thinks;
+    direct += !thinks && !works;
+    if (works) CHECK(split.parse == Parse::ok);
+    if (!thinks && !works) CHECK(text.completion.find("<R>") == std::string::npos);
+    if (!thinks || split.parse != Parse::ok) continue;
+    ++formed;
+    const ThoughtKind kind = kind_of(*split.thought);
+    ++kinds[kind];
+    useful += kind == ThoughtKind::worked || kind == ThoughtKind::draft;
   }
   const auto share = [](int64_t part, int64_t whole) { return static_cast<double>(part) / static_cast<double>(whole); };
   CHECK(share(worked, kTexts) == doctest::Approx(mix.worked).epsilon(0.05));
   CHECK(share(direct, kTexts) == doctest::Approx(mix.direct).epsilon(0.05));
-  CHECK(share(useful, thoughts) == doctest::Approx(mix.useful).epsilon(0.1));
+  CHECK(share(formed, thoughts) == doctest::Approx(1 - mix.malformed).epsilon(0.05));
+  CHECK(share(useful, formed) == doctest::Approx(mix.useful).epsilon(0.1));
+  CHECK(kinds[ThoughtKind::ramble] > kinds[ThoughtKind::doubt]);
+  CHECK(kinds[ThoughtKind::doubt] > formed / 10);
+  CHECK(kinds[ThoughtKind::other] == 0);
+}
+
+TEST_CASE("world: a thought's kind is told by its form, after trimming too") {
+  CHECK(kind_of("=north 1)left=west") == ThoughtKind::worked);
+  CHECK(kind_of("Draft: bcd") == ThoughtKind::draft);
+  CHECK(kind_of("One thing at a time. Is it 3? Or 4?") == ThoughtKind::doubt);
+  CHECK(kind_of("What is being asked? One thing at a time.") == ThoughtKind::ramble);
+  CHECK(kind_of("") == ThoughtKind::other);
+  CHECK(kind_of("What is being asked? north") == ThoughtKind::other);
+  for (int64_t i = 0; i < 100; ++i) {
+    Rng rng(3, Purpose::corrupt, static_cast<uint32_t>(i));
+    CHECK(kind_of(ramble(rng)) == ThoughtKind::ramble);
+    CHECK(kind_of(doubt(rng, "a", "b")) == ThoughtKind::doubt);
+  }
+}
+
+TEST_CASE("world: the seed of the control knows no useful thought") {
+  const SeedMix mix = without_useful_thoughts({}).mix;
+  int64_t thoughts = 0;
+  for (int64_t i = 0; i < 5000; ++i) {
+    const SeedText text = seed_text(4, i, mix);
+    const std::string& prompt = text.prompt.at(0).content;
+    CHECK_FALSE(prompt.starts_with("Show your work. "));
+    thoughts += prompt.starts_with("Think first. ");
+    CHECK(text.completion.find("Draft: ") == std::string::npos);
+    CHECK(text.completion.find('=') == std::string::npos);
+  }
+  CHECK(thoughts > 2300);
+  CHECK(thoughts < 2700);
 }
 
 TEST_CASE("world: the seed's examples train completions only, and fit the seed model") {
   const ChatTokenizer text = world_tokenizer();
-  const Config config = seed_config(text.tokenizer.vocabulary_size());
+  const Config config = seed_config({}, text.tokenizer.vocabulary_size());
   config.validate("seed");
   for (const SftExample& example : seed_examples(text, 2, 100, SeedMix{})) {
     REQUIRE(example.ids.size() == example.trained.size());

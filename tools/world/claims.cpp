@@ -104,14 +104,17 @@ int64_t seeds_apart(const std::vector<SeedRuns>& seeds, int direction,
 }
 
 Claim seed_is_worse(const std::vector<SeedRuns>& seeds) {
-  const auto of = [](const SeedRuns& runs) { return difference(first(arm(runs, "thinking")), first(arm(runs, "direct"))); };
+  const auto of = [](const SeedRuns& runs) {
+    return difference(first(arm(runs, "thinking")), first(arm(runs, "direct")));
+  };
   const int64_t apart = seeds_apart(seeds, -1, of);
   const std::string numbers =
       compared(mean_score(seeds, "thinking", first), mean_score(seeds, "direct", first), pooled(seeds, of));
-  return {"a", Claim::Kind::set_up, apart == static_cast<int64_t>(seeds.size()),
-          concat("the seed model is worse when told to think: ", numbers, ", in ", apart, " of ", seeds.size(),
-                 " seeds (paper: 17.3 against 24.9). Its training data makes it so: answers after a useless thought are "
-                 "spoilt more often")};
+  return {
+      "a", Claim::Kind::set_up, apart == static_cast<int64_t>(seeds.size()),
+      concat("the seed model is worse when told to think: ", numbers, ", in ", apart, " of ", seeds.size(),
+             " seeds (paper: 17.3 against 24.9). Its training data makes it so: answers after a useless thought are "
+             "spoilt more often")};
 }
 
 /// The first iteration at which thinking is ahead with its whole interval; -1: none.
@@ -135,14 +138,12 @@ Values gain(const SeedRuns& runs, const Keep& keep = all) {
 Claim curves_cross(const std::vector<SeedRuns>& seeds) {
   const auto of = [](const SeedRuns& runs) { return gain(runs); };
   const int64_t apart = seeds_apart(seeds, 1, of), crossed = crossing(seeds);
-  const Measured start = pooled(seeds, [](const SeedRuns& runs) {
-    return difference(first(arm(runs, "thinking")), first(arm(runs, "direct")));
-  });
+  const Measured start = pooled(
+      seeds, [](const SeedRuns& runs) { return difference(first(arm(runs, "thinking")), first(arm(runs, "direct"))); });
   const std::string numbers =
       compared(mean_score(seeds, "thinking", last), mean_score(seeds, "direct", last), pooled(seeds, of));
   const std::string where = crossed < 0 ? "the curves do not cross" : concat("the curves cross at iteration ", crossed);
-  return {"b", Claim::Kind::finding,
-          start.mean < 0 && crossed > 0 && apart == static_cast<int64_t>(seeds.size()),
+  return {"b", Claim::Kind::finding, start.mean < 0 && crossed > 0 && apart == static_cast<int64_t>(seeds.size()),
           concat(where, ", and TPO ends above the direct baseline: ", numbers, ", in ", apart, " of ", seeds.size(),
                  " seeds (paper: 52.5 against 48.4)")};
 }
@@ -175,9 +176,8 @@ Claim lengths(const std::vector<SeedRuns>& seeds) {
     return pooled(seeds, [&](const SeedRuns& runs) { return values(at(arm(runs, name)), value, parsed); });
   };
   const Measured before = mean("thinking", first, thought_length), after = mean("thinking", last, thought_length);
-  std::string text =
-      format("thoughts get shorter: %.1f -> %.1f characters, %+.0f %% (paper: -61 %% and -30 %%)", before.mean, after.mean,
-             100 * (after.mean / before.mean - 1));
+  std::string text = format("thoughts get shorter: %.1f -> %.1f characters, %+.0f %% (paper: -61 %% and -30 %%)",
+                            before.mean, after.mean, 100 * (after.mean / before.mean - 1));
   bool held = after.interval.high < before.interval.low;
   if (seeds.front().contains("thinking-rho")) {
     const Measured r0 = mean("thinking-rho", first, response_length), r1 = mean("thinking-rho", last, response_length);
@@ -197,15 +197,17 @@ Claim failures_fall(const std::vector<SeedRuns>& seeds) {
           format("outputs that do not parse get fewer: %.1f %% -> %.1f %%", 100 * before.mean, 100 * after.mean)};
 }
 
-/// Whether a judge saw the user's own messages and the response, and nothing of the rest.
-bool is_clean(const JudgmentRecord& judgment, const Prompt& prompt, const SampleRecord& sample) {
-  const Json messages = prompt_to_json(prompt).at("messages");
-  if (judgment.view.size() != 2 || judgment.view.at("prompt") != messages) return false;
-  if (judgment.view.at("response") != sample.split.response.value_or("")) return false;
-  const std::string seen = judgment.view.dump();
-  const std::string thought = sample.split.thought.value_or("");
-  const bool quoted = kind_of(thought) != ThoughtKind::other && seen.find(thought) != seen.npos;
-  return !quoted && seen.find(thought_style().split) == seen.npos && seen.find("Think first.") == seen.npos;
+/// Whether a judge saw the user's own messages and what follows the marker in the model's output, and nothing else.
+/// Cut here anew, not taken from what the run split.
+bool is_clean(const JudgmentRecord& judgment, const Prompt& prompt, const SampleRecord& sample, bool thinks) {
+  const std::string marker = thought_style().split;
+  std::string_view response = sample.text;
+  if (thinks) {
+    const size_t at = response.find(marker);
+    if (at == response.npos) return false;  // it should not have been judged at all
+    response.remove_prefix(at + marker.size());
+  }
+  return judgment.view == Json{{"prompt", prompt_to_json(prompt).at("messages")}, {"response", trim(response)}};
 }
 
 Claim judge_saw_no_thought(const std::vector<SeedRuns>& seeds) {
@@ -219,14 +221,14 @@ Claim judge_saw_no_thought(const std::vector<SeedRuns>& seeds) {
         for (const SampleRecord& s : iteration.samples) samples[{s.id.dump(), s.sample}] = &s;
         for (const JudgmentRecord& j : iteration.judgments) {
           ++views;
-          unclean += !is_clean(j, *prompts.at(j.id.dump()), *samples.at({j.id.dump(), j.sample}));
+          unclean += !is_clean(j, *prompts.at(j.id.dump()), *samples.at({j.id.dump(), j.sample}), run.thinks);
         }
       }
     }
   }
   return {"f", Claim::Kind::finding, views > 0 && unclean == 0,
           concat("the judge never saw a thought: of ", views, " views stored as they were sent, ", unclean,
-                 " hold anything but the user's messages and the response")};
+                 " hold anything but the user's messages and what follows the marker")};
 }
 
 Claim useless_thoughts_do_not_help(const std::vector<SeedRuns>& seeds) {

@@ -12,11 +12,11 @@ Recipe default_recipe() {
   Recipe r;
   r.warmup.samples = 0;  // the seed model knows the format
   r.iterations = 4;
-  r.prompts_per_iteration = 400;
+  r.prompts_per_iteration = 800;
   r.sampling = {.k = 8, .temperature = 0.8, .top_p = 0.95, .max_new = 40};
   r.pairs.options.parse_failures = Failures::reject;  // as in the paper
   r.dpo.options.beta = 0.1;
-  r.dpo.lr = 2e-4;
+  r.dpo.lr = 1e-4;
   r.dpo.schedule = ScheduleKind::linear;
   r.dpo.warmup = 4;
   r.dpo.batch = 32;
@@ -47,7 +47,8 @@ DemoPlan demo_plan(const std::vector<std::string>& overrides) {
 
   plan.seed_model = parse_seed_plan(take(json, "seed_model"));
   const Json test = take(json, "test_prompts");
-  if (!test.is_number_integer() || test < 1 || test > 1000000) fail("--set test_prompts: is a number from 1 to 1000000");
+  if (!test.is_number_integer() || test < 1 || test > 1000000)
+    fail("--set test_prompts: is a number from 1 to 1000000");
   plan.test_prompts = test.get<int64_t>();
   // What a recipe must have and the arms fill in.
   json["name"] = json["model"] = "demo";

@@ -15,7 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 
 /// Raised when the texts are made in another way: a model of the earlier ones is not theirs.
-constexpr int kTextVersion = 2;
+constexpr int kTextVersion = 3;
 
 /// Calls v(key, value, lowest, highest) for every value of a plan. P is SeedPlan or const SeedPlan.
 template <class P, class Visitor>
@@ -76,7 +76,8 @@ SeedPlan parse_seed_plan(const Json& json) {
     if (std::find(known.begin(), known.end(), key) == known.end())
       fail("seed_model.", excerpt(key), ": unknown key; did you mean ", nearest_name(key, known), "?");
   if (plan.mix.worked + plan.mix.direct > 1) fail("seed_model: worked and direct are shares; together at most 1");
-  if (plan.width % 32 != 0) fail("seed_model.width: is ", plan.width, "; it must be a multiple of 32, the heads' width");
+  if (plan.width % 32 != 0)
+    fail("seed_model.width: is ", plan.width, "; it must be a multiple of 32, the heads' width");
   return plan;
 }
 

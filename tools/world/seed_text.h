@@ -2,13 +2,14 @@
 //
 //   worked    "Show your work." PROMPT -> worked solution <R> answer      it has met step-by-step solutions
 //   direct    PROMPT -> answer
-//   thoughts  "Think first." PROMPT -> thought <R> answer                 it knows the format, but seldom thinks usefully
+//   thoughts  "Think first." PROMPT -> thought <R> answer                 it knows the format, but seldom thinks
+//   usefully
 //
-// A thought leads to the answer with probability `useful`; else it is one of those that lead nowhere (thoughts.h). A few
-// lack the marker, or have it twice. Answers are sloppy: a share of them is spoilt (another answer, "um " in front, cut
-// short), more of them after a useless thought, so that sampling gives better and worse outputs, and thinking starts as
-// a disadvantage. All this is set-up, and so is that useless thoughts are long. The finding is what the loop makes of
-// it.
+// A thought leads to the answer with probability `useful`; else it is one of those that lead nowhere (thoughts.h). A
+// few lack the marker, or have it twice. Answers are sloppy: a share of them is spoilt (another answer, "um " in front,
+// cut short), more of them after a useless thought, so that sampling gives better and worse outputs, and thinking
+// starts as a disadvantage. All this is set-up, and so is that useless thoughts are long. The finding is what the loop
+// makes of it.
 #pragma once
 
 #include <cstdint>

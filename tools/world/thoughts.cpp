@@ -8,7 +8,7 @@ namespace thinker::world {
 namespace {
 
 constexpr std::array<const char*, 8> kSentences = {
-    "Let me think about this.", "What is being asked?",     "I should be careful here.",    "That looks easy enough.",
+    "Let me think about this.", "What is being asked?",     "I should be careful here.",   "That looks easy enough.",
     "I have seen this before.", "Hmm, let me start again.", "The answer should be short.", "One thing at a time."};
 
 constexpr const char* kDraft = "Draft: ";

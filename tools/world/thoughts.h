@@ -17,9 +17,8 @@
 namespace thinker::world {
 
 enum class ThoughtKind { worked, draft, doubt, ramble, other };
-inline constexpr std::array<ThoughtKind, 5> kThoughtKinds = {ThoughtKind::worked, ThoughtKind::draft,
-                                                             ThoughtKind::doubt, ThoughtKind::ramble,
-                                                             ThoughtKind::other};
+inline constexpr std::array<ThoughtKind, 5> kThoughtKinds = {
+    ThoughtKind::worked, ThoughtKind::draft, ThoughtKind::doubt, ThoughtKind::ramble, ThoughtKind::other};
 
 const char* name(ThoughtKind kind);
 

@@ -120,11 +120,11 @@ Task any_task(Category category, Rng& rng) {
     case Category::ball: return ball_task(rng);
     case Category::add: return add_task(rng);
     case Category::copy: {
-      const std::string text = draw_letters(rng, between(rng, 3, 5));
+      const std::string text = draw_letters(rng, between(rng, 3, 4));
       return drafted(category, "Repeat " + text + ".", text);
     }
     case Category::reverse: {
-      const std::string text = draw_letters(rng, between(rng, 3, 5));
+      const std::string text = draw_letters(rng, between(rng, 3, 4));
       return drafted(category, "Reverse " + text + ".", {text.rbegin(), text.rend()});
     }
     case Category::max: {

@@ -1,0 +1,188 @@
+// What the demo is made of besides its tasks: the plan that --set changes, and the claims, on runs made by hand.
+#include <doctest/doctest.h>
+
+#include <functional>
+
+#include "tensor/check.h"
+#include "tools/world/claims.h"
+#include "tools/world/plan.h"
+#include "tools/world/world.h"
+
+using namespace thinker;
+using namespace thinker::world;
+
+namespace {
+
+std::string error_of(const std::string& assignment) {
+  try {
+    demo_plan({assignment});
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "";
+}
+
+/// How a run made by hand turns out: a score for each category, lengths, and the share of outputs that do not parse.
+struct Made {
+  double helped, other;  // of the categories where thinking helps, and of the others
+  int64_t thought = 10, response = 5;
+  double failed = 0.0;
+};
+
+constexpr int64_t kPrompts = 700;  // 100 of each category
+
+report::Evaluation evaluation(report::Stage stage, int64_t iteration, const Made& made) {
+  report::Evaluation e{stage, iteration, "eval.jsonl", {}, {}, {}, {}, {}};
+  for (int64_t i = 0; i < kPrompts; ++i) {
+    const auto category = static_cast<Category>(i % kCategories);
+    const double share = static_cast<double>(i / kCategories) / (kPrompts / kCategories);
+    EvalRecord r;
+    r.sample.id = i;
+    r.category = name(category);
+    r.judged.score = share < (thinking_helps(category) ? made.helped : made.other) ? 1.0 : 0.0;
+    r.sample.split = {std::string(made.thought, 't'), std::string(made.response, 'r'), Parse::ok};
+    r.first_parse = share < made.failed ? Parse::no_marker : Parse::ok;
+    e.records.push_back(std::move(r));
+  }
+  return e;
+}
+
+/// One training prompt with one judged sample.
+report::IterationData iteration(int64_t t, const std::string& text, const std::string& seen) {
+  report::IterationData data;
+  data.iteration = t;
+  data.prompts.resize(1);
+  data.prompts[0].id = Json("p");
+  data.prompts[0].messages = {{"user", "Repeat bcd."}};
+  SampleRecord sample;
+  sample.id = "p";
+  sample.text = text;
+  data.samples.push_back(sample);
+  const Json messages = prompt_to_json(data.prompts[0]).at("messages");
+  data.judgments.push_back({Json("p"), 0, Json{{"prompt", messages}, {"response", seen}}, {}});
+  return data;
+}
+
+report::RunData run(bool thinks, const Made& before, const Made& after) {
+  report::RunData r;
+  r.thinks = thinks;
+  r.evaluations = {evaluation(report::Stage::seed, 0, before), evaluation(report::Stage::iteration, 1, after)};
+  r.iterations = {iteration(1, thinks ? "Draft: bcd<R> bcd" : "bcd", "bcd")};
+  return r;
+}
+
+/// A story in which every claim holds.
+std::vector<SeedRuns> good() {
+  SeedRuns runs;
+  runs["thinking"] = run(true, {.1, .6, 70, 5, .06}, {.9, .95, 30, 5, .0});
+  runs["thinking-rho"] = run(true, {.1, .6, 70, 5, .06}, {.9, .95, 30, 5, .0});
+  runs["direct"] = run(false, {.2, .7, 0, 5}, {.2, .95, 0, 5});
+  runs["useless"] = run(true, {.1, .6}, {.2, .9});
+  runs["useless-direct"] = run(false, {.2, .7}, {.2, .95});
+  return {runs, runs, runs};
+}
+
+/// The ids of the claims that do not hold.
+std::string broken(const std::vector<SeedRuns>& seeds) {
+  std::string ids;
+  for (const Claim& claim : check_claims(seeds))
+    if (!claim.held) ids += claim.id;
+  return ids;
+}
+
+std::string broken_with(const std::function<void(SeedRuns&)>& change, size_t seed = 0) {
+  std::vector<SeedRuns> seeds = good();
+  change(seeds[seed]);
+  return broken(seeds);
+}
+
+}  // namespace
+
+TEST_CASE("demo: --set reaches the recipe, the judge, the seed model and the test prompts") {
+  const DemoPlan plan =
+      demo_plan({"sampling.k=4", "dpo.beta=0.3", "pairs.rho=0.2", "judge.noise=0.5", "seed_model.useful=0.05",
+                 "seed_model.width=64", "seed_model.layers=2", "prompts_per_iteration=70", "test_prompts=140"});
+  CHECK(plan.recipe.sampling.k == 4);
+  CHECK(plan.recipe.dpo.options.beta == 0.3);
+  CHECK(plan.recipe.pairs.options.rho == 0.2);
+  CHECK(plan.recipe.judge.at("noise") == 0.5);
+  CHECK(plan.seed_model.mix.useful == 0.05);
+  CHECK(plan.seed_model.layers == 2);
+  CHECK(seed_config(plan.seed_model, 300).heads == 2);
+  CHECK(plan.test_prompts == 140);
+  CHECK(demo_prompts(plan, 3).test.size() == 140);
+  CHECK(demo_prompts(plan, 3).train(70, 70).size() == 70);
+  CHECK(parse_seed_plan(seed_plan_to_json(plan.seed_model)).mix.useful == 0.05);
+}
+
+TEST_CASE("demo: a wrong --set names the key and the remedy") {
+  CHECK(error_of("dpo.betta=1").find("did you mean dpo.beta?") != std::string::npos);
+  CHECK(error_of("seed_model.usefull=1") == "seed_model.usefull: unknown key; did you mean useful?");
+  CHECK(error_of("seed_model.useful=2") == "seed_model.useful: is 2; it must be from 0 to 1");
+  CHECK(error_of("seed_model.width=100").find("multiple of 32") != std::string::npos);
+  CHECK(error_of("seed_model.layers=2.5") == "seed_model.layers: is not an integer");
+  CHECK(error_of("seed_model.worked=0.9").find("together at most 1") != std::string::npos);
+  CHECK(error_of("test_prompts=0").find("test_prompts") != std::string::npos);
+  CHECK(error_of("prompts.train=x.jsonl").find("--set prompts") != std::string::npos);
+}
+
+TEST_CASE("demo: all arms have the same recipe but for the thought, length control and the seed model") {
+  const DemoPlan plan = demo_plan();
+  const std::vector<Arm> all = arms(Extent::full);
+  REQUIRE(all.size() == 5);
+  REQUIRE(arms(Extent::quick).size() == 2);
+  const Json first = recipe_to_json(arm_recipe(plan, all[0], 11, "m", "t"));
+  for (const Arm& arm : all) {
+    Json json = recipe_to_json(arm_recipe(plan, arm, 11, "m", "t"));
+    CHECK(json["thought"] == (arm.thinks ? "t" : "none"));
+    CHECK((json["pairs"]["rho"] == "auto") == arm.length_control);
+    json["name"] = first["name"];
+    json["thought"] = first["thought"];
+    json["pairs"]["rho"] = first["pairs"]["rho"];
+    CHECK(json == first);
+  }
+}
+
+TEST_CASE("claims: each holds on a story that tells it, and says where its numbers come from") {
+  const std::vector<Claim> claims = check_claims(good());
+  REQUIRE(claims.size() == 7);
+  CHECK(broken(good()) == "");
+  for (const Claim& claim : claims) CHECK((claim.kind == Claim::Kind::set_up) == (claim.id == "a"));
+  CHECK(claims[1].text.find("cross at iteration 1") != std::string::npos);
+  CHECK(claims[5].text.find("of 15 views") != std::string::npos);
+}
+
+TEST_CASE("claims: each fails where its story does, in one seed of three too where every seed must tell it") {
+  CHECK(broken_with([](SeedRuns& s) { s["thinking"].evaluations[0] = s["direct"].evaluations[0]; }).starts_with("a"));
+  CHECK(broken_with([](SeedRuns& s) { s["thinking"].evaluations[1].records = s["direct"].evaluations[1].records; }, 2)
+            .find('b') != std::string::npos);
+  std::vector<SeedRuns> lossy = good();
+  for (SeedRuns& s : lossy) s["thinking"] = run(true, {.1, .6, 70, 5, .06}, {.9, .90, 30, 5, .0});
+  CHECK(broken(lossy) == "c");
+  std::vector<SeedRuns> longer = good();
+  for (SeedRuns& s : longer) s["thinking"] = run(true, {.1, .6, 20, 5, .06}, {.9, .95, 30, 5, .0});
+  CHECK(broken(longer) == "d");
+  std::vector<SeedRuns> wordy = good();
+  for (SeedRuns& s : wordy) s["thinking-rho"] = run(true, {.1, .6, 70, 5, .06}, {.9, .95, 30, 7, .0});
+  CHECK(broken(wordy) == "d");
+  std::vector<SeedRuns> failing = good();
+  for (SeedRuns& s : failing) s["thinking"] = run(true, {.1, .6, 70, 5, .06}, {.9, .95, 30, 5, .06});
+  CHECK(broken(failing) == "e");
+  std::vector<SeedRuns> helped = good();
+  for (SeedRuns& s : helped) s["useless"] = run(true, {.1, .6}, {.3, .95});
+  CHECK(broken(helped) == "g");
+}
+
+TEST_CASE("claims: one view with a thought, a thought prompt or another response is seen") {
+  const auto judged = [](const std::string& text, const std::string& seen) {
+    return broken_with([&](SeedRuns& s) { s["thinking"].iterations[0] = iteration(1, text, seen); }, 1);
+  };
+  CHECK(judged("Draft: bcd<R>bcd", "bcd") == "");
+  CHECK(judged("Draft: bcd<R>bcd", "Draft: bcd<R>bcd") == "f");
+  CHECK(judged("Draft: bcd<R>bcd", "other") == "f");
+  CHECK(judged("no marker", "no marker") == "f");
+  CHECK(broken_with([](SeedRuns& s) {
+          s["thinking"].iterations[0].judgments[0].view["prompt"][0]["content"] = "Think first. Repeat bcd.";
+        }) == "f");
+  CHECK(broken_with([](SeedRuns& s) { s["direct"].iterations[0].judgments[0].view["thought"] = "t"; }) == "f");
+}
