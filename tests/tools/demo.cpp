@@ -32,7 +32,9 @@ struct Made {
 constexpr int64_t kPrompts = 700;  // 100 of each category
 
 report::Evaluation evaluation(report::Stage stage, int64_t iteration, const Made& made) {
-  report::Evaluation e{stage, iteration, "eval.jsonl", {}, {}, {}, {}, {}};
+  report::Evaluation e;
+  e.stage = stage;
+  e.iteration = iteration;
   for (int64_t i = 0; i < kPrompts; ++i) {
     const auto category = static_cast<Category>(i % kCategories);
     const double share = static_cast<double>(i / kCategories) / (kPrompts / kCategories);
