@@ -137,7 +137,7 @@ TEST_CASE("demo: all arms have the same recipe but for the thought, length contr
   for (const Arm& arm : all) {
     Json json = recipe_to_json(arm_recipe(plan, arm, 11, "m", "t"));
     CHECK(json["thought"] == (arm.thinks ? "t" : "none"));
-    CHECK((json["pairs"]["rho"] == "auto") == arm.length_control);
+    CHECK((json["pairs"]["rho"] == 0.25) == arm.length_control);
     json["name"] = first["name"];
     json["thought"] = first["thought"];
     json["pairs"]["rho"] = first["pairs"]["rho"];

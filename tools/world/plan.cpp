@@ -7,6 +7,7 @@ namespace thinker::world {
 namespace {
 
 constexpr int64_t kSelectPrompts = 350;
+constexpr double kRho = 0.25;  // "auto" would choose 0: this judge has no taste for length
 
 Recipe default_recipe() {
   Recipe r;
@@ -74,7 +75,7 @@ Recipe arm_recipe(const DemoPlan& plan, const Arm& arm, uint64_t seed, const std
   r.seed = seed;
   r.model = model;
   r.thought = arm.thinks ? thought : "none";
-  if (arm.length_control) r.pairs.auto_rho = true;
+  if (arm.length_control) r.pairs.options.rho = kRho;
   // For the reader of recipe.json; the demo makes the prompts itself.
   r.prompts = {};
   r.prompts.train = {"", "world", r.iterations * r.prompts_per_iteration};

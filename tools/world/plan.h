@@ -24,7 +24,7 @@ DemoPlan demo_plan(const std::vector<std::string>& overrides = {});
 struct Arm {
   std::string name, label;
   bool thinks;          // the model is asked to think first
-  bool length_control;  // rho "auto"
+  bool length_control;  // rho 0.25
   bool useful_seed;     // the seed model has met useful thoughts; without: see without_useful_thoughts
 };
 
