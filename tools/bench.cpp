@@ -214,8 +214,7 @@ void bench_dpo(Transformer& net, int64_t repeat, double product) {
 }
 
 void run(const Options& options) {
-  const auto device = options.device.open();
-  const DType t = options.device.dtype_on(*device);
+  const auto [device, t] = options.device.open();
   if (!options.model.empty()) open_tokenizer(options.model);  // a wrong name is told before the measurements
   std::printf("%s, products in %s\n", device->backend().description().c_str(), options.device.dtype.c_str());
   const double big = product_speed(*device, t, 2048, 2048, 2048, options.repeat);

@@ -64,9 +64,8 @@ void run(const Options& options) {
   SampleStage stage = options.draw.resolve();
   stage.k = 1;
   stage.sampling.greedy = options.greedy;
-  const auto device = options.device.open();
-  const Model model = open_model(*device, options.model, options.device.dtype_on(*device),
-                                 options.weights.storage(*device, options.model));
+  const auto [device, dtype] = options.device.open();
+  const Model model = open_model(*device, options.model, dtype, options.weights.storage(*device, options.model));
   const bool terminal = isatty(STDIN_FILENO) != 0;
   Messages history;
   const auto start_over = [&] {

@@ -18,17 +18,12 @@ void DeviceOptions::add_to(CLI::App& command) {
       ->check(one_of({"auto", "f32", "bf16"}));
 }
 
-std::unique_ptr<Device> DeviceOptions::open() const {
-  return open_device(device);
-}
-
-DType DeviceOptions::dtype_on(Device& device_opened) const {
-  const bool cpu = device_opened.backend().kind() == "cpu";
-  if (dtype == "auto") return cpu ? DType::F32 : DType::BF16;
-  const DType t = dtype_from_name(dtype);
-  if (!cpu) return t;
-  device_opened.backend().set_product_dtype(t);
-  return DType::F32;
+OpenDevice DeviceOptions::open() const {
+  std::unique_ptr<Device> opened = open_device(device);
+  const bool cpu = opened->backend().kind() == "cpu";
+  const DType t = dtype != "auto" ? dtype_from_name(dtype) : cpu ? DType::F32 : DType::BF16;
+  if (cpu) opened->backend().set_product_dtype(t);
+  return {std::move(opened), cpu ? DType::F32 : t};
 }
 
 void WeightOptions::add_to(CLI::App& command) {

@@ -17,17 +17,21 @@
 
 namespace thinker {
 
+/// An open device, and the dtype of weights and activations on it.
+struct OpenDevice {
+  std::unique_ptr<Device> device;
+  DType dtype;
+};
+
 /// --device and --dtype.
 struct DeviceOptions {
   std::string device = "auto";
   std::string dtype = "auto";
 
   void add_to(CLI::App& command);
-  /// Opens the device; says on stderr when "auto" fell back to the CPU in a program that has CUDA.
-  std::unique_ptr<Device> open() const;
-  /// The dtype of weights and activations: f32 on the CPU, bf16 on CUDA, unless told otherwise. On the CPU bf16 is that
-  /// of products only: they are switched over here. Throws Error where the processor has none.
-  DType dtype_on(Device& device) const;
+  /// Opens the device. Weights and activations are f32 on the CPU, bf16 on CUDA, unless told otherwise; on the CPU bf16
+  /// is that of products only, and the device computes them so. Throws Error where the processor has no such products.
+  OpenDevice open() const;
 };
 
 /// --weights: how the matrices are kept while a model writes.

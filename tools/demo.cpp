@@ -127,7 +127,7 @@ void run(const Options& options) {
   if (options.fresh) remove_earlier(options);
   prepare_folder(options.out);
   write_file_atomically(options.out + "/thought.json", world::thought_style_file() + "\n");
-  const auto device = open_device(options.device);
+  const auto device = DeviceOptions{options.device, "f32"}.open().device;
   const Progress progress = make_progress();
   for (uint64_t seed : options.seeds())
     for (const world::Arm& arm : arms) run_arm(*device, options, plan, arm, seed, progress);

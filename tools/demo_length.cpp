@@ -104,7 +104,7 @@ void print_claim(bool held, const char* claim, double before, double after) {
 void run(const Options& options) {
   const auto start = std::chrono::steady_clock::now();
   prepare_folder(options.out);
-  const auto device = open_device(options.device);
+  const auto device = DeviceOptions{options.device, "f32"}.open().device;
   const Progress progress = make_progress();
   make_seed_model(*device, options, progress);
   const std::vector<Row> free = run_arm(*device, options, false, progress);

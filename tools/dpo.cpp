@@ -22,16 +22,15 @@ void run(const Options& options) {
     throw UsageError(e.what());
   }
   const TrainOptions train = options.train.resolve();
-  const auto device = options.device.open();
+  const auto [device, dtype] = options.device.open();
   prepare_folder(options.out);
-  const DType t = options.device.dtype_on(*device);
-  Model model = open_model(*device, options.model, t);
+  Model model = open_model(*device, options.model, dtype);
   const std::vector<IdPair> pairs = read_id_pairs(options.pairs, model.text);
   if (pairs.empty()) fail(options.pairs, ": holds no pairs");
   const bool own_reference = options.reference.empty();
   const std::vector<ReferenceLogps> reference =
       own_reference ? reference_logps(model.net, pairs, train)
-                    : reference_logps(open_model(*device, options.reference, t).net, pairs, train);
+                    : reference_logps(open_model(*device, options.reference, dtype).net, pairs, train);
   StepLogFile log(options.log);
   const Progress progress = make_progress();
   const int64_t steps = steps_per_epoch(static_cast<int64_t>(pairs.size()), train) * train.epochs;

@@ -36,9 +36,9 @@ std::vector<EvalRecord> stored(const std::string& path, const std::vector<Prompt
   return std::move(outputs.records);
 }
 
-std::vector<EvalRecord> sampled(const Options& options, const std::string& model_name, Device& device,
+std::vector<EvalRecord> sampled(const Options& options, const std::string& model_name, const OpenDevice& on,
                                 const std::vector<Prompt>& prompts, const SampleStage& stage) {
-  const Model model = open_model(device, model_name, options.device.dtype_on(device));
+  const Model model = open_model(*on.device, model_name, on.dtype);
   return sample_outputs(model, prompts, stage, options.resample, make_progress());
 }
 
@@ -51,13 +51,13 @@ Sides collect(const Options& options, const std::vector<Prompt>& prompts, const 
   const bool theirs_sampled = !options.against.empty() && !theirs_stored;
   if (theirs_sampled) open_tokenizer(options.against);
   if (ours_stored && !theirs_sampled) return sides;
-  const auto device = options.device.open();
-  if (!ours_stored) sides.ours = sampled(options, options.model, *device, prompts, stage);
+  const OpenDevice device = options.device.open();
+  if (!ours_stored) sides.ours = sampled(options, options.model, device, prompts, stage);
   if (theirs_sampled) {
     SampleStage other = stage;
     other.style = thought_style(options.against_thought);
     if (!other.style.thinks()) other.format = Format::free;
-    sides.theirs = sampled(options, options.against, *device, prompts, other);
+    sides.theirs = sampled(options, options.against, device, prompts, other);
   }
   return sides;
 }

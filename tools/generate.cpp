@@ -53,9 +53,8 @@ void run(const Options& options) {
   if (options.draw.stage.sampling.greedy && options.draw.stage.k > 1)
     throw UsageError("--greedy with --n above 1 would write the same answer n times");
   const SampleStage stage = options.draw.resolve();
-  const auto device = options.device.open();
-  const Model model = open_model(*device, options.model, options.device.dtype_on(*device),
-                                 options.weights.storage(*device, options.model));
+  const auto [device, dtype] = options.device.open();
+  const Model model = open_model(*device, options.model, dtype, options.weights.storage(*device, options.model));
   if (options.prompt) {
     answer_prompt(model, options, stage);
     return;

@@ -46,9 +46,9 @@ HeldOut read_pairs(const Options& options, const std::optional<double>& share, c
 void run(const Options& options) {
   const std::optional<double> share = as_share(options.held_out);
   const TrainOptions train = options.train.resolve();
-  const auto device = options.device.open();
+  const auto [device, dtype] = options.device.open();
   prepare_folder(options.out);
-  TextRewardModel model = open_reward_model(*device, options.model, options.device.dtype_on(*device), NoScore::zeros);
+  TextRewardModel model = open_reward_model(*device, options.model, dtype, NoScore::zeros);
   const HeldOut pairs = read_pairs(options, share, model.text);
   StepLogFile log(options.log);
   const Progress progress = make_progress();

@@ -21,8 +21,8 @@ void add_sample(CLI::App& app) {
   command->callback([options] {
     const SampleStage stage = options->draw.resolve();
     check_output_file(options->out);
-    const auto device = options->device.open();
-    const Model model = open_model(*device, options->model, options->device.dtype_on(*device));
+    const auto [device, dtype] = options->device.open();
+    const Model model = open_model(*device, options->model, dtype);
     const std::vector<Prompt> prompts = read_prompts(options->prompts);
     sample_to_file(model, sample_prompts_of(prompts), stage, options->out, make_progress());
   });

@@ -57,8 +57,8 @@ void add_score(CLI::App& app) {
   command->add_option("--input", options->input, "JSONL file (default: standard input)");
   options->device.add_to(*command);
   command->callback([options] {
-    const auto device = options->device.open();
-    const Model model = open_model(*device, options->model, options->device.dtype_on(*device));
+    const auto [device, dtype] = options->device.open();
+    const Model model = open_model(*device, options->model, dtype);
     for_each_chunk(
         options->input, 16, [&](const JsonLine& line) { return parse_item(line, model); },
         [&](const std::vector<Item>& items) { score_chunk(model, items); });

@@ -17,8 +17,8 @@ struct Options {
 
 void run(const Options& options) {
   const TrainOptions train = options.train.resolve();
-  const auto device = options.device.open();
-  Model model = open_model(*device, options.model, options.device.dtype_on(*device));
+  const auto [device, dtype] = options.device.open();
+  Model model = open_model(*device, options.model, dtype);
   const std::vector<SftExample> examples =
       read_supervised(options.data, model.text, options.all_turns ? TrainedTurns::all : TrainedTurns::last);
   if (examples.empty()) fail(options.data, ": holds no examples");

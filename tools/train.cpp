@@ -36,14 +36,16 @@ std::string headline(const Json& line) {
   return at + stage + " " + dump_json(rest);
 }
 
+/// The recipe's, unless the command line names another device.
+DeviceOptions device_options(const Options& options, const Recipe& recipe) {
+  return {options.device.empty() ? name(recipe.device) : options.device, name(recipe.dtype)};
+}
+
 void run(const Options& options) {
   const Recipe recipe = load_recipe(options.recipe, options.set);
   const PromptSets prompts = open_prompts(recipe);
-  const auto device = open_device(options.device.empty() ? device_name(recipe.device) : options.device);
-  const DeviceOptions dtype{"", recipe.dtype == DtypeChoice::automatic ? "auto"
-                                : recipe.dtype == DtypeChoice::f32     ? "f32"
-                                                                       : "bf16"};
-  Model model = open_model(*device, recipe.model, dtype.dtype_on(*device));
+  const auto [device, dtype] = device_options(options, recipe).open();
+  Model model = open_model(*device, recipe.model, dtype);
   if (options.plan) {
     std::cout << recipe_to_json(recipe).dump(2) << "\n";
     print_plan(std::cout, recipe, model);

@@ -1,22 +1,13 @@
 #include "tpo/bradley_terry.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "tensor/check.h"
+#include "tpo/logistic.h"
 
 namespace thinker {
 
 namespace {
-
-/// log sigma(x), for any x without overflow.
-double log_sigmoid(double x) {
-  return std::min(x, 0.0) - std::log1p(std::exp(-std::fabs(x)));
-}
-
-double sigmoid(double x) {
-  return x >= 0 ? 1.0 / (1.0 + std::exp(-x)) : std::exp(x) / (1.0 + std::exp(x));
-}
 
 class Fit {
  public:

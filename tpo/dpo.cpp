@@ -1,20 +1,11 @@
 #include "tpo/dpo.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "tensor/check.h"
+#include "tpo/logistic.h"
 
 namespace thinker {
-
-double softplus(double x) {
-  return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x)));
-}
-
-double sigmoid(double x) {
-  const double e = std::exp(-std::abs(x));
-  return (x >= 0 ? 1 : e) / (1 + e);
-}
 
 namespace {
 

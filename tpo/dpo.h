@@ -5,14 +5,13 @@
 //     m = r_chosen - r_rejected            with reward = beta * r and margin = beta * m
 //
 //     sigmoid   softplus(-beta m)                                                   Rafailov et al. 2023, equation 7
-//     cdpo      (1-e) softplus(-beta m) + e softplus(beta m)                        Mitchell 2023: labels flipped with
-//     e robust    ((1-e) softplus(-beta m) - e softplus(beta m)) / (1-2e)             Chowdhury et al. 2024: unbiased
-//     under flips ipo       (r_chosen/T_chosen - r_rejected/T_rejected - 1/(2 beta))^2          Azar et al. 2023, on
-//     means per token
-//     + nll * (-log pi(y_chosen|x) / T_chosen)                                      Pang et al. 2024 (IRPO)
+//     cdpo      (1-e) softplus(-beta m) + e softplus(beta m)                        Mitchell 2023
+//     robust    ((1-e) softplus(-beta m) - e softplus(beta m)) / (1-2e)             Chowdhury et al. 2024
+//     ipo       (r_chosen/T_chosen - r_rejected/T_rejected - 1/(2 beta))^2          Azar et al. 2023
+//     each      + nll * (-log pi(y_chosen|x) / T_chosen)                            Pang et al. 2024 (IRPO)
 //
-// Sums for DPO and means for IPO are different losses, and both are what their authors use. log(sigmoid(x)) is written
-// as -softplus(-x), which neither overflows nor loses digits.
+// cdpo expects a share e of flipped labels, robust is unbiased under them. Sums for DPO and means per token for IPO are
+// different losses, and both are what their authors use.
 #pragma once
 
 #include <cstdint>
@@ -53,12 +52,6 @@ PairLoss dpo_pair(const PairLogps& pair, const DpoOptions& options, int64_t batc
 /// The loss where policy and reference agree, so that m = 0 and the NLL term is left out: ln 2 for sigmoid, cdpo and
 /// robust, 1/(4 beta^2) for ipo. A run checks itself against it before the first step of each iteration.
 double loss_at_zero_margin(const DpoOptions& options);
-
-/// log(1 + exp(x)) without overflow, and accurate where exp(x) is tiny.
-double softplus(double x);
-
-/// 1 / (1 + exp(-x)) without overflow.
-double sigmoid(double x);
 
 /// The means that a step's log line reports, over the pairs of one optimizer batch.
 class DpoMeter {

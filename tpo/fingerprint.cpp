@@ -1,20 +1,42 @@
 #include "tpo/fingerprint.h"
 
-#include <cstdio>
-#include <cstring>
+#include <openssl/evp.h>
+
+#include <vector>
+
+#include "tensor/check.h"
 
 namespace thinker {
 
-Fingerprint& Fingerprint::add(std::span<const std::byte> bytes) {
-  auto mix = [&](uint64_t word) { hash_ = (hash_ ^ word) * 1099511628211u; };
-  size_t i = 0;
-  for (; i + 8 <= bytes.size(); i += 8) {
-    uint64_t word;
-    std::memcpy(&word, bytes.data() + i, 8);
-    mix(word);
+namespace {
+
+std::string hexadecimal(std::span<const unsigned char> digest) {
+  std::string hex;
+  for (unsigned char byte : digest) {
+    hex += "0123456789abcdef"[byte >> 4];
+    hex += "0123456789abcdef"[byte & 15];
   }
-  for (; i < bytes.size(); ++i) mix(static_cast<uint64_t>(bytes[i]));
-  mix(bytes.size());
+  return hex;
+}
+
+}  // namespace
+
+std::string sha256(std::span<const std::byte> bytes) {
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  ENSURE(EVP_Digest(bytes.data(), bytes.size(), digest, &size, EVP_sha256(), nullptr) == 1, "SHA-256 failed");
+  return hexadecimal(std::span(digest, size));
+}
+
+Fingerprint::Fingerprint() : context_(EVP_MD_CTX_new(), EVP_MD_CTX_free) {
+  ENSURE(context_ && EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) == 1, "SHA-256 failed");
+}
+
+Fingerprint& Fingerprint::add(std::span<const std::byte> bytes) {
+  const uint64_t size = bytes.size();
+  ENSURE(EVP_DigestUpdate(context_.get(), &size, sizeof size) == 1 &&
+             EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1,
+         "SHA-256 failed");
   return *this;
 }
 
@@ -29,9 +51,13 @@ Fingerprint& Fingerprint::add(const Transformer& model) {
 }
 
 std::string Fingerprint::text() const {
-  char text[32];
-  std::snprintf(text, sizeof text, "fnv1a:%016llx", static_cast<unsigned long long>(hash_));
-  return text;
+  const Fingerprint copy;  // more may be added to this one
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  ENSURE(EVP_MD_CTX_copy_ex(copy.context_.get(), context_.get()) == 1 &&
+             EVP_DigestFinal_ex(copy.context_.get(), digest, &size) == 1,
+         "SHA-256 failed");
+  return "sha256:" + hexadecimal(std::span(digest, size));
 }
 
 }  // namespace thinker

@@ -201,10 +201,7 @@ std::optional<JsonLine> JsonlReader::next() {
 }
 
 std::vector<JsonLine> read_jsonl(const std::string& path) {
-  JsonlReader reader(path);
-  std::vector<JsonLine> lines;
-  while (auto line = reader.next()) lines.push_back(std::move(*line));
-  return lines;
+  return read_jsonl_as(path, [](JsonLine&& line) { return std::move(line); });
 }
 
 void write_jsonl(const std::string& path, const std::vector<Json>& lines) {

@@ -12,6 +12,8 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "tokenizer/message.h"
@@ -93,6 +95,15 @@ class JsonlReader {
   std::string name_;
   int64_t line_ = 0;
 };
+
+/// What `parse` makes of each object of a file, in order.
+template <class Parse>
+auto read_jsonl_as(const std::string& path, const Parse& parse) {
+  std::vector<std::decay_t<decltype(parse(std::declval<JsonLine>()))>> parsed;
+  JsonlReader reader(path);
+  while (auto line = reader.next()) parsed.push_back(parse(std::move(*line)));
+  return parsed;
+}
 
 /// All objects of a file.
 std::vector<JsonLine> read_jsonl(const std::string& path);

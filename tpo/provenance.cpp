@@ -42,7 +42,7 @@ const char* version() {
 
 Json provenance(const Recipe& recipe) {
   Json inputs = Json::object();
-  for (const std::string& path : input_files(recipe)) inputs[path] = Fingerprint().add(MappedFile(path).bytes()).text();
+  for (const std::string& path : input_files(recipe)) inputs[path] = "sha256:" + sha256(MappedFile(path).bytes());
   return {{"version", version()}, {"inputs", inputs}};
 }
 

@@ -10,7 +10,7 @@ namespace thinker {
 /// The program's version.
 const char* version();
 
-/// {"version": …, "inputs": {FILE: "fnv1a:…"}}: the model's files, the prompt files and a thought style's file. Throws
+/// {"version": …, "inputs": {FILE: "sha256:…"}}: the model's files, the prompt files and a thought style's file. Throws
 /// Error when one cannot be read.
 Json provenance(const Recipe& recipe);
 

@@ -314,6 +314,14 @@ void collect_paths(const Json& json, const std::string& prefix, std::vector<std:
 
 }  // namespace
 
+const char* name(DeviceChoice device) {
+  return device == DeviceChoice::automatic ? "auto" : device == DeviceChoice::cpu ? "cpu" : "cuda";
+}
+
+const char* name(DtypeChoice dtype) {
+  return dtype == DtypeChoice::automatic ? "auto" : dtype == DtypeChoice::f32 ? "f32" : "bf16";
+}
+
 Recipe parse_recipe(const Json& given, const std::string& place) {
   if (!given.is_object()) fail(place, ": a recipe is a JSON object");
   // A run's own recipe.json says two things more (tpo/provenance.h); it can be run again as it is.

@@ -29,6 +29,10 @@ struct PromptSource {
 
 enum class DeviceChoice { automatic, cpu, cuda };
 enum class DtypeChoice { automatic, f32, bf16 };
+/// As --device and --dtype name them.
+const char* name(DeviceChoice device);
+const char* name(DtypeChoice dtype);
+
 enum class Reference { previous, seed };  // of iteration t: the model it starts from, or the model of the recipe
 enum class Select {
   judge,

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "tensor/check.h"
-#include "tpo/dpo.h"
+#include "tpo/logistic.h"
 
 namespace thinker {
 

@@ -375,13 +375,4 @@ RunResult run_loop(const Recipe& recipe, Model& model, const PromptSets& prompts
   return Run(recipe, model, prompts, options).run();
 }
 
-const char* device_name(DeviceChoice device) {
-  switch (device) {
-    case DeviceChoice::automatic: return "auto";
-    case DeviceChoice::cpu: return "cpu";
-    case DeviceChoice::cuda: return "cuda";
-  }
-  return "auto";
-}
-
 }  // namespace thinker

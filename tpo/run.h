@@ -57,7 +57,4 @@ struct RunResult {
 /// resume was not asked for, when it holds a run of another recipe, or with advice when too few outputs parse to go on.
 RunResult run_loop(const Recipe& recipe, Model& model, const PromptSets& prompts, const RunOptions& options);
 
-/// A recipe's device and dtype as tools name them.
-const char* device_name(DeviceChoice device);
-
 }  // namespace thinker

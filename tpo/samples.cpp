@@ -86,10 +86,7 @@ SampleRecord parse_sample(const JsonLine& line) {
 }
 
 std::vector<SampleRecord> read_samples(const std::string& path) {
-  std::vector<SampleRecord> samples;
-  JsonlReader reader(path);
-  while (auto line = reader.next()) samples.push_back(parse_sample(*line));
-  return samples;
+  return read_jsonl_as(path, parse_sample);
 }
 
 Json judgment_to_json(const JudgmentRecord& j) {

@@ -57,10 +57,7 @@ SftExample to_example(const JsonLine& line, const ChatTokenizer& text, TrainedTu
 }
 
 std::vector<SftExample> read_supervised(const std::string& path, const ChatTokenizer& text, TrainedTurns turns) {
-  std::vector<SftExample> examples;
-  JsonlReader reader(path);
-  while (auto line = reader.next()) examples.push_back(to_example(*line, text, turns));
-  return examples;
+  return read_jsonl_as(path, [&](const JsonLine& line) { return to_example(line, text, turns); });
 }
 
 }  // namespace thinker

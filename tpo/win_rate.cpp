@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "tensor/check.h"
+#include "tpo/logistic.h"
 
 namespace thinker {
 
@@ -11,14 +12,6 @@ namespace {
 
 constexpr double kLambda = 0.01;
 constexpr int kMaxSteps = 200;
-
-double sigmoid(double x) {
-  return x >= 0 ? 1 / (1 + std::exp(-x)) : std::exp(x) / (1 + std::exp(x));
-}
-
-double softplus(double x) {
-  return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x)));
-}
 
 /// tanh(d / sd(d)): zeros where all differences are equal, since length then cannot be told from the model.
 std::vector<double> length_terms(std::span<const double> differences) {

@@ -8,6 +8,7 @@
 
 #include "tensor/check.h"
 #include "tensor/rng.h"
+#include "tpo/logistic.h"
 
 using namespace thinker;
 
@@ -126,6 +127,11 @@ TEST_CASE("dpo: extreme margins stay finite and accurate") {
   CHECK(near(softplus(-40), std::exp(-40.0), 1e-15));
   CHECK(softplus(-40) > 0);
   CHECK(softplus(1000) == 1000);
+  CHECK(log_sigmoid(-1000) == -1000);
+  CHECK(near(log_sigmoid(40), -std::exp(-40.0), 1e-15));
+  CHECK(log_sigmoid(40) < 0);
+  CHECK(sigmoid(-1000) == 0);
+  CHECK(near(std::log(sigmoid(2)), log_sigmoid(2)));
   CHECK(near(dpo_pair({-1e4, 0, 0, 0, 5, 5}, options(DpoLoss::sigmoid), 1).loss, 1000));
 }
 

@@ -6,6 +6,7 @@
 #include "tensor/file.h"
 #include "tests/tensor/temp_folder.h"
 #include "tests/tpo/tiny_world.h"
+#include "tpo/fingerprint.h"
 #include "tpo/judges/local_chat.h"
 #include "tpo/judges/opponent.h"
 #include "tpo/stages/judge.h"
@@ -433,7 +434,7 @@ TEST_CASE("cache: a torn last line is cut off, other damage is named") {
   folder.write("cache.jsonl", "{\"key\n" + whole);
   Asked damaged = judge_with({{"[[A]]", {}, ""}}, cache);
   CHECK(holds(error_of([&] { ask(damaged.judge, views); }), cache + ":1: "));
-  CHECK(hash_of_json("abc") == "6cc43f858fbb763301637b5af970e2a46b46f461f27e5a0f41e009c59b827b25");
+  CHECK(sha256("\"abc\"") == "6cc43f858fbb763301637b5af970e2a46b46f461f27e5a0f41e009c59b827b25");
 }
 
 TEST_CASE("pairwise: a local model answers, the same alone and in company; log-probs are those of one forward") {

@@ -7,6 +7,7 @@
 #include "tensor/safetensors.h"
 #include "tests/tpo/tiny_world.h"
 #include "tpo/judges/reward.h"
+#include "tpo/logistic.h"
 #include "tpo/step_log.h"
 
 using namespace thinker;

@@ -1,7 +1,5 @@
 #include "tpo/judges/cache.h"
 
-#include <openssl/evp.h>
-
 #include <filesystem>
 
 #include "tensor/check.h"
@@ -10,19 +8,6 @@
 namespace thinker {
 
 namespace fs = std::filesystem;
-
-std::string hash_of_json(const Json& json) {
-  const std::string text = dump_json(json);
-  unsigned char digest[EVP_MAX_MD_SIZE];
-  unsigned int size = 0;
-  ENSURE(EVP_Digest(text.data(), text.size(), digest, &size, EVP_sha256(), nullptr) == 1, "SHA-256 failed");
-  std::string hex;
-  for (unsigned int i = 0; i < size; ++i) {
-    hex += "0123456789abcdef"[digest[i] >> 4];
-    hex += "0123456789abcdef"[digest[i] & 15];
-  }
-  return hex;
-}
 
 VerdictCache::VerdictCache(std::string path) : path_(std::move(path)) {
   if (path_.empty()) return;

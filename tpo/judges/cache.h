@@ -11,9 +11,6 @@
 
 namespace thinker {
 
-/// SHA-256 of the JSON's line, in hexadecimal.
-std::string hash_of_json(const Json& json);
-
 class VerdictCache {
  public:
   /// Reads the file where there is one. A torn last line (the process died while writing) is cut off. An empty path

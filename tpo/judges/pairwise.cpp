@@ -3,6 +3,7 @@
 #include <map>
 
 #include "tensor/check.h"
+#include "tpo/fingerprint.h"
 #include "tpo/judges/local_chat.h"
 #include "tpo/text.h"
 
@@ -119,7 +120,7 @@ PairwiseJudge::PairwiseJudge(PairFormat format, std::string model, ChatOptions o
 std::string PairwiseJudge::key_of(const PairView& view) const {
   Json all = identity_;
   all["view"] = view.to_json();
-  return hash_of_json(all);
+  return sha256(dump_json(all));
 }
 
 std::vector<PairJudged> PairwiseJudge::judge(std::span<const PairView> views) {

@@ -41,10 +41,7 @@ EvalRecord parse_eval(const JsonLine& line) {
 }
 
 std::vector<EvalRecord> read_evals(const std::string& path) {
-  std::vector<EvalRecord> records;
-  JsonlReader reader(path);
-  while (auto line = reader.next()) records.push_back(parse_eval(*line));
-  return records;
+  return read_jsonl_as(path, parse_eval);
 }
 
 void judge_records(std::vector<EvalRecord>& records, Judge& judge, const std::vector<Prompt>& prompts) {

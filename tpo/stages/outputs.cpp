@@ -4,7 +4,7 @@
 #include <map>
 
 #include "tensor/check.h"
-#include "tpo/judges/cache.h"
+#include "tpo/fingerprint.h"
 #include "tpo/prompt_formats.h"
 #include "tpo/text.h"
 
@@ -84,7 +84,7 @@ std::string described(const Prompt& prompt) {
 
 /// A name that stands for this answer and no other, 22 characters as theirs have.
 std::string answer_id(const std::string& generator, const Json& uid, const std::string& answer) {
-  return hash_of_json({{"model", generator}, {"uid", uid}, {"answer", answer}}).substr(0, 22);
+  return sha256(dump_json({{"model", generator}, {"uid", uid}, {"answer", answer}})).substr(0, 22);
 }
 
 std::string response_of(const EvalRecord& r) {

@@ -123,10 +123,7 @@ IdPair parse_id_pair(const JsonLine& line, const ChatTokenizer& text) {
 }
 
 std::vector<IdPair> read_id_pairs(const std::string& path, const ChatTokenizer& text) {
-  std::vector<IdPair> pairs;
-  JsonlReader reader(path);
-  while (auto line = reader.next()) pairs.push_back(parse_id_pair(*line, text));
-  return pairs;
+  return read_jsonl_as(path, [&](const JsonLine& line) { return parse_id_pair(line, text); });
 }
 
 const char* name(LengthUnit unit) {

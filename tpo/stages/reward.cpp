@@ -10,14 +10,11 @@
 namespace thinker {
 
 std::vector<RewardPair> read_reward_pairs(const std::string& path, const ChatTokenizer& text) {
-  std::vector<RewardPair> pairs;
-  JsonlReader reader(path);
-  while (auto line = reader.next()) {
-    IdPair ids = parse_id_pair(*line, text);
-    const double margin = line->has("margin") ? line->number("margin") : 0.0;
-    pairs.push_back({std::move(ids.prompt), std::move(ids.chosen), std::move(ids.rejected), margin});
-  }
-  return pairs;
+  return read_jsonl_as(path, [&](const JsonLine& line) {
+    IdPair ids = parse_id_pair(line, text);
+    const double margin = line.has("margin") ? line.number("margin") : 0.0;
+    return RewardPair{std::move(ids.prompt), std::move(ids.chosen), std::move(ids.rejected), margin};
+  });
 }
 
 HeldOut hold_out(std::vector<RewardPair> pairs, double share, uint64_t seed) {
