@@ -3,6 +3,7 @@
 #   CUDA=0|1   forbid or force the CUDA backend (default: where nvcc and a GPU are found)
 #   SAN=1      address and undefined-behaviour sanitizers      DEBUG=1   no optimisation, symbols
 #   BUILD=DIR  where everything is built (default: build)      V=1       print every command
+#   TRAIN=…    options of `thinker train` for smollm2, such as TRAIN="--set dtype=bf16"
 
 Q := $(if $(filter 1,$(V)),,@)
 say = @$(if $(filter 1,$(V)),:,echo "  $(1)")
@@ -61,7 +62,7 @@ LINK_tpo       := $(LINK_nn) $(OBJ_tokenizer) $(OBJ_tpo)
 LINK_tools     := $(LINK_tpo) $(filter-out %/thinker.cpp.o,$(OBJ_tools))
 TESTS := $(LAYERS:%=$(BUILD)/test-%)
 
-.PHONY: all demo test bench model deps format check loc clean help
+.PHONY: all demo test bench bench-peers scaling smollm2 model deps format check loc clean help
 # A recipe that builds calls make again, so that it sees the headers that `deps` may just have installed.
 JOBS ?= $(shell nproc)
 again = @$(MAKE) --no-print-directory -j$(JOBS)
@@ -80,6 +81,20 @@ test: deps ## build and run all tests
 bench: deps model ## speed of this machine and of SmolLM2 on it
 	$(again) $(BUILD)/thinker
 	$(BUILD)/thinker bench $(MODEL)
+
+bench-peers: deps model ## side by side with PyTorch, transformers, TRL and llama.cpp (installs them into .venv-peers/)
+	$(again) $(BUILD)/thinker
+	tools/bench_peers.py --thinker $(BUILD)/thinker --model $(MODEL) --out $(BUILD)/bench-peers
+
+scaling: deps ## how time and memory grow with length, batch and width: docs/scaling.svg
+	$(again) $(BUILD)/thinker
+	$(BUILD)/thinker bench --scaling > $(BUILD)/scaling.jsonl
+	tools/plot_scaling.py $(BUILD)/scaling.jsonl docs/scaling.svg
+
+smollm2: deps model ## SmolLM2 with thoughts and without, on the CPU, and a page that compares them
+	$(again) $(BUILD)/thinker
+	for arm in smollm2-cpu smollm2-cpu-direct; do $(BUILD)/thinker train tools/recipes/$$arm.json --resume $(TRAIN) || exit 1; done
+	$(BUILD)/thinker report runs/smollm2-cpu runs/smollm2-cpu-direct
 
 MODEL := models/SmolLM2-135M-Instruct.Q4_1.gguf
 model: $(MODEL) ## fetch SmolLM2-135M-Instruct (98 MB)
@@ -100,7 +115,7 @@ loc: ## lines of code by folder
 	  printf '%-10s %6d\n' $$d $$(git ls-files $$d | grep -E '\.(h|cpp|cu|cuh)$$' | xargs cat | wc -l); done
 
 help:
-	@sed -n '1,6p' Makefile; grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
+	@sed -n '1,7p' Makefile; grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
 
 # Programs are linked anew when CUDA is switched on or off: the file's name says which it was.
 BACKEND := $(BUILD)/.cuda-$(CUDA)

@@ -3,37 +3,27 @@
 // machine.
 #include <sys/resource.h>
 
-#include <chrono>
 #include <cstdio>
 
+#include "nn/generate.h"
 #include "nn/optimizer.h"
-#include "tensor/rng.h"
+#include "tools/bench_work.h"
 #include "tools/common.h"
+#include "tools/world/seed_text.h"
 #include "tpo/training.h"
 
 namespace thinker {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 struct Options {
-  std::string model;
+  std::string model, only;
   DeviceOptions device;
   int64_t repeat = 3;
-};
+  bool scaling = false;
 
-/// Best seconds of `repeat` calls, after one that is not counted.
-double best_seconds(int64_t repeat, const std::function<void()>& work) {
-  work();
-  double best = 1e30;
-  for (int64_t i = 0; i < repeat; ++i) {
-    const Clock::time_point start = Clock::now();
-    work();
-    best = std::min(best, std::chrono::duration<double>(Clock::now() - start).count());
-  }
-  return best;
-}
+  bool wants(std::string_view what) const { return what.find(only) != what.npos; }
+};
 
 void row(const char* what, double value, const char* unit, double share = -1.0, const char* of = "") {
   if (share >= 0.0)
@@ -41,12 +31,6 @@ void row(const char* what, double value, const char* unit, double share = -1.0, 
   else
     std::printf("%-58s %9.2f %s\n", what, value, unit);
   std::fflush(stdout);
-}
-
-std::vector<int32_t> random_ids(Rng& rng, int64_t n, int64_t vocab) {
-  std::vector<int32_t> ids(n);
-  for (int32_t& id : ids) id = static_cast<int32_t>(rng.below(vocab));
-  return ids;
 }
 
 /// GFLOP/s of the device's product, of (M, K) by (N, K) transposed.
@@ -78,22 +62,9 @@ struct Cost {
   }
 };
 
-struct Sampling {
-  std::string what;
-  int64_t rows, prompts, samples, new_tokens;
-};
-
 void bench_generate(const Transformer& net, const Sampling& work, int64_t repeat, double bandwidth, double product) {
-  Rng rng(7, Purpose::generate_data);
-  std::vector<GenerateRequest> requests;
-  for (int64_t i = 0; i < work.prompts; ++i)
-    requests.push_back({random_ids(rng, 16, net.config().vocab), i, work.samples, 0});
-  GenerateOptions options;
-  options.max_new = work.new_tokens;
-  options.max_rows = work.rows;
-  options.sampling = {.temperature = 0.8, .top_k = 0, .top_p = 0.95, .min_p = 0.0, .greedy = false};
-  const double seconds = best_seconds(repeat, [&] { generate(net, requests, options); });
-  const double speed = static_cast<double>(work.prompts * work.samples * work.new_tokens) / seconds;
+  const double speed =
+      static_cast<double>(work.prompts * work.samples * work.new_tokens) / sampling_seconds(net, work, repeat);
   const Cost cost(net);
   double weights = 0.0;  // bytes read for a token: all matrices but the rows of a table that is no head
   net.visit([&](const std::string& name, const Tensor& w) {
@@ -128,10 +99,12 @@ void bench_weights(Device& device, const Options& options, DType t, double bandw
                                       {"q8", WeightStorage::q8},
                                       {"file", WeightStorage::file}}) {
     if (storage == WeightStorage::file && !gguf) continue;
+    const std::string title = std::string("weights ") + name, prompt = title + ": a prompt of 512 tokens",
+                      write = title + ": 1 row, 256 new tokens";
+    if (!options.wants(prompt) && !options.wants(write)) continue;
     const Model model = open_model(device, options.model, t, storage);
-    const std::string title = std::string("weights ") + name;
-    bench_prompt(model.net, title + ": a prompt of 512 tokens", options.repeat, product);
-    bench_generate(model.net, {title + ": 1 row, 128 new tokens", 1, 1, 1, 128}, options.repeat, bandwidth, product);
+    if (options.wants(prompt)) bench_prompt(model.net, prompt, options.repeat, product);
+    if (options.wants(write)) bench_generate(model.net, {write, 1, 1, 1, 256}, options.repeat, bandwidth, product);
   }
 }
 
@@ -153,33 +126,33 @@ void bench_score(const Transformer& net, const char* what, int64_t prompt, int64
       "products");
 }
 
-/// A supervised step on 8 sequences of 512 tokens.
-void bench_sft(Transformer& net, int64_t repeat, double product) {
-  constexpr int64_t kSequences = 8, kTokens = 512;
-  Rng rng(7, Purpose::generate_data, 3);
-  std::vector<SftExample> examples;
-  for (int64_t i = 0; i < kSequences; ++i) {
-    std::vector<uint8_t> trained(kTokens, 1);
-    trained[0] = 0;
-    examples.push_back({random_ids(rng, kTokens, net.config().vocab), trained});
-  }
-  TrainOptions options;
-  options.lr = 0.0;
-  options.batch = kSequences;
-  options.epochs = repeat + 1;
-  double best = 1e30;
-  TrainHooks hooks;
-  hooks.on_step = [&](const StepLog& step) {
-    if (step.step > 1) best = std::min(best, step.seconds);
-  };
-  train_sft(net, examples, options, hooks);
+/// A supervised step.
+void bench_sft(Transformer& net, const char* what, const std::vector<int64_t>& lengths, int64_t repeat,
+               double product) {
+  const double seconds = sft_step_seconds(net, lengths, repeat);
+  double tokens = 0;
+  for (int64_t length : lengths) tokens += static_cast<double>(length);
   const Cost cost(net);
-  const double flops = 2.0 * kSequences * kTokens * (3.0 * cost.body + 4.0 * cost.head);
-  row("SFT step, 8 x 512 tokens", kSequences * kTokens / best, "tokens/s", flops * 1e-9 / best / product, "products");
+  const double flops = 2.0 * tokens * (3.0 * cost.body + 4.0 * cost.head);  // the head runs again in backward
+  row(what, tokens / seconds, "tokens/s", flops * 1e-9 / seconds / product, "products");
 }
 
-/// The DPO step of FINDINGS: batch 4, prompts of 128, completions of 96 to 224 tokens.
-void bench_dpo(Transformer& net, int64_t repeat, double product) {
+/// A model of the demo's shape: a training step of its seed, and sampling.
+void bench_demo(Device& device, const Options& options, double product) {
+  constexpr int64_t kSymbols = 64;
+  const Config shape = world::seed_config(kSymbols);
+  const std::string model = concat("demo (", shape.layers, " layers, width ", shape.width, "): "),
+                    train = model + "seed training, batch 64", sample = model + "K = 8 of 32 prompts";
+  Transformer net(device, shape, DType::F32);
+  net.initialise(1);
+  std::vector<int64_t> lengths;
+  for (int64_t i = 0; i < 64; ++i) lengths.push_back(24 + 48 * i / 63);
+  if (options.wants(train)) bench_sft(net, train.c_str(), lengths, 20 * options.repeat, product);
+  if (options.wants(sample)) bench_generate(net, {sample, 256, 32, 8, 40}, options.repeat, 0.0, product);
+}
+
+/// A DPO step: batch 4, prompts of 128, completions of 96 to 224 tokens.
+void bench_dpo(Transformer& net, const char* what, int64_t repeat, double product) {
   Rng rng(7, Purpose::generate_data, 2);
   std::vector<IdPair> pairs;
   double body_rows = 0, head_rows = 0;
@@ -209,12 +182,12 @@ void bench_dpo(Transformer& net, int64_t repeat, double product) {
   const Cost cost(net);
   const double flops =
       2.0 * (3.0 * cost.body * body_rows + 4.0 * cost.head * head_rows);  // the head runs again in backward
-  row("DPO step, batch 4, prompts 128, completions 96-224", 4.0 / best, "pairs/s", flops * 1e-9 / best / product,
-      "products");
+  row(what, 4.0 / best, "pairs/s", flops * 1e-9 / best / product, "products");
 }
 
 void run(const Options& options) {
   const auto [device, t] = options.device.open();
+  if (options.scaling) return print_scaling(*device, t, options.repeat);
   if (!options.model.empty()) open_tokenizer(options.model);  // a wrong name is told before the measurements
   std::printf("%s, products in %s\n", device->backend().description().c_str(), options.device.dtype.c_str());
   const double big = product_speed(*device, t, 2048, 2048, 2048, options.repeat);
@@ -226,18 +199,28 @@ void run(const Options& options) {
   row("product 4096 x 384 x 128", product_speed(*device, t, 4096, 384, 128, options.repeat), "GFLOP/s");
   const double bandwidth = read_speed(*device, options.repeat);
   row("reading memory", bandwidth, "GB/s");
-  if (options.model.empty()) return;
   const double product = std::max(big, mid);
+  bench_demo(*device, options, product);
+  if (options.model.empty()) return;
   bench_weights(*device, options, t, bandwidth, product);
   Model model = open_model(*device, options.model, t);
   const Sampling sampling[] = {{"generate, 8 rows, K = 8 of 2 prompts, 64 new tokens", 8, 2, 8, 64},
                                {"generate, 32 rows, K = 8 of 8 prompts, 64 new tokens", 32, 8, 8, 64},
                                {"generate, 64 rows, K = 8 of 8 prompts, 128 new tokens", 64, 8, 8, 128}};
-  for (const Sampling& work : sampling) bench_generate(model.net, work, options.repeat, bandwidth, product);
-  bench_score(model.net, "score a sequence of 512 tokens", 1, 1, 511, options.repeat, product);
-  bench_score(model.net, "score 64 completions of 32 tokens on a prompt of 512", 512, 64, 32, options.repeat, product);
-  bench_sft(model.net, options.repeat, product);
-  bench_dpo(model.net, options.repeat, product);
+  for (const Sampling& work : sampling)
+    if (options.wants(work.what)) bench_generate(model.net, work, options.repeat, bandwidth, product);
+  const auto if_wanted = [&](const char* what, const auto& work) {
+    if (options.wants(what)) work(what);
+  };
+  if_wanted("score a sequence of 512 tokens",
+            [&](const char* what) { bench_score(model.net, what, 1, 1, 511, options.repeat, product); });
+  if_wanted("score 64 completions of 32 tokens on a prompt of 512",
+            [&](const char* what) { bench_score(model.net, what, 512, 64, 32, options.repeat, product); });
+  if_wanted("SFT step, 8 x 512 tokens", [&](const char* what) {
+    bench_sft(model.net, what, std::vector<int64_t>(8, 512), options.repeat, product);
+  });
+  if_wanted("DPO step, batch 4, prompts 128, completions 96-224",
+            [&](const char* what) { bench_dpo(model.net, what, options.repeat, product); });
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   row("peak memory of this process", static_cast<double>(usage.ru_maxrss) / 1e6, "GB");
@@ -251,6 +234,8 @@ void add_bench(CLI::App& app) {
   CLI::App* command = app.add_subcommand("bench", "speed of this machine, and of a model on it");
   command->add_option("MODEL", options->model, "folder or .gguf file");
   command->add_option("--repeat", options->repeat, "repetitions; the best counts")->check(whole(1, 1000));
+  command->add_option("--only", options->only, "only the work whose name holds this text");
+  command->add_flag("--scaling", options->scaling, "how time and memory grow with length, batch and width: JSON lines");
   options->device.add_to(*command);
   command->callback([options] { run(*options); });
 }

@@ -1,0 +1,221 @@
+#!/usr/bin/env python3
+"""Thinker and its peers side by side on one machine: PyTorch, transformers, TRL, llama.cpp (`make bench-peers`).
+
+Makes a virtual environment of its own, installs the peers from PyPI there, and measures each row of the table in turns:
+ours, the peer, ours, the peer. Every measurement is a process of its own with the same number of threads, warms up
+before it counts, and reports its best repetition and its own peak memory. Texts are random ids of the same lengths on
+both sides. A peer that cannot be installed is a skip, counted. Writes OUT.json and OUT.md; rows measured by an earlier
+call with --only stay in OUT.json.
+
+The peers' code is in bench_peers_work.py, one function a piece of work.
+"""
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PACKAGES = ["torch", "transformers", "trl", "llama-cpp-python", "matplotlib"]
+TORCH_CPU = "https://download.pytorch.org/whl/cpu"
+
+
+@dataclass
+class Row:
+    """ours: what Bench.ours understands; for a figure of thinker bench its options and a part of the row's name."""
+    name: str
+    ours: object
+    peer: str  # a function of bench_peers_work.py with its arguments; {shape}: layers and width that ours has told
+    package: str
+    target: str = ""
+    note: str = ""
+
+
+DPO, SFT = "DPO step, batch 4", "SFT step, 8 x 512"
+SAMPLE = "generate, 64 rows, K = 8 of 8 prompts, 128 new"
+PROMPT, SCORE = "prompt of 512 tokens", "score 64 completions of 32"
+F32, BF16 = ["--dtype", "f32"], ["--dtype", "bf16"]
+
+ROWS = [
+    Row("DPO step, fp32", (F32, DPO), "trl_dpo fp32", "trl", "4.5", "pairs/s; reference log-probs beforehand"),
+    Row("DPO step, bf16", (BF16, DPO), "trl_dpo bf16", "trl", "4", "ours: products in bf16, weights fp32; TRL: autocast"),
+    Row("DPO step, bf16, against weights in bf16", (BF16, DPO), "trl_dpo bf16-weights", "trl", "4",
+        "TRL: weights and optimizer in bf16 too"),
+    Row("SFT step, fp32", (F32, SFT), "torch_sft fp32", "torch", "2", "SDPA, fused AdamW"),
+    Row("sampling, fp32", (F32, SAMPLE), "hf_sample fp32", "transformers", "6", "one batch of 64"),
+    Row("sampling, bf16", (BF16, SAMPLE), "hf_sample bf16", "transformers", "4", "transformers: weights in bf16"),
+    Row("sampling, best precisions", (BF16, SAMPLE), "llama_parallel best", "llama_cpp", "4",
+        "llama.cpp: 64 parallel sequences, tokens given to it (no sampling to pay)"),
+    Row("prompt of 512 tokens", (BF16, PROMPT), "llama_prompt", "llama_cpp", "3", "llama.cpp: Q4_1"),
+    Row("chat, Q4_1 file", (BF16, "generate, 1 row"), "llama_chat", "llama_cpp", "2", "256 new tokens, same file"),
+    Row("scoring 64 x 32 tokens on a prompt of 512", (F32, SCORE), "hf_score fp32", "transformers", "8",
+        "transformers: each row with its prompt, logits of the completions only"),
+    Row("start to first token of a chat", "first_token", "llama_first_token", "llama_cpp", "1",
+        "seconds, warm file cache; llama.cpp: without the start of Python"),
+    Row("peak memory of the DPO step", ("memory", F32, DPO), "memory trl_dpo fp32", "trl", "1/2", "GB, fp32"),
+    Row("demo's model: training its seed", (F32, "seed training, batch 64"), "torch_demo_train {shape}", "torch", "3",
+        "texts of 24 to 72 symbols; PyTorch: padded, SDPA, fused AdamW"),
+    Row("demo's model: sampling", (F32, "K = 8 of 32 prompts"), "torch_demo_sample {shape}", "torch", "3",
+        "40 new symbols; PyTorch: a batch of 256 with its cache"),
+]
+
+
+def environment(folder):
+    """The environment's Python, made and filled where it is missing; packages that fail are left out."""
+    python = folder / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    for package in PACKAGES:
+        module = package.replace("-python", "").replace("-", "_")
+        if subprocess.run([python, "-c", f"import {module}"], capture_output=True).returncode == 0:
+            continue
+        print(f"installing {package} into {folder}", file=sys.stderr)
+        extra = ["--index-url", TORCH_CPU] if package == "torch" else []
+        if subprocess.run([*pip, package, *extra]).returncode != 0 and extra:
+            subprocess.run([*pip, package])  # PyPI's own, which is larger
+    return python
+
+
+class Bench:
+    def __init__(self, args, python):
+        self.args, self.python, self.shape = args, python, ""
+        self.env = dict(os.environ, OMP_NUM_THREADS=str(args.threads), TOKENIZERS_PARALLELISM="false")
+
+    def thinker(self, options, row):
+        """(value, peak GB, share of the machine) of a row of `thinker bench`: NAME  VALUE UNIT  SHARE % of WHAT."""
+        command = [self.args.thinker, "bench", self.args.model, "--repeat", "2", "--only", row, *options]
+        out = subprocess.run(command, env=self.env, capture_output=True, text=True, check=True).stdout
+        value = re.search(rf"^.*{re.escape(row)}.*?  +([\d.]+) \S+(?: +([\d.]+ % of .*))?$", out, re.M)
+        shape = re.search(r"(\d+) layers, width (\d+)", out)
+        self.shape = " ".join(shape.groups()) if shape else ""
+        memory = re.search(r"^peak memory of this process +([\d.]+) GB", out, re.M)
+        return float(value[1]), float(memory[1]), value[2] or ""
+
+    def ours(self, row):
+        if row.ours == "first_token":
+            return self.first_token(), None, ""
+        if row.ours[0] == "memory":
+            return self.thinker(*row.ours[1:])[1], None, ""
+        return self.thinker(*row.ours)
+
+    def first_token(self):
+        """Seconds from the start of `thinker chat` to the first character of its answer; the best of five."""
+        best = 1e9
+        for _ in range(5):
+            start = time.time()
+            chat = subprocess.Popen([self.args.thinker, "chat", self.args.model, "--greedy", *self.args.chat.split()],
+                                    env=self.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                    stderr=subprocess.DEVNULL)
+            chat.stdin.write(b"What is the capital of France?\n")
+            chat.stdin.flush()
+            chat.stdout.read(1)
+            best = min(best, time.time() - start)
+            chat.kill()
+            chat.wait()
+        return best
+
+    def peer(self, row):
+        words = row.peer.format(shape=self.shape).split()
+        memory = words[0] == "memory"
+        command = [self.python, HERE / "bench_peers_work.py", *words[memory:], "--threads", str(self.args.threads),
+                   "--gguf", self.args.model, "--folder", self.args.folder, "--cache", self.args.cache]
+        done = subprocess.run([str(c) for c in command], env=self.env, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no message")
+        result = json.loads(done.stdout.strip().splitlines()[-1])
+        return (result["peak_gb"] if memory else result["value"]), result.get("what", "")
+
+    def run(self, row):
+        """The better of `rounds` turns on each side."""
+        lower = row.name.startswith(("start", "peak"))
+        best = min if lower else max
+        ours, peers, share, what = [], [], "", ""
+        for _ in range(1 if row.ours[0] == "memory" else self.args.rounds):
+            value, _, share = self.ours(row)
+            ours.append(value)
+            value, what = self.peer(row)
+            peers.append(value)
+        a, b = best(ours), best(peers)
+        return {"row": row.name, "ours": a, "peer": b, "ratio": b / a if lower else a / b, "target": row.target,
+                "of_machine": share, "note": row.note + (f"; {what}" if what else ""), "package": row.package}
+
+
+def versions(python):
+    code = ("import importlib.metadata as m\n"
+            "for p in ('torch', 'transformers', 'trl', 'llama_cpp_python'):\n"
+            "  try: print(p, m.version(p))\n"
+            "  except m.PackageNotFoundError: pass")
+    return subprocess.run([python, "-c", code], capture_output=True, text=True).stdout.replace("\n", ", ").strip(", ")
+
+
+def machine():
+    text = Path("/proc/cpuinfo").read_text()
+    name = re.search(r"model name\s*: (.*)", text)[1]
+    flags = re.search(r"flags\s*: (.*)", text)[1].split()
+    vectors = [f for f in ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16") if f in flags]
+    return f"{name}, {' '.join(vectors)}"
+
+
+def instructions(python):
+    """Which vector instructions each peer says it uses."""
+    code = ("import torch\nprint('PyTorch', torch.backends.cpu.get_cpu_capability())\n"
+            "import llama_cpp\nprint('llama.cpp', llama_cpp.llama_print_system_info().decode())")
+    out = subprocess.run([python, "-c", code], capture_output=True, text=True).stdout
+    return [line for line in out.splitlines() if line.startswith(("PyTorch", "llama.cpp"))]
+
+
+def markdown(results, skips, about):
+    lines = ["| work | Thinker | of the machine | peer | ratio | target | |", "|---|---|---|---|---|---|---|"]
+    for r in results:
+        lines.append(f"| {r['row']} | {r['ours']:.4g} | {r['of_machine']} | {r['peer']:.4g} | {r['ratio']:.2f} × | "
+                     f"{r['target']} × | {r['note']} |")
+    lines += ["", *about, f"{len(skips)} skipped" + (": " + "; ".join(skips) if skips else "") + "."]
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--thinker", default="build/thinker")
+    parser.add_argument("--model", default="models/SmolLM2-135M-Instruct.Q4_1.gguf")
+    parser.add_argument("--venv", default=".venv-peers", help="the peers' virtual environment")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count()))
+    parser.add_argument("--rounds", type=int, default=2, help="turns of each side")
+    parser.add_argument("--only", default="", help="rows whose name holds this text")
+    parser.add_argument("--chat", default="", help="options of thinker chat for the first token")
+    parser.add_argument("--out", default="build/bench-peers", help="OUT.json and OUT.md are written")
+    args = parser.parse_args()
+    python = environment(Path(args.venv))
+    args.cache = Path(args.out).parent / "peers-cache"
+    args.cache.mkdir(parents=True, exist_ok=True)
+    args.folder = args.cache / "model"
+    if not (args.folder / "model.safetensors").exists():
+        subprocess.run([args.thinker, "convert", args.model, args.folder], check=True)
+    bench, path = Bench(args, python), Path(args.out + ".json")
+    kept = json.loads(path.read_text())["rows"] if args.only and path.exists() else []
+    results, skips = {r["row"]: r for r in kept}, []
+    for row in ROWS:
+        if args.only not in row.name:
+            continue
+        try:
+            result = bench.run(row)
+        except (RuntimeError, subprocess.CalledProcessError) as e:
+            skips.append(f"{row.name} ({e})")
+            print(f"skipped: {row.name}: {e}", file=sys.stderr)
+            continue
+        results[row.name] = result
+        print(f"{row.name:<48} {result['ours']:9.4g} {result['peer']:9.4g} {result['ratio']:6.2f} x "
+              f"(target {row.target}) {result['of_machine']}", flush=True)
+    ordered = [results[r.name] for r in ROWS if r.name in results]
+    about = [f"{args.threads} threads each; {machine()}. {versions(python)}.", *instructions(python)]
+    path.write_text(json.dumps({"rows": ordered, "skipped": skips, "about": about}, indent=1) + "\n")
+    Path(args.out + ".md").write_text(markdown(ordered, skips, about))
+    print(f"{len(results)} rows, {len(skips)} skipped; wrote {path} and {args.out}.md")
+
+
+if __name__ == "__main__":
+    main()

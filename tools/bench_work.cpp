@@ -1,0 +1,63 @@
+#include "tools/bench_work.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "nn/generate.h"
+#include "tpo/training.h"
+
+namespace thinker {
+
+double best_seconds(int64_t repeat, const std::function<void()>& work) {
+  using Clock = std::chrono::steady_clock;
+  work();
+  double best = 1e30;
+  for (int64_t i = 0; i < repeat; ++i) {
+    const Clock::time_point start = Clock::now();
+    work();
+    best = std::min(best, std::chrono::duration<double>(Clock::now() - start).count());
+  }
+  return best;
+}
+
+std::vector<int32_t> random_ids(Rng& rng, int64_t n, int64_t vocab) {
+  std::vector<int32_t> ids(n);
+  for (int32_t& id : ids) id = static_cast<int32_t>(rng.below(vocab));
+  return ids;
+}
+
+double sampling_seconds(const Transformer& net, const Sampling& work, int64_t repeat) {
+  Rng rng(7, Purpose::generate_data);
+  std::vector<GenerateRequest> requests;
+  for (int64_t i = 0; i < work.prompts; ++i)
+    requests.push_back({random_ids(rng, 16, net.config().vocab), i, work.samples, 0});
+  GenerateOptions options;
+  options.max_new = work.new_tokens;
+  options.max_rows = work.rows;
+  options.sampling = {.temperature = 0.8, .top_k = 0, .top_p = 0.95, .min_p = 0.0, .greedy = false};
+  return best_seconds(repeat, [&] { generate(net, requests, options); });
+}
+
+double sft_step_seconds(Transformer& net, const std::vector<int64_t>& lengths, int64_t repeat) {
+  Rng rng(7, Purpose::generate_data, 3);
+  std::vector<SftExample> examples;
+  for (int64_t length : lengths) {
+    std::vector<uint8_t> trained(length, 1);
+    trained[0] = 0;
+    examples.push_back({random_ids(rng, length, net.config().vocab), trained});
+  }
+  TrainOptions options;
+  options.lr = 0.0;
+  options.batch = static_cast<int64_t>(lengths.size());
+  options.epochs = repeat + 1;
+  options.micro_tokens = 4096;
+  double best = 1e30;
+  TrainHooks hooks;
+  hooks.on_step = [&](const StepLog& step) {
+    if (step.step > 1) best = std::min(best, step.seconds);
+  };
+  train_sft(net, examples, options, hooks);
+  return best;
+}
+
+}  // namespace thinker
