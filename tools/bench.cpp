@@ -9,7 +9,6 @@
 #include "nn/optimizer.h"
 #include "tools/bench_work.h"
 #include "tools/common.h"
-#include "tools/world/seed_text.h"
 #include "tpo/training.h"
 
 namespace thinker {
@@ -137,10 +136,16 @@ void bench_sft(Transformer& net, const char* what, const std::vector<int64_t>& l
   row(what, tokens / seconds, "tokens/s", flops * 1e-9 / seconds / product, "products");
 }
 
-/// A model of the demo's shape: a training step of its seed, and sampling.
+/// A model of the demo's shape (tools/world): a training step of its seed, and sampling.
 void bench_demo(Device& device, const Options& options, double product) {
-  constexpr int64_t kSymbols = 64;
-  const Config shape = world::seed_config(kSymbols);
+  Config shape;
+  shape.vocab = 64;
+  shape.width = 128;
+  shape.layers = 3;
+  shape.heads = shape.kv_heads = 4;
+  shape.head_dim = 32;
+  shape.ffn = 320;
+  shape.tied_head = true;
   const std::string model = concat("demo (", shape.layers, " layers, width ", shape.width, "): "),
                     train = model + "seed training, batch 64", sample = model + "K = 8 of 32 prompts";
   Transformer net(device, shape, DType::F32);
