@@ -128,6 +128,9 @@ class Backend {
                              DType table_t, DType /*t*/) {
     fail("weights stored as ", name(table_t), " are for the CPU only");
   }
+  /// Multiplications and additions of all products so far, attention's not among them: what the time of a whole run is
+  /// compared with. 0 where a device does not count.
+  virtual double product_operations() const { return 0.0; }
   /// y (N, C) += bias (C), row by row.
   virtual void bias_forward(void* y, const void* bias, int64_t n, int64_t c, DType t) = 0;
   /// dbias acc (C) += column sums of dy (N, C).

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PACKAGES = ["torch", "transformers", "trl", "llama-cpp-python", "matplotlib"]
+PACKAGES = ["torch", "llama-cpp-python", "matplotlib"]
 TORCH_CPU = "https://download.pytorch.org/whl/cpu"
 
 
@@ -30,36 +30,36 @@ class Row:
     name: str
     ours: object
     peer: str  # a function of bench_peers_work.py with its arguments; {shape}: layers and width that ours has told
-    package: str
     target: str = ""
     note: str = ""
 
 
 DPO, SFT = "DPO step, batch 4", "SFT step, 8 x 512"
 SAMPLE = "generate, 64 rows, K = 8 of 8 prompts, 128 new"
-PROMPT, SCORE = "prompt of 512 tokens", "score 64 completions of 32"
+PROMPT, CHAT = "weights full: a prompt of 512 tokens", "weights file: 1 row, 256 new tokens"
+SCORE = "score 64 completions of 32"
 F32, BF16 = ["--dtype", "f32"], ["--dtype", "bf16"]
 
 ROWS = [
-    Row("DPO step, fp32", (F32, DPO), "trl_dpo fp32", "trl", "4.5", "pairs/s; reference log-probs beforehand"),
-    Row("DPO step, bf16", (BF16, DPO), "trl_dpo bf16", "trl", "4", "ours: products in bf16, weights fp32; TRL: autocast"),
-    Row("DPO step, bf16, against weights in bf16", (BF16, DPO), "trl_dpo bf16-weights", "trl", "4",
+    Row("DPO step, fp32", (F32, DPO), "trl_dpo fp32", "4.5", "pairs/s; reference log-probs beforehand"),
+    Row("DPO step, bf16", (BF16, DPO), "trl_dpo bf16", "4", "ours: products in bf16, weights fp32; TRL: autocast"),
+    Row("DPO step, bf16, against weights in bf16", (BF16, DPO), "trl_dpo bf16-weights", "4",
         "TRL: weights and optimizer in bf16 too"),
-    Row("SFT step, fp32", (F32, SFT), "torch_sft fp32", "torch", "2", "SDPA, fused AdamW"),
-    Row("sampling, fp32", (F32, SAMPLE), "hf_sample fp32", "transformers", "6", "one batch of 64"),
-    Row("sampling, bf16", (BF16, SAMPLE), "hf_sample bf16", "transformers", "4", "transformers: weights in bf16"),
-    Row("sampling, best precisions", (BF16, SAMPLE), "llama_parallel best", "llama_cpp", "4",
+    Row("SFT step, fp32", (F32, SFT), "torch_sft fp32", "2", "SDPA, fused AdamW"),
+    Row("sampling, fp32", (F32, SAMPLE), "hf_sample fp32", "6", "one batch of 64"),
+    Row("sampling, bf16", (BF16, SAMPLE), "hf_sample bf16", "4", "transformers: weights in bf16"),
+    Row("sampling, best precisions", (BF16, SAMPLE), "llama_parallel best", "4",
         "llama.cpp: 64 parallel sequences, tokens given to it (no sampling to pay)"),
-    Row("prompt of 512 tokens", (BF16, PROMPT), "llama_prompt", "llama_cpp", "3", "llama.cpp: Q4_1"),
-    Row("chat, Q4_1 file", (BF16, "generate, 1 row"), "llama_chat", "llama_cpp", "2", "256 new tokens, same file"),
-    Row("scoring 64 x 32 tokens on a prompt of 512", (F32, SCORE), "hf_score fp32", "transformers", "8",
+    Row("prompt of 512 tokens", (BF16, PROMPT), "llama_prompt", "3", "ours: bf16 products; llama.cpp: Q4_1"),
+    Row("chat from the Q4_1 file", (F32, CHAT), "llama_chat", "2", "256 new tokens, the same file"),
+    Row("scoring 64 x 32 tokens on a prompt of 512", (F32, SCORE), "hf_score fp32", "8",
         "transformers: each row with its prompt, logits of the completions only"),
-    Row("start to first token of a chat", "first_token", "llama_first_token", "llama_cpp", "1",
+    Row("start to first token of a chat", "first_token", "llama_first_token", "1",
         "seconds, warm file cache; llama.cpp: without the start of Python"),
-    Row("peak memory of the DPO step", ("memory", F32, DPO), "memory trl_dpo fp32", "trl", "1/2", "GB, fp32"),
-    Row("demo's model: training its seed", (F32, "seed training, batch 64"), "torch_demo_train {shape}", "torch", "3",
+    Row("peak memory of the DPO step, fp32", "memory", "DPO step, fp32", "1/2", "GB, as measured with its speed"),
+    Row("demo's model: training its seed", (F32, "seed training, batch 64"), "torch_demo_train {shape}", "3",
         "texts of 24 to 72 symbols; PyTorch: padded, SDPA, fused AdamW"),
-    Row("demo's model: sampling", (F32, "K = 8 of 32 prompts"), "torch_demo_sample {shape}", "torch", "3",
+    Row("demo's model: sampling", (F32, "K = 8 of 32 prompts"), "torch_demo_sample {shape}", "3",
         "40 new symbols; PyTorch: a batch of 256 with its cache"),
 ]
 
@@ -97,11 +97,7 @@ class Bench:
         return float(value[1]), float(memory[1]), value[2] or ""
 
     def ours(self, row):
-        if row.ours == "first_token":
-            return self.first_token(), None, ""
-        if row.ours[0] == "memory":
-            return self.thinker(*row.ours[1:])[1], None, ""
-        return self.thinker(*row.ours)
+        return (self.first_token(), None, "") if row.ours == "first_token" else self.thinker(*row.ours)
 
     def first_token(self):
         """Seconds from the start of `thinker chat` to the first character of its answer; the best of five."""
@@ -120,29 +116,36 @@ class Bench:
         return best
 
     def peer(self, row):
+        """What the peer's process printed."""
         words = row.peer.format(shape=self.shape).split()
-        memory = words[0] == "memory"
-        command = [self.python, HERE / "bench_peers_work.py", *words[memory:], "--threads", str(self.args.threads),
+        command = [self.python, HERE / "bench_peers_work.py", *words, "--threads", str(self.args.threads),
                    "--gguf", self.args.model, "--folder", self.args.folder, "--cache", self.args.cache]
         done = subprocess.run([str(c) for c in command], env=self.env, capture_output=True, text=True)
         if done.returncode != 0:
             raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no message")
-        result = json.loads(done.stdout.strip().splitlines()[-1])
-        return (result["peak_gb"] if memory else result["value"]), result.get("what", "")
+        return json.loads(done.stdout.strip().splitlines()[-1])
 
-    def run(self, row):
+    def run(self, row, results):
         """The better of `rounds` turns on each side."""
+        if row.ours == "memory":
+            if row.peer not in results:
+                raise RuntimeError(f"needs the row \"{row.peer}\"")
+            ours, peers = [[results[row.peer][side]] for side in ("ours_gb", "peer_gb")]
+            share, peaks, what = "", [None, None], ""
+        else:
+            ours, peers = [], []
+            for _ in range(self.args.rounds):
+                value, memory, share = self.ours(row)
+                ours.append(value)
+                other = self.peer(row)
+                peers.append(other["value"])
+            peaks, what = [memory, other["peak_gb"]], other.get("what", "")
         lower = row.name.startswith(("start", "peak"))
         best = min if lower else max
-        ours, peers, share, what = [], [], "", ""
-        for _ in range(1 if row.ours[0] == "memory" else self.args.rounds):
-            value, _, share = self.ours(row)
-            ours.append(value)
-            value, what = self.peer(row)
-            peers.append(value)
         a, b = best(ours), best(peers)
         return {"row": row.name, "ours": a, "peer": b, "ratio": b / a if lower else a / b, "target": row.target,
-                "of_machine": share, "note": row.note + (f"; {what}" if what else ""), "package": row.package}
+                "of_machine": share, "note": row.note + (f"; {what}" if what else ""), "ours_gb": peaks[0],
+                "peer_gb": peaks[1], "all_ours": ours, "all_peer": peers}
 
 
 def versions(python):
@@ -202,7 +205,7 @@ def main():
         if args.only not in row.name:
             continue
         try:
-            result = bench.run(row)
+            result = bench.run(row, results)
         except (RuntimeError, subprocess.CalledProcessError) as e:
             skips.append(f"{row.name} ({e})")
             print(f"skipped: {row.name}: {e}", file=sys.stderr)

@@ -7,6 +7,7 @@
 
 #include "tensor/file.h"
 #include "tools/common.h"
+#include "tools/plan.h"
 #include "tools/world/claims.h"
 #include "tools/world/plan.h"
 #include "tpo/report/report.h"
@@ -143,7 +144,7 @@ void run(const Options& options) {
   const std::string page = options.out + "/report.html";
   write_report(read_experiment(options.out), page);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  std::printf("\n%.0f seconds\nreport: %s\n", seconds, page.c_str());
+  std::printf("\n%.0f seconds\n%sreport: %s\n", seconds, work_done(*device, seconds).c_str(), page.c_str());
 }
 
 }  // namespace

@@ -53,4 +53,14 @@ void print_plan(std::ostream& out, const Recipe& recipe, const Model& model) {
   out << text << "(evaluations are not counted)\n";
 }
 
+std::string work_done(Device& device, double seconds) {
+  const double operations = device.backend().product_operations();
+  if (operations == 0.0) return "";
+  const double speed = operations / seconds, possible = product_flops(device, DType::F32);
+  char text[200];
+  std::snprintf(text, sizeof text, "products: %.2f TFLOP, %.0f GFLOP/s; %.0f %% of the %.0f that this device can do\n",
+                operations * 1e-12, speed * 1e-9, 100.0 * speed / possible, possible * 1e-9);
+  return text;
+}
+
 }  // namespace thinker

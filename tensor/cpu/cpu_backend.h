@@ -41,6 +41,7 @@ class CpuBackend final : public Backend {
   void matmul_stored(std::span<const StoredProduct> products, const void* a, int64_t m, int64_t k, DType t) override;
   void gather_stored(void* y, const void* table, const int32_t* index, int64_t n, int64_t c, DType table_t,
                      DType t) override;
+  double product_operations() const override { return product_operations_; }
   void bias_forward(void* y, const void* bias, int64_t n, int64_t c, DType t) override;
   void bias_backward(void* dbias, const void* dy, int64_t n, int64_t c, DType t) override;
 
@@ -90,8 +91,12 @@ class CpuBackend final : public Backend {
   void multiply_f32(float* out, const float* a, const float* b, int64_t m, int64_t n, int64_t k, Transpose ta,
                     Transpose tb, Write write);
 
+  /// Called by every product of (M, K) by (K, N).
+  void count_product(int64_t m, int64_t n, int64_t k) { product_operations_ += 2.0 * static_cast<double>(m * n * k); }
+
   std::unique_ptr<Products> products_;
   DType product_dtype_ = DType::F32;
+  double product_operations_ = 0.0;
   Scratch scratch_;  // of the threads, inside one call
   Scratch widened_;  // a stored weight, for products with many rows
 };

@@ -203,6 +203,7 @@ void CpuBackend::matmul(void* out, const void* a, const void* b, int64_t m, int6
                         Transpose tb, DType t, DType out_t, Write write) {
   ENSURE(out_t == t, "[matmul] a product of ", name(t), " into ", name(out_t), " is not available on the CPU");
   if (m == 0 || n == 0) return;
+  count_product(m, n, k);
   if (k == 0) {
     if (write == Write::set) fill_zero(out, m * n * size_of(t));
     return;
@@ -257,6 +258,7 @@ void CpuBackend::matmul_packed(void* out, const void* a, const void* weight, con
                                int64_t k, DType t) {
   ENSURE(t == DType::F32, "[matmul_packed] of ", name(t));
   if (m == 0) return;
+  count_product(m, n, k);
   float* to = static_cast<float*>(out);
   const float* left = static_cast<const float*>(a);
   const Key key{m, n, k, Transpose::no, Layout::packed, Write::set, product_dtype_, omp_get_max_threads()};

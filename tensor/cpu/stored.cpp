@@ -146,6 +146,7 @@ void CpuBackend::multiply_widened(const StoredProduct& product, const float* a, 
 void CpuBackend::matmul_stored(std::span<const StoredProduct> products, const void* a, int64_t m, int64_t k, DType t) {
   ENSURE(t == DType::F32, "[matmul_stored] into ", name(t));
   if (m == 0) return;
+  for (const StoredProduct& product : products) count_product(m, product.n, k);
   const float* left = static_cast<const float*>(a);
   if (m > kMostRows) {
     for (const StoredProduct& product : products) multiply_widened(product, left, m, k);

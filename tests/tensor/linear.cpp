@@ -40,7 +40,9 @@ void check_product(Backend& backend, int64_t m, int64_t n, int64_t k, Transpose 
       expected[i * n + j] = sum;
     }
   const DType t = DTypeOf<T>::value;
+  const double before = backend.product_operations();
   backend.matmul(c.data(), a.data(), b.data(), m, n, k, ta, tb, t, t, write);
+  CHECK(backend.product_operations() - before == 2.0 * static_cast<double>(m * n * k));
   INFO(m, " x ", n, " x ", k, ", transposed ", ta == Transpose::yes, tb == Transpose::yes, ", add ",
        write == Write::add);
   const double tolerance = t == DType::F64 ? 1e-13 : 1e-5;
