@@ -1,7 +1,7 @@
 """The peers' side of bench_peers.py: one function for each piece of work, run in a process of its own.
 
 Each prints one JSON line: value (tokens, pairs a second, or seconds), peak_gb, and what it settled on. All of them warm
-up first, and count the better of two repetitions.
+up first; short work is repeated, and the best counts.
 """
 import argparse
 import ctypes
@@ -92,7 +92,7 @@ def torch_sft(args, precision):
     import torch
     model = load(args, precision).train()
     batch = torch.tensor([ids(512) for _ in range(8)])
-    return {"value": sft_rate(model, batch, torch.ones_like(batch), batch.numel())}
+    return {"value": sft_rate(model, batch, torch.ones_like(batch), batch.numel(), repeat=1)}
 
 
 def demo_model(args, layers, width):

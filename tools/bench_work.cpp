@@ -50,7 +50,6 @@ double sft_step_seconds(Transformer& net, const std::vector<int64_t>& lengths, i
   options.lr = 0.0;
   options.batch = static_cast<int64_t>(lengths.size());
   options.epochs = repeat + 1;
-  options.micro_tokens = 4096;
   double best = 1e30;
   TrainHooks hooks;
   hooks.on_step = [&](const StepLog& step) {
