@@ -62,7 +62,7 @@ LINK_tpo       := $(LINK_nn) $(OBJ_tokenizer) $(OBJ_tpo)
 LINK_tools     := $(LINK_tpo) $(filter-out %/thinker.cpp.o,$(OBJ_tools))
 TESTS := $(LAYERS:%=$(BUILD)/test-%)
 
-.PHONY: all demo test bench bench-peers scaling smollm2 model deps format check loc clean help
+.PHONY: all demo reproduce test bench bench-peers scaling smollm2 model deps format check loc clean help
 # A recipe that builds calls make again, so that it sees the headers that `deps` may just have installed.
 JOBS ?= $(shell nproc)
 again = @$(MAKE) --no-print-directory -j$(JOBS)
@@ -70,7 +70,11 @@ again = @$(MAKE) --no-print-directory -j$(JOBS)
 all: deps ## build build/thinker
 	$(again) $(BUILD)/thinker
 
-demo: deps ## the small-scale reproduction, in minutes, with a report
+demo: deps ## the small-scale reproduction: one seed, two arms, a report, in minutes
+	$(again) $(BUILD)/thinker
+	$(BUILD)/thinker demo --quick
+
+reproduce: deps ## all of it: three seeds, five arms; goes on from what `make demo` left
 	$(again) $(BUILD)/thinker
 	$(BUILD)/thinker demo
 

@@ -1,9 +1,11 @@
 // What the demo is made of besides its tasks: the plan that --set changes, and the claims, on runs made by hand.
 #include <doctest/doctest.h>
 
+#include <filesystem>
 #include <functional>
 
 #include "tensor/check.h"
+#include "tests/tensor/temp_folder.h"
 #include "tools/world/claims.h"
 #include "tools/world/plan.h"
 #include "tools/world/world.h"
@@ -13,13 +15,8 @@ using namespace thinker::world;
 
 namespace {
 
-std::string error_of(const std::string& assignment) {
-  try {
-    demo_plan({assignment});
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "";
+std::string error_of_set(const std::string& assignment) {
+  return error_of([&] { demo_plan({assignment}); });
 }
 
 /// How a run made by hand turns out: a score for each category, lengths, and the share of outputs that do not parse.
@@ -49,27 +46,36 @@ report::Evaluation evaluation(report::Stage stage, int64_t iteration, const Made
   return e;
 }
 
-/// One training prompt with one judged sample.
-report::IterationData iteration(int64_t t, const std::string& text, const std::string& seen) {
-  report::IterationData data;
-  data.iteration = t;
-  data.prompts.resize(1);
-  data.prompts[0].id = Json("p");
-  data.prompts[0].messages = {{"user", "Repeat bcd."}};
-  SampleRecord sample;
-  sample.id = "p";
-  sample.text = text;
-  data.samples.push_back(sample);
-  const Json messages = prompt_to_json(data.prompts[0]).at("messages");
-  data.judgments.push_back({Json("p"), 0, Json{{"prompt", messages}, {"response", seen}}, {}});
-  return data;
+/// What a judge was sent of a text, as a run leaves it.
+void write_judgment(const std::string& folder, const Json& view) {
+  JudgmentRecord judgment;
+  judgment.id = "p";
+  judgment.view = view;
+  judgment.judged.score = 1.0;
+  std::filesystem::create_directories(folder + "/iter-1");
+  write_jsonl(folder + "/iter-1/judgments.jsonl", {judgment_to_json(judgment)});
+}
+
+Json view_of(const std::string& question, const std::string& seen) {
+  return {{"prompt", {{{"role", "user"}, {"content", question}}}}, {"response", seen}};
 }
 
 report::RunData run(bool thinks, const Made& before, const Made& after) {
+  static const TempFolder folder;
+  static int64_t runs = 0;
   report::RunData r;
+  r.folder = folder / std::to_string(++runs);
   r.thinks = thinks;
   r.evaluations = {evaluation(report::Stage::seed, 0, before), evaluation(report::Stage::iteration, 1, after)};
-  r.iterations = {iteration(1, thinks ? "Draft: bcd<R> bcd" : "bcd", "bcd")};
+  r.iterations.resize(1);
+  r.iterations[0].iteration = 1;
+  r.iterations[0].prompts.resize(1);
+  r.iterations[0].prompts[0].id = Json("p");
+  r.iterations[0].prompts[0].messages = {{"user", "Repeat bcd."}};
+  r.iterations[0].samples.resize(1);
+  r.iterations[0].samples[0].id = "p";
+  r.iterations[0].samples[0].text = thinks ? "Draft: bcd<R> bcd" : "bcd";
+  write_judgment(r.folder, view_of("Repeat bcd.", "bcd"));
   return r;
 }
 
@@ -118,14 +124,14 @@ TEST_CASE("demo: --set reaches the recipe, the judge, the seed model and the tes
 }
 
 TEST_CASE("demo: a wrong --set names the key and the remedy") {
-  CHECK(error_of("dpo.betta=1").find("did you mean dpo.beta?") != std::string::npos);
-  CHECK(error_of("seed_model.usefull=1") == "seed_model.usefull: unknown key; did you mean useful?");
-  CHECK(error_of("seed_model.useful=2") == "seed_model.useful: is 2; it must be from 0 to 1");
-  CHECK(error_of("seed_model.width=100").find("multiple of 32") != std::string::npos);
-  CHECK(error_of("seed_model.layers=2.5") == "seed_model.layers: is not an integer");
-  CHECK(error_of("seed_model.worked=0.9").find("together at most 1") != std::string::npos);
-  CHECK(error_of("test_prompts=0").find("test_prompts") != std::string::npos);
-  CHECK(error_of("prompts.train=x.jsonl").find("--set prompts") != std::string::npos);
+  CHECK(error_of_set("dpo.betta=1").find("did you mean dpo.beta?") != std::string::npos);
+  CHECK(error_of_set("seed_model.usefull=1") == "seed_model.usefull: unknown key; did you mean useful?");
+  CHECK(error_of_set("seed_model.useful=2") == "seed_model.useful: is 2; it must be from 0 to 1");
+  CHECK(error_of_set("seed_model.width=100").find("multiple of 32") != std::string::npos);
+  CHECK(error_of_set("seed_model.layers=2.5") == "seed_model.layers: is not an integer");
+  CHECK(error_of_set("seed_model.worked=0.9").find("together at most 1") != std::string::npos);
+  CHECK(error_of_set("test_prompts=0").find("test_prompts") != std::string::npos);
+  CHECK(error_of_set("prompts.train=x.jsonl").find("--set prompts") != std::string::npos);
 }
 
 TEST_CASE("demo: all arms have the same recipe but for the thought, length control and the seed model") {
@@ -176,15 +182,20 @@ TEST_CASE("claims: each fails where its story does, in one seed of three too whe
 }
 
 TEST_CASE("claims: one view with a thought, a thought prompt or another response is seen") {
-  const auto judged = [](const std::string& text, const std::string& seen) {
-    return broken_with([&](SeedRuns& s) { s["thinking"].iterations[0] = iteration(1, text, seen); }, 1);
+  const auto judged = [](const std::string& text, const Json& view) {
+    return broken_with(
+        [&](SeedRuns& s) {
+          s["thinking"].iterations[0].samples[0].text = text;
+          write_judgment(s["thinking"].folder, view);
+        },
+        1);
   };
-  CHECK(judged("Draft: bcd<R>bcd", "bcd") == "");
-  CHECK(judged("Draft: bcd<R>bcd", "Draft: bcd<R>bcd") == "f");
-  CHECK(judged("Draft: bcd<R>bcd", "other") == "f");
-  CHECK(judged("no marker", "no marker") == "f");
-  CHECK(broken_with([](SeedRuns& s) {
-          s["thinking"].iterations[0].judgments[0].view["prompt"][0]["content"] = "Think first. Repeat bcd.";
-        }) == "f");
-  CHECK(broken_with([](SeedRuns& s) { s["direct"].iterations[0].judgments[0].view["thought"] = "t"; }) == "f");
+  CHECK(judged("Draft: bcd<R>bcd", view_of("Repeat bcd.", "bcd")) == "");
+  CHECK(judged("Draft: bcd<R>bcd", view_of("Repeat bcd.", "Draft: bcd<R>bcd")) == "f");
+  CHECK(judged("Draft: bcd<R>bcd", view_of("Repeat bcd.", "other")) == "f");
+  CHECK(judged("no marker", view_of("Repeat bcd.", "no marker")) == "f");
+  CHECK(judged("Draft: bcd<R>bcd", view_of("Think first. Repeat bcd.", "bcd")) == "f");
+  Json with_thought = view_of("Repeat bcd.", "bcd");
+  with_thought["thought"] = "Draft: bcd";
+  CHECK(judged("Draft: bcd<R>bcd", with_thought) == "f");
 }

@@ -210,19 +210,30 @@ bool is_clean(const JudgmentRecord& judgment, const Prompt& prompt, const Sample
   return judgment.view == Json{{"prompt", prompt_to_json(prompt).at("messages")}, {"response", trim(response)}};
 }
 
+/// How many views one iteration's judge was sent, and how many of them are not clean. Read from the file that the run
+/// left; the report's data has no views.
+std::pair<int64_t, int64_t> count_views(const RunData& run, const report::IterationData& iteration) {
+  std::map<std::string, const Prompt*> prompts;
+  for (const Prompt& p : iteration.prompts) prompts[p.id.value().dump()] = &p;
+  std::map<std::pair<std::string, int64_t>, const SampleRecord*> samples;
+  for (const SampleRecord& s : iteration.samples) samples[{s.id.dump(), s.sample}] = &s;
+  int64_t views = 0, unclean = 0;
+  for (const JudgmentRecord& j :
+       read_judgments(concat(run.folder, "/iter-", iteration.iteration, "/judgments.jsonl"))) {
+    ++views;
+    unclean += !is_clean(j, *prompts.at(j.id.dump()), *samples.at({j.id.dump(), j.sample}), run.thinks);
+  }
+  return {views, unclean};
+}
+
 Claim judge_saw_no_thought(const std::vector<SeedRuns>& seeds) {
   int64_t views = 0, unclean = 0;
   for (const SeedRuns& runs : seeds) {
     for (const auto& [name, run] : runs) {
       for (const report::IterationData& iteration : run.iterations) {
-        std::map<std::string, const Prompt*> prompts;
-        for (const Prompt& p : iteration.prompts) prompts[p.id.value().dump()] = &p;
-        std::map<std::pair<std::string, int64_t>, const SampleRecord*> samples;
-        for (const SampleRecord& s : iteration.samples) samples[{s.id.dump(), s.sample}] = &s;
-        for (const JudgmentRecord& j : iteration.judgments) {
-          ++views;
-          unclean += !is_clean(j, *prompts.at(j.id.dump()), *samples.at({j.id.dump(), j.sample}), run.thinks);
-        }
+        const auto [sent, wrong] = count_views(run, iteration);
+        views += sent;
+        unclean += wrong;
       }
     }
   }
