@@ -164,6 +164,21 @@ void AtomicFile::commit() {
     fail(folder, ": cannot be synced to disk: ", error_text(EIO));
 }
 
+FolderLock::FolderLock(const std::string& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) fail(folder, ": the folder cannot be made: ", error.message());
+  Descriptor file{::open((folder + "/.lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666)};
+  if (file.fd < 0) fail(folder, ": cannot be written to: ", error_text(errno));
+  if (::flock(file.fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+    fail(folder, ": another process works in this folder; wait for it, or end it first");
+  descriptor_ = std::exchange(file.fd, -1);
+}
+
+FolderLock::~FolderLock() {
+  ::close(descriptor_);
+}
+
 void write_file_atomically(const std::string& path, std::string_view text) {
   AtomicFile file(path);
   file.write(text);

@@ -62,6 +62,20 @@ class AtomicFile {
   std::vector<std::byte> buffer_;
 };
 
+/// Holds FOLDER/.lock for as long as it lives, so that of two processes that work in a folder one is told. The lock
+/// goes with the process, however it ends; the empty file stays.
+class FolderLock {
+ public:
+  /// Makes the folder where it is missing. Throws Error when another process holds the lock.
+  explicit FolderLock(const std::string& folder);
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+  ~FolderLock();
+
+ private:
+  int descriptor_ = -1;
+};
+
 /// Writes the whole text under PATH, or leaves PATH as it was and throws Error.
 void write_file_atomically(const std::string& path, std::string_view text);
 

@@ -5,6 +5,7 @@
 
 #include "tensor/check.h"
 #include "tools/commands.h"
+#include "tools/interrupt.h"
 #include "tpo/provenance.h"
 #include "tpo/text.h"
 
@@ -103,6 +104,9 @@ int parse_and_run(int argc, const char* const* argv) {
 int run_command_line(int argc, const char* const* argv) {
   try {
     return parse_and_run(argc, argv);
+  } catch (const Stopped& e) {
+    std::cerr << "thinker: " << e.what() << "\n";
+    return kStoppedStatus;
   } catch (const std::bad_alloc&) {
     std::cerr << "thinker: out of memory\n";
   } catch (const std::exception& e) {

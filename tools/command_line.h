@@ -4,7 +4,7 @@
 
 namespace thinker {
 
-/// 0: done, 1: failed, 2: wrong usage.
+/// 0: done, 1: failed, 2: wrong usage, 130: stopped by Ctrl-C.
 int run_command_line(int argc, const char* const* argv);
 
 }  // namespace thinker

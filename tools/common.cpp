@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <iostream>
@@ -110,29 +109,12 @@ Json with_id(const JsonLine& line) {
   return out;
 }
 
-Progress make_progress() {
-  using Clock = std::chrono::steady_clock;
-  struct State {
-    std::string what;
-    Clock::time_point began, shown;
-  };
-  auto state = std::make_shared<State>();
-  const bool terminal = isatty(STDERR_FILENO) != 0;
-  return [state, terminal](const std::string& what, int64_t done, int64_t total) {
-    const Clock::time_point now = Clock::now();
-    const std::string stage = what.substr(0, what.find(','));  // what follows, such as a loss, changes at every step
-    if (stage != state->what) *state = {stage, now, Clock::time_point{}};
-    const bool finished = done >= total;
-    const auto pause = terminal ? std::chrono::milliseconds(100) : std::chrono::milliseconds(5000);
-    if (!finished && now - state->shown < pause) return;
-    state->shown = now;
-    const double seconds = std::chrono::duration<double>(now - state->began).count();
-    const double left = done > 0 ? seconds / static_cast<double>(done) * static_cast<double>(total - done) : 0.0;
-    char text[160];
-    std::snprintf(text, sizeof text, "%-28s %6lld/%lld  %5.0f s, %4.0f s left", what.c_str(),
-                  static_cast<long long>(done), static_cast<long long>(total), seconds, left);
-    std::cerr << (terminal ? "\r" : "") << text << (terminal && !finished ? "   " : "\n") << std::flush;
-  };
+void ProgressOptions::add_to(CLI::App& command) {
+  command.add_flag("--quiet", quiet, "do not show progress");
+}
+
+std::unique_ptr<Display> ProgressOptions::show(const std::string& how_to_go_on) const {
+  return std::make_unique<Display>(quiet ? Quiet::yes : Quiet::no, how_to_go_on);
 }
 
 }  // namespace thinker

@@ -9,6 +9,7 @@
 
 #include "tensor/check.h"
 #include "tools/commands.h"
+#include "tools/display.h"
 #include "tools/validators.h"
 #include "tpo/jsonl.h"
 #include "tpo/model.h"
@@ -101,8 +102,14 @@ void check_output_file(const std::string& path);
 /// Prints one JSON line on stdout.
 void print_line(const Json& line);
 
-/// A progress display on stderr: one live line on a terminal; a plain line every few seconds otherwise.
-Progress make_progress();
+/// --quiet.
+struct ProgressOptions {
+  bool quiet = false;
+
+  void add_to(CLI::App& command);
+  /// See tools/display.h.
+  std::unique_ptr<Display> show(const std::string& how_to_go_on) const;
+};
 
 /// A judge's JSON object from a kind ("rule"), a file with such an object, or a recipe that holds one.
 Json judge_recipe(const std::string& recipe_or_kind);

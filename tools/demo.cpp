@@ -24,6 +24,7 @@ struct Options {
   uint64_t seed = 11;
   std::vector<std::string> set;
   std::string out = "runs/demo", device = "auto";
+  ProgressOptions progress;
 
   world::Extent extent() const { return quick ? world::Extent::quick : world::Extent::full; }
   std::vector<uint64_t> seeds() const { return quick ? std::vector{seed} : std::vector{seed, seed + 1, seed + 2}; }
@@ -32,18 +33,14 @@ struct Options {
 };
 
 void run_arm(Device& device, const Options& options, const world::DemoPlan& plan, const world::Arm& arm, uint64_t seed,
-             const Progress& progress) {
+             Display& display) {
   const world::SeedPlan made = arm.useful_seed ? plan.seed_model : world::without_useful_thoughts(plan.seed_model);
-  const std::string place = concat("seed ", seed, ", ", arm.name, ": ");
-  const Progress here = [&](const std::string& what, int64_t done, int64_t total) {
-    progress(place + what, done, total);
-  };
-  const std::string model_folder = world::seed_model_in(options.out + "/seed-models", device, made, seed, here);
-  Model model = open_model(device, model_folder, DType::F32);
   RunOptions run;
   run.folder = options.out + "/" + Options::run_of(arm, seed);
   run.resume = Resume::yes;
-  run.progress = here;
+  display.attach(&run, concat("seed ", seed, ", ", arm.name));
+  const std::string model_folder = world::seed_model_in(options.out + "/seed-models", device, made, seed, run.progress);
+  Model model = open_model(device, model_folder, DType::F32);
   run_loop(world::arm_recipe(plan, arm, seed, model_folder, options.out + "/thought.json"), model,
            world::demo_prompts(plan, seed), run);
 }
@@ -129,9 +126,11 @@ void run(const Options& options) {
   prepare_folder(options.out);
   write_file_atomically(options.out + "/thought.json", world::thought_style_file() + "\n");
   const auto device = DeviceOptions{options.device, "f32"}.open().device;
-  const Progress progress = make_progress();
-  for (uint64_t seed : options.seeds())
-    for (const world::Arm& arm : arms) run_arm(*device, options, plan, arm, seed, progress);
+  {
+    const auto display = options.progress.show("the same command goes on from there");
+    for (uint64_t seed : options.seeds())
+      for (const world::Arm& arm : arms) run_arm(*device, options, plan, arm, seed, *display);
+  }
 
   const std::vector<world::SeedRuns> seeds = read_runs(options, arms);
   Experiment experiment = experiment_of(options, plan, arms);
@@ -164,6 +163,7 @@ void add_demo(CLI::App& app) {
       ->allow_extra_args(false);
   command->add_option("--out", options->out, "folder for the runs and the report");
   command->add_option("--device", options->device, "auto, cpu or cuda")->check(one_of({"auto", "cpu", "cuda"}));
+  options->progress.add_to(*command);
   command->callback([options] { run(*options); });
 }
 

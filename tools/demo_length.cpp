@@ -9,6 +9,7 @@
 #include "tools/world/talk.h"
 #include "tpo/report/report.h"
 #include "tpo/run.h"
+#include "tpo/step_log.h"
 #include "tpo/supervised.h"
 
 namespace thinker {
@@ -27,9 +28,10 @@ struct Options {
   uint64_t seed = 1;
   double length_bias = 2.0, noise = 0.4;
   std::string out = "runs/demo-length", device = "auto";
+  ProgressOptions progress;
 };
 
-void make_seed_model(Device& device, const Options& options, const Progress& progress) {
+void make_seed_model(Device& device, const Options& options, Display& display) {
   const std::string folder = options.out + "/seed";
   if (fs::exists(folder + "/model.safetensors")) return;
   ChatTokenizer text{Tokenizer(world::talk_vocabulary())};
@@ -39,7 +41,10 @@ void make_seed_model(Device& device, const Options& options, const Progress& pro
   const std::vector<SftExample> examples = world::talk_examples(text, options.seed, kSeedTexts);
   const int64_t steps = steps_per_epoch(static_cast<int64_t>(examples.size()), train) * train.epochs;
   TrainHooks hooks;
-  hooks.on_step = [&](const StepLog& step) { progress("train the seed model", step.step, steps); };
+  hooks.on_step = [&](const StepLog& step) {
+    display.log(sft_step_to_json(step));
+    display.at("train the seed model", step.step, steps);
+  };
   train_sft(net, examples, train, hooks);
   Model{std::move(net), std::move(text)}.save(folder);
 }
@@ -73,7 +78,7 @@ struct Row {
   double length, quality;
 };
 
-std::vector<Row> run_arm(Device& device, const Options& options, bool controlled, const Progress& progress) {
+std::vector<Row> run_arm(Device& device, const Options& options, bool controlled, Display& display) {
   const Recipe recipe = recipe_of(options, controlled);
   const PromptSets prompts{[](int64_t first, int64_t count) { return world::talk_prompts(first, count); },
                            {},
@@ -82,9 +87,7 @@ std::vector<Row> run_arm(Device& device, const Options& options, bool controlled
   RunOptions run;
   run.folder = options.out + "/" + recipe.name;
   run.resume = Resume::yes;
-  run.progress = [&](const std::string& what, int64_t done, int64_t total) {
-    progress(recipe.name + ": " + what, done, total);
-  };
+  display.attach(&run, recipe.name);
   run_loop(recipe, model, prompts, run);
   std::vector<Row> rows;
   const auto fair = make_judge({{"kind", "rule"}});
@@ -105,10 +108,10 @@ void run(const Options& options) {
   const auto start = std::chrono::steady_clock::now();
   prepare_folder(options.out);
   const auto device = DeviceOptions{options.device, "f32"}.open().device;
-  const Progress progress = make_progress();
-  make_seed_model(*device, options, progress);
-  const std::vector<Row> free = run_arm(*device, options, false, progress);
-  const std::vector<Row> controlled = run_arm(*device, options, true, progress);
+  const auto display = options.progress.show("the same command goes on from there");
+  make_seed_model(*device, options, *display);
+  const std::vector<Row> free = run_arm(*device, options, false, *display);
+  const std::vector<Row> controlled = run_arm(*device, options, true, *display);
   std::printf("held-out responses by iteration: mean characters, and share about the right animal\n");
   std::printf("iteration     rho 0             rho auto\n");
   for (size_t t = 0; t < free.size(); ++t)
@@ -137,6 +140,7 @@ void add_demo_length(CLI::App& app) {
   command->add_option("--noise", options->noise, "deviation of what it adds at random")->check(number_within(0, 1000));
   command->add_option("--out", options->out, "folder for the runs and the report; continued where it stopped");
   command->add_option("--device", options->device, "auto, cpu or cuda")->check(one_of({"auto", "cpu", "cuda"}));
+  options->progress.add_to(*command);
   command->callback([options] { run(*options); });
 }
 

@@ -13,6 +13,7 @@ struct Options {
   DpoOptions dpo;
   TrainFlags train;
   DeviceOptions device;
+  ProgressOptions progress;
 };
 
 void run(const Options& options) {
@@ -32,12 +33,15 @@ void run(const Options& options) {
       own_reference ? reference_logps(model.net, pairs, train)
                     : reference_logps(open_model(*device, options.reference, dtype).net, pairs, train);
   StepLogFile log(options.log);
-  const Progress progress = make_progress();
   const int64_t steps = steps_per_epoch(static_cast<int64_t>(pairs.size()), train) * train.epochs;
+  const auto display = options.progress.show("nothing was saved; the same command begins anew");
+  display->at("dpo", 0, steps);
   TrainHooks hooks;
   hooks.on_step = [&](const StepLog& step) {
-    log.write(dpo_step_to_json(step));
-    progress("dpo, loss " + std::to_string(step.loss).substr(0, 6), step.step, steps);
+    const Json line = dpo_step_to_json(step);
+    log.write(line);
+    display->log(line);
+    display->at("dpo", step.step, steps);
   };
   AdamW optimizer(model.net, train.adamw);
   train_dpo(model.net, optimizer, pairs, reference, own_reference ? ReferenceIs::start : ReferenceIs::other,
@@ -67,6 +71,7 @@ void add_dpo(CLI::App& app) {
   command->add_option("--log", options->log, "JSONL file with one line a step");
   options->train.add_to(*command);
   options->device.add_to(*command);
+  options->progress.add_to(*command);
   command->callback([options] { run(*options); });
 }
 

@@ -22,6 +22,7 @@ struct Options {
   int64_t resample = 2;
   DeviceOptions device;
   DrawOptions draw;
+  ProgressOptions progress;
 };
 
 /// The outputs that eval scores, and those that it scores them against.
@@ -37,12 +38,12 @@ std::vector<EvalRecord> stored(const std::string& path, const std::vector<Prompt
 }
 
 std::vector<EvalRecord> sampled(const Options& options, const std::string& model_name, const OpenDevice& on,
-                                const std::vector<Prompt>& prompts, const SampleStage& stage) {
+                                const std::vector<Prompt>& prompts, const SampleStage& stage, Display& display) {
   const Model model = open_model(*on.device, model_name, on.dtype);
-  return sample_outputs(model, prompts, stage, options.resample, make_progress());
+  return sample_outputs(model, prompts, stage, options.resample, display.progress());
 }
 
-Sides collect(const Options& options, const std::vector<Prompt>& prompts, const SampleStage& stage) {
+Sides collect(const Options& options, const std::vector<Prompt>& prompts, const SampleStage& stage, Display& display) {
   Sides sides;
   // What can be wrong with files and names is seen before the long work.
   const bool ours_stored = is_outputs_file(options.model), theirs_stored = is_outputs_file(options.against);
@@ -52,12 +53,12 @@ Sides collect(const Options& options, const std::vector<Prompt>& prompts, const 
   if (theirs_sampled) open_tokenizer(options.against);
   if (ours_stored && !theirs_sampled) return sides;
   const OpenDevice device = options.device.open();
-  if (!ours_stored) sides.ours = sampled(options, options.model, device, prompts, stage);
+  if (!ours_stored) sides.ours = sampled(options, options.model, device, prompts, stage, display);
   if (theirs_sampled) {
     SampleStage other = stage;
     other.style = thought_style(options.against_thought);
     if (!other.style.thinks()) other.format = Format::free;
-    sides.theirs = sampled(options, options.against, device, prompts, other);
+    sides.theirs = sampled(options, options.against, device, prompts, other, display);
   }
   return sides;
 }
@@ -88,7 +89,7 @@ void check(const Options& options, bool pairwise) {
 }
 
 void run(const Options& options) {
-  const SampleStage stage = options.draw.resolve();
+  SampleStage stage = options.draw.resolve();
   const Json recipe = judge_recipe(options.judge);
   const bool pairwise = is_pairwise(recipe);
   check(options, pairwise);
@@ -96,15 +97,18 @@ void run(const Options& options) {
   const auto judge = pairwise ? nullptr : make_judge(recipe);
   const std::vector<Prompt> prompts = read_prompts(options.prompts);
   check_export(options.export_format, prompts);
-  Sides sides = collect(options, prompts, stage);
+  const auto display = options.progress.show(pairwise ? "the same command begins anew, but for the judge's cache"
+                                                      : "the same command begins anew");
+  stage.on_token = [&](const GeneratedSample& sample) { display->token(sample); };
+  Sides sides = collect(options, prompts, stage, *display);
   write_export(options, prompts, sides.ours);  // a judge that fails leaves the outputs
   if (pairwise) {
     OpponentJudge games(*pair_judge);
     games.add(prompts, outputs_of(sides.theirs));
-    judge_records(sides.ours, games, prompts);
+    judge_records(sides.ours, games, prompts, display->progress());
   } else {
-    judge_records(sides.ours, *judge, prompts);
-    judge_records(sides.theirs, *judge, prompts);
+    judge_records(sides.ours, *judge, prompts, display->progress());
+    judge_records(sides.theirs, *judge, prompts, display->progress());
   }
   std::vector<Json> lines;
   for (const EvalRecord& r : sides.ours) lines.push_back(eval_to_json(r));
@@ -144,6 +148,7 @@ void add_eval(CLI::App& app) {
   command->add_option("--generator", options->generator, "the model's name there (default: MODEL's own)");
   options->draw.add_to(*command);
   options->device.add_to(*command);
+  options->progress.add_to(*command);
   command->callback([options] { run(*options); });
 }
 

@@ -35,6 +35,7 @@ namespace {
 
 struct Options {
   std::string samples, prompts, judge, out;
+  ProgressOptions progress;
 };
 
 std::string percent(double share) {
@@ -44,10 +45,11 @@ std::string percent(double share) {
 }
 
 std::vector<Json> scores(const Json& recipe, const std::vector<Prompt>& prompts,
-                         const std::vector<SampleRecord>& samples) {
+                         const std::vector<SampleRecord>& samples, const ProgressOptions& progress) {
+  const auto display = progress.show("the same command begins anew");
   std::vector<Json> lines;
   int64_t errors = 0;
-  for (const JudgmentRecord& j : judge_samples(*make_judge(recipe), prompts, samples)) {
+  for (const JudgmentRecord& j : judge_samples(*make_judge(recipe), prompts, samples, display->progress())) {
     errors += !j.judged.score;
     lines.push_back(judgment_to_json(j));
   }
@@ -56,9 +58,10 @@ std::vector<Json> scores(const Json& recipe, const std::vector<Prompt>& prompts,
 }
 
 std::vector<Json> games(const Json& recipe, const std::string& folder, const std::vector<Prompt>& prompts,
-                        const std::vector<SampleRecord>& samples) {
+                        const std::vector<SampleRecord>& samples, const ProgressOptions& progress) {
   const auto judge = make_pair_judge(recipe, folder);
-  const std::vector<GameRecord> played = play_games(*judge, prompts, samples, make_progress());
+  const auto display = progress.show("the same command goes on from there");
+  const std::vector<GameRecord> played = play_games(*judge, prompts, samples, display->progress());
   const GameSummary s = summarise_games(played);
   std::vector<Json> lines;
   for (const GameRecord& g : played) lines.push_back(game_to_json(g));
@@ -78,8 +81,9 @@ void run(const Options& options) {
   const std::vector<SampleRecord> samples = options.samples.ends_with(".json")
                                                 ? outputs_of(read_outputs(options.samples, prompts).records)
                                                 : read_samples(options.samples);
-  write_jsonl(options.out, is_pairwise(recipe) ? games(recipe, folder_of(options.out), prompts, samples)
-                                               : scores(recipe, prompts, samples));
+  write_jsonl(options.out, is_pairwise(recipe)
+                               ? games(recipe, folder_of(options.out), prompts, samples, options.progress)
+                               : scores(recipe, prompts, samples, options.progress));
   const ifeval::Accuracy accuracy = ifeval_accuracy(prompts, samples);
   if (!accuracy.groups.empty()) std::cerr << ifeval::describe(accuracy) << "\n";
 }
@@ -93,6 +97,7 @@ void add_judge(CLI::App& app) {
   command->add_option("--prompts", options->prompts, "prompts.jsonl (default: the one beside the samples)");
   command->add_option("--judge", options->judge, "rule, answer, or a recipe or judge file (JSON)")->required();
   command->add_option("--out", options->out, "judgments.jsonl to write")->required();
+  options->progress.add_to(*command);
   command->callback([options] { run(*options); });
 }
 

@@ -17,6 +17,7 @@ struct Options {
   double center = 0.0;
   TrainFlags train;
   DeviceOptions device;
+  ProgressOptions progress;
 };
 
 /// The share that --held-out names, or nothing where it names a file.
@@ -51,12 +52,15 @@ void run(const Options& options) {
   TextRewardModel model = open_reward_model(*device, options.model, dtype, NoScore::zeros);
   const HeldOut pairs = read_pairs(options, share, model.text);
   StepLogFile log(options.log);
-  const Progress progress = make_progress();
   const int64_t steps = steps_per_epoch(static_cast<int64_t>(pairs.train.size()), train) * train.epochs;
+  const auto display = options.progress.show("nothing was saved; the same command begins anew");
+  display->at("reward", 0, steps);
   TrainHooks hooks;
   hooks.on_step = [&](const StepLog& step) {
-    log.write(reward_step_to_json(step));
-    progress("reward, loss " + std::to_string(step.loss).substr(0, 6), step.step, steps);
+    const Json line = reward_step_to_json(step);
+    log.write(line);
+    display->log(line);
+    display->at("reward", step.step, steps);
   };
   AdamW optimizer(model.net, train.adamw);
   train_reward(model.net, optimizer, pairs.train, options.center, train, hooks);
@@ -83,6 +87,7 @@ void add_reward(CLI::App& app) {
   command->add_option("--log", options->log, "JSONL file with one line a step");
   options->train.add_to(*command);
   options->device.add_to(*command);
+  options->progress.add_to(*command);
   command->callback([options] { run(*options); });
 }
 

@@ -8,6 +8,7 @@ void add_sample(CLI::App& app) {
     std::string model, prompts, out;
     DeviceOptions device;
     DrawOptions draw;
+    ProgressOptions progress;
   };
   auto options = std::make_shared<Options>();
   options->draw.stage.k = 8;
@@ -18,13 +19,16 @@ void add_sample(CLI::App& app) {
   command->add_option("--k", options->draw.stage.k, "samples a prompt")->check(whole(1, 1024));
   options->draw.add_to(*command);
   options->device.add_to(*command);
+  options->progress.add_to(*command);
   command->callback([options] {
-    const SampleStage stage = options->draw.resolve();
+    SampleStage stage = options->draw.resolve();
     check_output_file(options->out);
     const auto [device, dtype] = options->device.open();
     const Model model = open_model(*device, options->model, dtype);
     const std::vector<Prompt> prompts = read_prompts(options->prompts);
-    sample_to_file(model, sample_prompts_of(prompts), stage, options->out, make_progress());
+    const auto display = options->progress.show("the same command goes on from there");
+    stage.on_token = [&](const GeneratedSample& sample) { display->token(sample); };
+    sample_to_file(model, sample_prompts_of(prompts), stage, options->out, display->progress());
   });
 }
 

@@ -13,6 +13,7 @@ struct Options {
   bool all_turns = false;
   TrainFlags train;
   DeviceOptions device;
+  ProgressOptions progress;
 };
 
 void run(const Options& options) {
@@ -24,12 +25,15 @@ void run(const Options& options) {
   if (examples.empty()) fail(options.data, ": holds no examples");
   prepare_folder(options.out);
   StepLogFile log(options.log);
-  const Progress progress = make_progress();
   const int64_t steps = steps_per_epoch(static_cast<int64_t>(examples.size()), train) * train.epochs;
+  const auto display = options.progress.show("nothing was saved; the same command begins anew");
+  display->at("sft", 0, steps);
   TrainHooks hooks;
   hooks.on_step = [&](const StepLog& step) {
-    log.write(sft_step_to_json(step));
-    progress("sft, loss " + std::to_string(step.loss).substr(0, 6), step.step, steps);
+    const Json line = sft_step_to_json(step);
+    log.write(line);
+    display->log(line);
+    display->at("sft", step.step, steps);
   };
   train_sft(model.net, examples, train, hooks);
   model.save(options.out);
@@ -48,6 +52,7 @@ void add_sft(CLI::App& app) {
   command->add_option("--log", options->log, "JSONL file with one line a step");
   options->train.add_to(*command);
   options->device.add_to(*command);
+  options->progress.add_to(*command);
   command->callback([options] { run(*options); });
 }
 

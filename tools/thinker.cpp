@@ -22,5 +22,6 @@ void limit_spinning(char** argv) {
 int main(int argc, char** argv) {
   limit_spinning(argv);
   std::signal(SIGPIPE, SIG_IGN);  // a reader that goes away is an error of the write, not the end of the program
+  std::signal(SIGXFSZ, SIG_IGN);  // and so is a limit on the size of files
   return thinker::run_command_line(argc, argv);
 }

@@ -16,6 +16,7 @@ struct Options {
   std::string recipe, out = "runs", device;
   std::vector<std::string> set;
   bool resume = false, plan = false;
+  ProgressOptions progress;
 };
 
 /// What a person wants to read of a log line while it runs; empty for the rest.
@@ -36,6 +37,23 @@ std::string headline(const Json& line) {
   return at + stage + " " + dump_json(rest);
 }
 
+/// A word as a shell takes it.
+std::string quoted(const std::string& word) {
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./,:@%";
+  if (!word.empty() && word.find_first_not_of(kPlain) == word.npos) return word;
+  std::string text = "'";
+  for (char c : word) text += c == '\'' ? "'\\''" : std::string(1, c);
+  return text + "'";
+}
+
+std::string resuming_command(const Options& options) {
+  std::string command = "thinker train " + quoted(options.recipe);
+  for (const std::string& assignment : options.set) command += " --set " + quoted(assignment);
+  if (options.out != Options().out) command += " --out " + quoted(options.out);
+  if (!options.device.empty()) command += " --device " + options.device;
+  return command + " --resume";
+}
+
 /// The recipe's, unless the command line names another device.
 DeviceOptions device_options(const Options& options, const Recipe& recipe) {
   return {options.device.empty() ? name(recipe.device) : options.device, name(recipe.dtype)};
@@ -48,16 +66,18 @@ void run(const Options& options) {
   Model model = open_model(*device, recipe.model, dtype);
   if (options.plan) {
     std::cout << recipe_to_json(recipe).dump(2) << "\n";
-    print_plan(std::cout, recipe, model);
+    print_plan(std::cerr, recipe, model);
     return;
   }
   prepare_folder(options.out);
   RunOptions run_options;
   run_options.folder = options.out + "/" + recipe.name;
   run_options.resume = options.resume ? Resume::yes : Resume::no;
-  run_options.progress = make_progress();
-  run_options.on_log = [](const Json& line) {
-    if (const std::string text = headline(line); !text.empty()) std::cerr << text << "\n";
+  const auto display = options.progress.show("go on with: " + resuming_command(options));
+  display->attach(&run_options);
+  run_options.on_log = [&](const Json& line) {
+    display->log(line);
+    if (const std::string text = headline(line); !text.empty()) display->say(text);
   };
   const RunResult result = run_loop(recipe, model, prompts, run_options);
   print_rows(std::cout, result.rows);
@@ -80,7 +100,8 @@ void add_train(CLI::App& app) {
   command->add_option("--device", options->device, "auto, cpu or cuda (default: the recipe's)")
       ->check(one_of({"auto", "cpu", "cuda"}));
   command->add_flag("--resume", options->resume, "continue an interrupted run");
-  command->add_flag("--plan", options->plan, "print the resolved recipe and what it will take, and stop");
+  command->add_flag("--plan", options->plan, "print the resolved recipe, and on stderr what it will take");
+  options->progress.add_to(*command);
   command->callback([options] { run(*options); });
 }
 

@@ -6,6 +6,7 @@
 // the same for every arm.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -64,13 +65,17 @@ struct Judged {
   std::string answer;           // as received, for judges that answer in words
 };
 
+/// Told how many views have a result, by judges that take their time, also while they wait. What it throws ends the
+/// judging.
+using OnJudged = std::function<void(int64_t done)>;
+
 class Judge {
  public:
   virtual ~Judge() = default;
 
   /// One result per view, in the views' order. A failure that concerns one view is that view's error; one that makes
   /// further judging pointless (bad set-up) throws Error.
-  virtual std::vector<Judged> judge(std::span<const JudgeView> views) = 0;
+  virtual std::vector<Judged> judge(std::span<const JudgeView> views, const OnJudged& on_judged = {}) = 0;
 };
 
 /// One game: two responses to one prompt, in the order in which a judge reads them. Made from two JudgeViews, so it can
@@ -113,7 +118,7 @@ class PairJudge {
 
   /// One result per view, in the views' order; failures as Judge::judge has them. Position bias is the caller's matter:
   /// ask a view and its mirror image.
-  virtual std::vector<PairJudged> judge(std::span<const PairView> views) = 0;
+  virtual std::vector<PairJudged> judge(std::span<const PairView> views, const OnJudged& on_judged = {}) = 0;
 };
 
 /// Makes a pointwise judge from a recipe's object: {"kind": "rule"}, {"kind": "answer"}, {"kind": "command", "command":

@@ -274,7 +274,7 @@ void visit(R& r, Visitor& v) {
     s.number("top_p", r.eval.top_p, probability());
     s.integer("resample", r.eval.resample, within(0, 100));
   });
-  v.names("log", r.log, {"jsonl"});
+  v.names("log", r.log, {"jsonl", "tensorboard"});
 }
 
 /// What one key alone cannot tell.

@@ -1,5 +1,6 @@
 #include "tpo/run.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "tensor/file.h"
@@ -32,7 +33,8 @@ class Run {
         prompts_(prompts),
         options_(options),
         style_(thought_style(recipe.thought)),
-        log_(options.folder + "/log.jsonl", options.on_log) {
+        lock_(options.folder),
+        log_(options.folder + "/log.jsonl", tensorboard_folder(), options.on_log) {
     make_judges();
   }
 
@@ -51,6 +53,11 @@ class Run {
   }
 
  private:
+  std::string tensorboard_folder() const {
+    const bool wanted = std::find(recipe_.log.begin(), recipe_.log.end(), "tensorboard") != recipe_.log.end();
+    return wanted ? options_.folder + "/tensorboard" : "";
+  }
+
   std::string folder_of(int64_t t) const { return options_.folder + "/iter-" + std::to_string(t); }
 
   void open_folder() {
@@ -114,6 +121,7 @@ class Run {
                       .min_p = 0.0,
                       .greedy = recipe_.sampling.temperature == 0.0};
     stage.seed = recipe_.seed;
+    stage.on_token = options_.on_token;
     return stage;
   }
 
@@ -139,7 +147,7 @@ class Run {
       log_.begin(iteration, fs::path(path).parent_path().filename().string() + "/" + fs::path(path).stem().string());
       std::vector<EvalRecord> records = outputs_on(prompts_.test, style, format, iteration, "evaluate: " + label);
       if (opponent_ && path == opponent_path()) opponent_->add(prompts_.test, outputs_of(records));
-      judge_records(records, *judge_, prompts_.test);
+      judge_records(records, *judge_, prompts_.test, named("judge"));
       std::vector<Json> lines;
       for (const EvalRecord& r : records) lines.push_back(eval_to_json(r));
       Json fields{{"label", label}};
@@ -195,11 +203,13 @@ class Run {
     train.epochs = recipe_.warmup.epochs;
     train.seed = recipe_.seed;
     const int64_t steps = steps_per_epoch(static_cast<int64_t>(examples.size()), train) * train.epochs;
+    const Progress progress = named("warm-up: train");
     TrainHooks hooks;
     hooks.on_step = [&](const StepLog& step) {
       log_.write(sft_step_to_json(step));
-      if (options_.progress) options_.progress("warm-up: train", step.step, steps);
+      progress("", step.step, steps);
     };
+    progress("", 0, steps);
     train_sft(model_.net, examples, train, hooks);
   }
 
@@ -207,6 +217,8 @@ class Run {
 
   void iterate(int64_t t) {
     const std::string folder = folder_of(t);
+    const Resume begun = fs::exists(folder) ? Resume::yes : Resume::no;
+    if (options_.on_iteration) options_.on_iteration(t, recipe_.iterations, begun);
     fs::create_directories(folder);
     if (!fs::exists(folder + "/checkpoint/model.safetensors")) {
       const std::vector<Prompt> prompts = fresh_prompts(t, folder + "/prompts.jsonl");
@@ -265,7 +277,7 @@ class Run {
   }
 
   void score(const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples, const std::string& path) {
-    const std::vector<JudgmentRecord> judgments = judge_samples(*judge_, prompts, samples);
+    const std::vector<JudgmentRecord> judgments = judge_samples(*judge_, prompts, samples, named("judge"));
     std::vector<Json> lines;
     std::vector<double> scores;
     for (const JudgmentRecord& j : judgments) {
@@ -315,14 +327,18 @@ class Run {
     stage.train.adamw.weight_decay = recipe_.dpo.weight_decay;
     stage.recompute = recipe_.checkpoint_blocks ? Recompute::blocks : Recompute::nothing;
     stage.reference_folder = recipe_.dpo.reference == Reference::seed && t > 1 ? seed_checkpoint() : "";
+    const std::vector<IdPair> pairs = read_id_pairs(folder + "/pairs.jsonl", model_.text);
+    const int64_t per_epoch = steps_per_epoch(static_cast<int64_t>(pairs.size()), stage.train);
+    const Progress progress = named("train");
     stage.on_step = [&](const StepLog& step, int64_t steps) {
       log_.write(dpo_step_to_json(step));
-      if (options_.progress) options_.progress("train", step.step, steps);
+      progress("", step.step, steps);
     };
+    progress("", per_epoch * finished_epochs(folder), per_epoch * stage.train.epochs);
     if (recipe_.select == Select::judge && !prompts_.select.empty()) {
       stage.select = [&](int64_t epoch) {
         std::vector<EvalRecord> records = outputs_on(prompts_.select, style_, recipe_.format, t, "select");
-        judge_records(records, *judge_, prompts_.select);
+        judge_records(records, *judge_, prompts_.select, named("judge"));
         const EvalSummary summary = summarise(records, recipe_.seed);
         log_.write({{"select_epoch", epoch},
                     {"score", summary.score},
@@ -332,7 +348,7 @@ class Run {
         return summary.score;
       };
     }
-    train_on_pairs(model_, read_id_pairs(folder + "/pairs.jsonl", model_.text), stage, folder);
+    train_on_pairs(model_, pairs, stage, folder);
   }
 
   /// The policy's own beginning: after the warm-up, or the recipe's model, saved when it is first needed.
@@ -364,6 +380,7 @@ class Run {
   std::unique_ptr<PairJudge> pair_judge_;  // of a pairwise recipe, as are the next two
   ScoreRule score_rule_;
   OpponentJudge* opponent_ = nullptr;  // judge_
+  FolderLock lock_;
   RunLog log_;
   std::string start_;
   RunResult result_;

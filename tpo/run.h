@@ -39,6 +39,10 @@ struct RunOptions {
   Progress progress;
   /// Gets each line as it goes to log.jsonl.
   std::function<void(const Json&)> on_log;
+  /// Gets each sample after each of its tokens, for a display of speed.
+  std::function<void(const GeneratedSample&)> on_token;
+  /// Called as iteration t of `of` begins, from 1; Resume::yes: an earlier call of run_loop began it.
+  std::function<void(int64_t t, int64_t of, Resume begun)> on_iteration;
 };
 
 /// One row of the closing table.
@@ -54,7 +58,8 @@ struct RunResult {
 };
 
 /// Runs all of the recipe on an opened model, which is trained in place. Throws Error when the folder holds a run and
-/// resume was not asked for, when it holds a run of another recipe, or with advice when too few outputs parse to go on.
+/// resume was not asked for, when it holds a run of another recipe, when another process runs there, or with advice
+/// when too few outputs parse to go on. What progress throws ends the run; a resumed one goes on with the same bits.
 RunResult run_loop(const Recipe& recipe, Model& model, const PromptSets& prompts, const RunOptions& options);
 
 }  // namespace thinker

@@ -21,29 +21,38 @@ bool is_repeated(const std::string& line, int64_t iteration, const std::string& 
 
 }  // namespace
 
-RunLog::RunLog(std::string path, std::function<void(const Json&)> also)
-    : path_(std::move(path)), also_(std::move(also)) {}
+RunLog::RunLog(std::string path, const std::string& tensorboard, std::function<void(const Json&)> also)
+    : path_(std::move(path)), also_(std::move(also)) {
+  if (!tensorboard.empty()) tensorboard_.emplace(tensorboard);
+}
 
 void RunLog::begin(int64_t iteration, const std::string& stage, int64_t finished_epochs) {
   iteration_ = iteration;
   stage_ = stage;
-  std::string kept;
+  std::string text;
+  std::vector<TensorBoardLog::Kept> kept;
   if (std::filesystem::exists(path_)) {
     std::ifstream old(path_, std::ios::binary);
-    for (std::string line; std::getline(old, line);) {
-      if (!is_repeated(line, iteration, stage, finished_epochs)) kept += line + "\n";
+    size_t number = 0;
+    for (std::string line; std::getline(old, line); ++number) {
+      if (is_repeated(line, iteration, stage, finished_epochs)) continue;
+      text += line + "\n";
+      kept.push_back({number, line});
     }
   }
   file_.close();
-  write_file_atomically(path_, kept);
+  write_file_atomically(path_, text);
+  if (tensorboard_) tensorboard_->begin(kept);
   file_.open(path_, std::ios::binary | std::ios::app);
 }
 
 void RunLog::write(const Json& fields) {
   Json line{{"iteration", iteration_}, {"stage", stage_}};
   line.update(fields);
-  file_ << dump_json(line) << "\n" << std::flush;
+  const std::string text = dump_json(line);
+  file_ << text << "\n" << std::flush;
   if (!file_) fail(path_, ": cannot be written (is the disk full?)");
+  if (tensorboard_) tensorboard_->add(text);
   if (also_) also_(line);
 }
 

@@ -1,17 +1,20 @@
-// log.jsonl of a run: one line a step or stage, in the order of the work.
+// log.jsonl of a run: one line a step or stage, in the order of the work; on request the same for TensorBoard.
 #pragma once
 
 #include <fstream>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "tpo/jsonl.h"
+#include "tpo/tensorboard.h"
 
 namespace thinker {
 
 class RunLog {
  public:
-  RunLog(std::string path, std::function<void(const Json&)> also);
+  /// tensorboard: a folder for its file; empty: none.
+  RunLog(std::string path, const std::string& tensorboard, std::function<void(const Json&)> also);
 
   /// Begins a stage of an iteration: lines that an interrupted run left of it are dropped, except those of the epochs
   /// that are finished and so will not be run again.
@@ -24,6 +27,7 @@ class RunLog {
   std::string path_;
   std::function<void(const Json&)> also_;
   std::ofstream file_;
+  std::optional<TensorBoardLog> tensorboard_;
   int64_t iteration_ = 0;
   std::string stage_;
 };

@@ -171,7 +171,7 @@ TEST_CASE("export: AlpacaEval's list and Arena-Hard's answers, which read back; 
 TEST_CASE("evaluation: an output that did not parse has the lowest score where scores are negative, else 0") {
   struct Fixed : Judge {
     explicit Fixed(double at) : score(at) {}
-    std::vector<Judged> judge(std::span<const JudgeView> views) override {
+    std::vector<Judged> judge(std::span<const JudgeView> views, const OnJudged&) override {
       return std::vector<Judged>(views.size(), Judged{score, "", ""});
     }
     double score;

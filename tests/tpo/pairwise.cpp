@@ -53,7 +53,7 @@ class FakePairJudge : public PairJudge {
  public:
   using Decide = std::function<PairJudged(const std::string& first, const std::string& second)>;
   explicit FakePairJudge(Decide decide) : decide_(std::move(decide)) {}
-  std::vector<PairJudged> judge(std::span<const PairView> views) override {
+  std::vector<PairJudged> judge(std::span<const PairView> views, const OnJudged&) override {
     std::vector<PairJudged> all;
     for (const PairView& v : views) {
       shown.push_back(v.first() + " " + v.second());

@@ -38,10 +38,12 @@ void train(const std::string& folder, Device& device, const SeedPlan& plan, uint
   ChatTokenizer text{Tokenizer(vocabulary())};
   Transformer net = new_model(device, seed_config(plan, text.tokenizer.vocabulary_size()), seed);
   const std::vector<SftExample> examples = seed_examples(text, seed, plan.steps * plan.batch, plan.mix);
-  TrainHooks hooks;
-  hooks.on_step = [&](const StepLog& step) {
-    if (progress) progress("train the seed model", step.step, plan.steps);
+  const auto report = [&](int64_t step) {
+    if (progress) progress("train the seed model", step, plan.steps);
   };
+  report(0);
+  TrainHooks hooks;
+  hooks.on_step = [&](const StepLog& step) { report(step.step); };
   train_sft(net, examples, seed_training(plan, seed), hooks);
   const std::string unfinished = folder + ".new";
   fs::remove_all(unfinished);

@@ -79,7 +79,7 @@ std::optional<std::string> final_number(std::string_view text) {
   return all.empty() ? std::nullopt : std::optional(all.back());
 }
 
-std::vector<Judged> AnswerJudge::judge(std::span<const JudgeView> views) {
+std::vector<Judged> AnswerJudge::judge(std::span<const JudgeView> views, const OnJudged&) {
   std::vector<Judged> all;
   for (const JudgeView& view : views) {
     const auto right = view.reference() ? final_number(*view.reference()) : std::nullopt;

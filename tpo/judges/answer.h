@@ -21,7 +21,7 @@ std::optional<std::string> final_number(std::string_view text);
 /// answer is the response's number. A view without a reference, or whose reference holds no number, is an error.
 class AnswerJudge : public Judge {
  public:
-  std::vector<Judged> judge(std::span<const JudgeView> views) override;
+  std::vector<Judged> judge(std::span<const JudgeView> views, const OnJudged& on_judged = {}) override;
 };
 
 }  // namespace thinker

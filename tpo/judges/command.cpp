@@ -85,29 +85,40 @@ CommandJudge::~CommandJudge() {
 }
 
 void CommandJudge::start() {
-  int in[2], out[2];
+  int in[2], out[2], alive[2];
   if (::pipe2(in, O_CLOEXEC) != 0) fail("judge command: no pipe: ", std::strerror(errno));
   if (::pipe2(out, O_CLOEXEC) != 0) {
     ::close(in[0]), ::close(in[1]);
+    fail("judge command: no pipe: ", std::strerror(errno));
+  }
+  if (::pipe2(alive, O_CLOEXEC) != 0) {
+    ::close(in[0]), ::close(in[1]), ::close(out[0]), ::close(out[1]);
     fail("judge command: no pipe: ", std::strerror(errno));
   }
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, in[0], STDIN_FILENO);
   posix_spawn_file_actions_adddup2(&actions, out[1], STDOUT_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, alive[0], 3);
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
   posix_spawnattr_setflags(&attributes,
                            POSIX_SPAWN_SETPGROUP);  // a group of its own, so that a shell's children end with it
   posix_spawnattr_setpgroup(&attributes, 0);
-  char shell[] = "/bin/sh", option[] = "-c";
-  char* const arguments[] = {shell, option, command_.data(), nullptr};
+  // Should this program be killed, the judge must not be left behind: a second process waits for the end of its input
+  // as the judge does, and then ends the whole group. So it is /bin/sh -c KEEPER sh COMMAND, with a pipe as 3.
+  char shell[] = "/bin/sh", option[] = "-c", name[] = "sh";
+  // (It is nobody's child, so that a judge may wait for its own.)
+  char keeper[] =
+      "( (read -r nothing <&3; kill -KILL 0) </dev/null >/dev/null 2>&1 & ); exec 3<&-; exec /bin/sh -c \"$1\"";
+  char* const arguments[] = {shell, option, keeper, name, command_.data(), nullptr};
   const int error = ::posix_spawn(&pid_, shell, &actions, &attributes, arguments, environ);
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
-  ::close(in[0]), ::close(out[1]);
+  ::close(in[0]), ::close(out[1]), ::close(alive[0]);
   to_ = in[1];
   from_ = out[0];
+  alive_ = alive[1];
   received_.clear();
   if (error != 0) {
     pid_ = -1;
@@ -122,12 +133,14 @@ void CommandJudge::start() {
 void CommandJudge::stop() noexcept {
   close_fd(&to_);
   close_fd(&from_);
-  if (pid_ < 0) return;
-  int status = 0;
-  const bool ended = ended_within(pid_, 0.5, &status);
-  ::kill(-pid_, SIGKILL);
-  if (!ended) ended_within(pid_, 5, &status);
-  pid_ = -1;
+  if (pid_ >= 0) {
+    int status = 0;
+    const bool ended = ended_within(pid_, 0.5, &status);
+    ::kill(-pid_, SIGKILL);
+    if (!ended) ended_within(pid_, 5, &status);
+    pid_ = -1;
+  }
+  close_fd(&alive_);
 }
 
 /// For a process whose stdout is closed: waits for its status, and says what it was.
@@ -177,10 +190,11 @@ void CommandJudge::take_line(const std::string& line, Exchange* exchange) {
 
 /// Sends and receives at the same time (a judge that answers at once would otherwise block on a full pipe, and we on
 /// ours), until all views are answered or the process is lost.
-void CommandJudge::run(Exchange* exchange) {
+void CommandJudge::run(Exchange* exchange, const OnJudged& on_judged) {
   double last_sign = seconds_now();
   std::vector<char> buffer(1 << 16);
   while (!exchange->waiting.empty()) {
+    if (on_judged) on_judged(static_cast<int64_t>(exchange->results.size() - exchange->waiting.size()));
     const bool sending = to_ >= 0 && exchange->sent < exchange->to_send.size();
     pollfd fds[2] = {{from_, POLLIN, 0}, {sending ? to_ : -1, POLLOUT, 0}};
     const double left = last_sign + timeout_s_ - seconds_now();
@@ -214,7 +228,7 @@ void CommandJudge::run(Exchange* exchange) {
   }
 }
 
-std::vector<Judged> CommandJudge::judge(std::span<const JudgeView> views) {
+std::vector<Judged> CommandJudge::judge(std::span<const JudgeView> views, const OnJudged& on_judged) {
   Exchange exchange;
   exchange.results.resize(views.size());
   if (views.empty()) return exchange.results;
@@ -225,7 +239,12 @@ std::vector<Judged> CommandJudge::judge(std::span<const JudgeView> views) {
     exchange.to_send += dump_json(line) + "\n";
     exchange.waiting[next_id_++] = i;
   }
-  run(&exchange);
+  try {
+    run(&exchange, on_judged);
+  } catch (...) {
+    stop();  // what it still answers, nobody would read
+    throw;
+  }
   if (exchange.lost.empty()) return exchange.results;
   stop();
   if (!exchange.answered)

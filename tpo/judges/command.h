@@ -30,14 +30,14 @@ class CommandJudge : public Judge {
   /// owed, and is started anew by the next call. Throws Error when it ends or falls silent without a single answer
   /// (then it never will), or when it breaks the protocol: a line that is not such an object, an unknown id, a second
   /// answer.
-  std::vector<Judged> judge(std::span<const JudgeView> views) override;
+  std::vector<Judged> judge(std::span<const JudgeView> views, const OnJudged& on_judged = {}) override;
 
  private:
   struct Exchange;
 
   void start();
   void stop() noexcept;
-  void run(Exchange* exchange);
+  void run(Exchange* exchange, const OnJudged& on_judged);
   void take_line(const std::string& line, Exchange* exchange);
   [[noreturn]] void protocol_error(const std::string& reason, const std::string& line);
   std::string how_it_ended();
@@ -45,7 +45,7 @@ class CommandJudge : public Judge {
   std::string command_;
   double timeout_s_;
   pid_t pid_ = -1;  // also the process group
-  int to_ = -1, from_ = -1;
+  int to_ = -1, from_ = -1, alive_ = -1;
   int64_t next_id_ = 1;
   std::string received_;  // what came after the last newline
 };

@@ -29,7 +29,7 @@ void OpponentJudge::add(const std::vector<Prompt>& prompts, const std::vector<Sa
   }
 }
 
-std::vector<Judged> OpponentJudge::judge(std::span<const JudgeView> views) {
+std::vector<Judged> OpponentJudge::judge(std::span<const JudgeView> views, const OnJudged& on_judged) {
   std::vector<Judged> results(views.size());
   std::vector<PairView> games;
   std::vector<size_t> players;
@@ -48,7 +48,10 @@ std::vector<Judged> OpponentJudge::judge(std::span<const JudgeView> views) {
       players.push_back(i);
     }
   }
-  const std::vector<PairJudged> judged = judge_.judge(games);
+  const auto decided = static_cast<int64_t>(views.size() - players.size());
+  const std::vector<PairJudged> judged = judge_.judge(games, [&](int64_t played) {
+    if (on_judged) on_judged(decided + played / 2);
+  });
   for (size_t g = 0; g < players.size(); ++g) {
     const PairJudged &ours_first = judged[2 * g], &theirs_first = judged[2 * g + 1];
     if (ours_first.verdict || theirs_first.verdict)

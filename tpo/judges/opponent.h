@@ -20,7 +20,7 @@ class OpponentJudge : public Judge {
 
   /// 0, 1/4, 1/2, 3/4 or 1. A response equal to the opponent's has 1/2 without being asked about. Neither game with a
   /// verdict: an error. Throws Error when the opponent has no output for a prompt.
-  std::vector<Judged> judge(std::span<const JudgeView> views) override;
+  std::vector<Judged> judge(std::span<const JudgeView> views, const OnJudged& on_judged = {}) override;
 
  private:
   PairJudge& judge_;

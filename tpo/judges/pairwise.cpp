@@ -123,7 +123,7 @@ std::string PairwiseJudge::key_of(const PairView& view) const {
   return sha256(dump_json(all));
 }
 
-std::vector<PairJudged> PairwiseJudge::judge(std::span<const PairView> views) {
+std::vector<PairJudged> PairwiseJudge::judge(std::span<const PairView> views, const OnJudged& on_judged) {
   if (!cache_) cache_.emplace(cache_path_);
   std::vector<std::string> keys;
   std::map<std::string, PairJudged> failed;  // what could not be asked this time
@@ -135,14 +135,15 @@ std::vector<PairJudged> PairwiseJudge::judge(std::span<const PairView> views) {
     asked.push_back(keys.back());
     questions.push_back({format_.conversation(view), std::stoull(keys.back().substr(0, 8), nullptr, 16)});
   }
-  if (!questions.empty())
-    chat_->ask(questions, [&](size_t i, const ChatReply& reply) {
-      if (!reply.error.empty()) {
-        failed[asked[i]] = {std::nullopt, reply.error, reply.text};
-        return;
-      }
+  auto done = static_cast<int64_t>(views.size() - questions.size());
+  const auto take = [&](size_t i, const ChatReply& reply) {
+    if (reply.error.empty())
       cache_->add(asked[i], label_, options_.choices.empty() ? format_.read(reply.text) : format_.read(reply.logprobs));
-    });
+    else
+      failed[asked[i]] = {std::nullopt, reply.error, reply.text};
+    if (on_judged) on_judged(++done);
+  };
+  if (!questions.empty()) chat_->ask(questions, take);
   std::vector<PairJudged> results;
   for (const std::string& key : keys) {
     const PairJudged* cached = cache_->find(key);

@@ -35,7 +35,7 @@ class PairwiseJudge : public PairJudge {
 
   /// Asks for each view that is not in the cache, equal ones once. A reply that did not come is that view's error and
   /// is not cached; an answer without a verdict is, being what this judge says.
-  std::vector<PairJudged> judge(std::span<const PairView> views) override;
+  std::vector<PairJudged> judge(std::span<const PairView> views, const OnJudged& on_judged = {}) override;
 
  private:
   std::string key_of(const PairView& view) const;

@@ -47,7 +47,7 @@ RewardJudge::RewardJudge(const std::string& path, const std::string& device) : p
   check_reward_model(path);
 }
 
-std::vector<Judged> RewardJudge::judge(std::span<const JudgeView> views) {
+std::vector<Judged> RewardJudge::judge(std::span<const JudgeView> views, const OnJudged& on_judged) {
   std::vector<Judged> results(views.size());
   if (views.empty()) return results;
   if (!model_) {
@@ -75,6 +75,7 @@ std::vector<Judged> RewardJudge::judge(std::span<const JudgeView> views) {
       if (packed.batch.size() + tokens > kRows) {
         score(&results, packed, model_->net);
         packed = {};
+        if (on_judged) on_judged(static_cast<int64_t>(i));
       }
       packed.add(i, prompt, response);
     }

@@ -20,7 +20,7 @@ class RewardJudge : public Judge {
 
   /// Responses to one prompt that follow each other share its rows. A text that the model cannot encode, or that does
   /// not fit its context, is that view's error. Scores depend on the other views by rounding only.
-  std::vector<Judged> judge(std::span<const JudgeView> views) override;
+  std::vector<Judged> judge(std::span<const JudgeView> views, const OnJudged& on_judged = {}) override;
 
  private:
   std::string path_, device_name_;

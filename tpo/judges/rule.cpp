@@ -286,7 +286,7 @@ std::vector<Check> parse_checks(const Json& check, const std::string& place) {
   return checks;
 }
 
-std::vector<Judged> RuleJudge::judge(std::span<const JudgeView> views) {
+std::vector<Judged> RuleJudge::judge(std::span<const JudgeView> views, const OnJudged&) {
   std::vector<Judged> results;
   results.reserve(views.size());
   for (const JudgeView& view : views) results.push_back(judge_one(view, knobs_));

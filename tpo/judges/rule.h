@@ -54,7 +54,7 @@ struct RuleKnobs {
 class RuleJudge : public Judge {
  public:
   explicit RuleJudge(const RuleKnobs& knobs = {}) : knobs_(knobs) {}
-  std::vector<Judged> judge(std::span<const JudgeView> views) override;
+  std::vector<Judged> judge(std::span<const JudgeView> views, const OnJudged& on_judged = {}) override;
 
  private:
   RuleKnobs knobs_;

@@ -44,12 +44,13 @@ std::vector<EvalRecord> read_evals(const std::string& path) {
   return read_jsonl_as(path, parse_eval);
 }
 
-void judge_records(std::vector<EvalRecord>& records, Judge& judge, const std::vector<Prompt>& prompts) {
+void judge_records(std::vector<EvalRecord>& records, Judge& judge, const std::vector<Prompt>& prompts,
+                   const Progress& progress) {
   std::vector<SampleRecord> valid;
   for (const EvalRecord& r : records) {
     if (r.sample.valid()) valid.push_back(r.sample);
   }
-  std::vector<JudgmentRecord> judgments = judge_samples(judge, prompts, valid);
+  std::vector<JudgmentRecord> judgments = judge_samples(judge, prompts, valid, progress);
   double lowest = 0.0;
   for (const JudgmentRecord& j : judgments) lowest = std::min(lowest, j.judged.score.value_or(0.0));
   size_t next = 0;
@@ -68,6 +69,16 @@ std::vector<EvalRecord> sample_outputs(const Model& model, const std::vector<Pro
   std::vector<int64_t> open(prompts.size());
   for (size_t i = 0; i < open.size(); ++i) open[i] = static_cast<int64_t>(i);
   stage.k = 1;
+  const auto report = [&] {
+    if (progress)
+      progress("evaluate", static_cast<int64_t>(prompts.size() - open.size()), static_cast<int64_t>(prompts.size()));
+  };
+  report();
+  // An evaluation is drawn as a whole, so it may as well end within: nothing more is lost.
+  stage.on_token = [&, also = stage.on_token](const GeneratedSample& sample) {
+    if (also) also(sample);
+    if (sample.ended) report();
+  };
   for (int64_t attempt = 0; attempt <= resample && !open.empty(); ++attempt) {
     std::vector<SamplePrompt> asked;
     for (int64_t i : open) asked.push_back(all[i]);
@@ -81,8 +92,7 @@ std::vector<EvalRecord> sample_outputs(const Model& model, const std::vector<Pro
       record = {prompts[open[j]].category, std::move(samples[j]), attempt + 1, first, {}};
     }
     open = std::move(failed);
-    if (progress)
-      progress("evaluate", static_cast<int64_t>(prompts.size() - open.size()), static_cast<int64_t>(prompts.size()));
+    report();
   }
   return records;
 }
@@ -96,7 +106,7 @@ std::vector<SampleRecord> outputs_of(const std::vector<EvalRecord>& records) {
 std::vector<EvalRecord> evaluate(const Model& model, Judge& judge, const std::vector<Prompt>& prompts,
                                  SampleStage stage, int64_t resample, const Progress& progress) {
   std::vector<EvalRecord> records = sample_outputs(model, prompts, std::move(stage), resample, progress);
-  judge_records(records, judge, prompts);
+  judge_records(records, judge, prompts, progress);
   return records;
 }
 

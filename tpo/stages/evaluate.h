@@ -47,7 +47,8 @@ Json summary_to_json(const EvalSummary& summary);
 EvalSummary summarise(const std::vector<EvalRecord>& records, uint64_t seed);
 
 /// Judges the records whose sample parsed; the others lose.
-void judge_records(std::vector<EvalRecord>& records, Judge& judge, const std::vector<Prompt>& prompts);
+void judge_records(std::vector<EvalRecord>& records, Judge& judge, const std::vector<Prompt>& prompts,
+                   const Progress& progress = {});
 
 /// Samples (with stage.k = 1), resamples failures up to `resample` times. Ordered like the prompts; nothing is judged.
 std::vector<EvalRecord> sample_outputs(const Model& model, const std::vector<Prompt>& prompts, SampleStage stage,

@@ -42,14 +42,20 @@ std::vector<Viewed> views_of(const std::vector<Prompt>& prompts, const std::vect
 }  // namespace
 
 std::vector<JudgmentRecord> judge_samples(Judge& judge, const std::vector<Prompt>& prompts,
-                                          const std::vector<SampleRecord>& samples) {
+                                          const std::vector<SampleRecord>& samples, const Progress& progress) {
   std::vector<JudgmentRecord> records;
   std::vector<JudgeView> views;
   for (Viewed& v : views_of(prompts, samples)) {
     records.push_back({v.sample->id, v.sample->sample, v.view.to_json(), {}});
     views.push_back(std::move(v.view));
   }
-  std::vector<Judged> judged = judge.judge(views);
+  const auto total = static_cast<int64_t>(views.size());
+  const auto report = [&](int64_t done) {
+    if (progress) progress("judge", done, total);
+  };
+  report(0);
+  std::vector<Judged> judged = judge.judge(views, report);
+  report(total);
   ENSURE(judged.size() == views.size(), "the judge returned ", judged.size(), " results for ", views.size(), " views");
   for (size_t i = 0; i < records.size(); ++i) records[i].judged = std::move(judged[i]);
   return records;
@@ -91,12 +97,17 @@ std::vector<GameRecord> play_games(PairJudge& judge, const std::vector<Prompt>& 
       }
     }
   }
+  const auto report = [&](int64_t done) {
+    if (progress) progress("judge", done, static_cast<int64_t>(games.size()));
+  };
+  report(0);
   for (size_t begin = 0; begin < games.size(); begin += kGamesAtOnce) {
     const size_t n = std::min(kGamesAtOnce, games.size() - begin);
-    std::vector<PairJudged> judged = judge.judge(std::span(views).subspan(begin, n));
+    std::vector<PairJudged> judged = judge.judge(std::span(views).subspan(begin, n),
+                                                 [&](int64_t done) { report(static_cast<int64_t>(begin) + done); });
     ENSURE(judged.size() == n, "the judge returned ", judged.size(), " results for ", n, " views");
     for (size_t i = 0; i < n; ++i) games[begin + i].judged = std::move(judged[i]);
-    if (progress) progress("judge", static_cast<int64_t>(begin + n), static_cast<int64_t>(games.size()));
+    report(static_cast<int64_t>(begin + n));
   }
   return games;
 }

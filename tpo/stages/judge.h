@@ -14,7 +14,7 @@ namespace thinker {
 
 /// Judgments of all samples that parsed, in the samples' order. Throws Error when a sample's prompt is not in the list.
 std::vector<JudgmentRecord> judge_samples(Judge& judge, const std::vector<Prompt>& prompts,
-                                          const std::vector<SampleRecord>& samples);
+                                          const std::vector<SampleRecord>& samples, const Progress& progress = {});
 
 /// IFEval's accuracies over the samples whose prompts are of its format. One that did not parse follows nothing.
 ifeval::Accuracy ifeval_accuracy(const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples);

@@ -147,6 +147,10 @@ std::vector<SampleRecord> sample_to_file(const Model& model, const std::vector<S
   write_file_atomically(part_path(path), header + to_lines(done, 0));
   std::ofstream part(part_path(path), std::ios::binary | std::ios::app);
   const auto total = static_cast<int64_t>(prompts.size());
+  const auto report = [&] {
+    if (progress) progress("sample", static_cast<int64_t>(done.size()), total * stage.k);
+  };
+  report();
   for (int64_t begin = static_cast<int64_t>(done.size()) / stage.k; begin < total; begin += kChunkPrompts) {
     const int64_t end = std::min(total, begin + kChunkPrompts);
     const std::vector<SamplePrompt> chunk(prompts.begin() + begin, prompts.begin() + end);
@@ -154,7 +158,7 @@ std::vector<SampleRecord> sample_to_file(const Model& model, const std::vector<S
     for (SampleRecord& r : sample_prompts(model, chunk, stage)) done.push_back(std::move(r));
     part << to_lines(done, before) << std::flush;
     if (!part) fail(part_path(path), ": cannot be written (is the disk full?)");
-    if (progress) progress("sample", end, total);
+    report();
   }
   write_file_atomically(path, to_lines(done, 0));
   std::filesystem::remove(part_path(path));
