@@ -81,7 +81,7 @@ std::vector<std::string> introduction(const Options& options, const world::DemoP
           "as a disadvantage, and that useless thoughts are long, is therefore set-up. What the loop makes of it is "
           "the "
           "finding.",
-      concat("Every arm has the same prompts, judge, number of pairs asked for and training steps an epoch; each "
+      concat("Every arm has the same prompts, judge and training options; each "
              "evaluation samples one output to each of ",
              plan.test_prompts, " held-out prompts of each seed (", options.quick ? "one seed" : "three seeds",
              ", of data, weights and draws).")};
