@@ -287,7 +287,7 @@ TEST_CASE("report: a run's numbers are read and measured") {
   CHECK(run.iterations[0].pairing->rho == doctest::Approx(0.25));
   CHECK(run.iterations[0].selections.at(0).interval.high == doctest::Approx(0.625));
 
-  const Measured d = paired_difference(*run.last_trained(), run.evaluations[0], run.seed);
+  const Measured d = measure(PairedScores(*run.last_trained(), run.evaluations[0]).all, run.seed);
   CHECK(d.count == 4);
   CHECK(d.mean == doctest::Approx(0.5));
   // The interval is that of the differences, not that of two independent means.

@@ -61,14 +61,11 @@ Values values(const Evaluation& e, const Value& value, const Keep& keep = all) {
 }
 
 /// a - b, prompt by prompt: every arm of a seed has the same prompts in the same order.
-Values difference(const Evaluation& a, const Evaluation& b, const Keep& keep = all) {
+report::PairedScores difference(const Evaluation& a, const Evaluation& b) {
   ENSURE(a.records.size() == b.records.size(), a.file, " and ", b.file, " have the same prompts");
-  Values list;
-  for (size_t i = 0; i < a.records.size(); ++i) {
+  for (size_t i = 0; i < a.records.size(); ++i)
     ENSURE(a.records[i].sample.id == b.records[i].sample.id, a.file, " and ", b.file, " have the same prompts");
-    if (keep(a.records[i])) list.push_back(score(a.records[i]) - score(b.records[i]));
-  }
-  return list;
+  return {a, b};
 }
 
 /// Over the prompts of all seeds.
@@ -105,7 +102,7 @@ int64_t seeds_apart(const std::vector<SeedRuns>& seeds, int direction,
 
 Claim seed_is_worse(const std::vector<SeedRuns>& seeds) {
   const auto of = [](const SeedRuns& runs) {
-    return difference(first(arm(runs, "thinking")), first(arm(runs, "direct")));
+    return difference(first(arm(runs, "thinking")), first(arm(runs, "direct"))).all;
   };
   const int64_t apart = seeds_apart(seeds, -1, of);
   const std::string numbers =
@@ -124,22 +121,23 @@ int64_t crossing(const std::vector<SeedRuns>& seeds) {
     const Measured ahead = pooled(seeds, [&](const SeedRuns& runs) {
       const Evaluation* ours = arm(runs, "thinking").find(report::Stage::iteration, t);
       const Evaluation* theirs = arm(runs, "direct").find(report::Stage::iteration, t);
-      return ours && theirs ? difference(*ours, *theirs) : Values{};
+      return ours && theirs ? difference(*ours, *theirs).all : Values{};
     });
     if (ahead.count > 0 && ahead.interval.low > 0) return t;
   }
   return -1;
 }
 
-Values gain(const SeedRuns& runs, const Keep& keep = all) {
-  return difference(last(arm(runs, "thinking")), last(arm(runs, "direct")), keep);
+report::PairedScores gain(const SeedRuns& runs) {
+  return difference(last(arm(runs, "thinking")), last(arm(runs, "direct")));
 }
 
 Claim curves_cross(const std::vector<SeedRuns>& seeds) {
-  const auto of = [](const SeedRuns& runs) { return gain(runs); };
+  const auto of = [](const SeedRuns& runs) { return gain(runs).all; };
   const int64_t apart = seeds_apart(seeds, 1, of), crossed = crossing(seeds);
-  const Measured start = pooled(
-      seeds, [](const SeedRuns& runs) { return difference(first(arm(runs, "thinking")), first(arm(runs, "direct"))); });
+  const Measured start = pooled(seeds, [](const SeedRuns& runs) {
+    return difference(first(arm(runs, "thinking")), first(arm(runs, "direct"))).all;
+  });
   const std::string numbers =
       compared(mean_score(seeds, "thinking", last), mean_score(seeds, "direct", last), pooled(seeds, of));
   const std::string where = crossed < 0 ? "the curves do not cross" : concat("the curves cross at iteration ", crossed);
@@ -153,9 +151,7 @@ Claim gain_is_where_it_should(const std::vector<SeedRuns>& seeds) {
   std::string helped, kept;
   for (int64_t c = 0; c < kCategories; ++c) {
     const auto category = static_cast<Category>(c);
-    const Measured m = pooled(seeds, [&](const SeedRuns& runs) {
-      return gain(runs, [&](const EvalRecord& r) { return r.category == name(category); });
-    });
+    const Measured m = pooled(seeds, [&](const SeedRuns& runs) { return gain(runs).categories.at(name(category)); });
     held = held && (thinking_helps(category) ? m.interval.low > 0 : m.interval.high >= 0);
     std::string& list = thinking_helps(category) ? helped : kept;
     list += (list.empty() ? "" : ", ") + (name(category) + (" " + with_sign(m)));
@@ -244,7 +240,7 @@ Claim judge_saw_no_thought(const std::vector<SeedRuns>& seeds) {
 
 Claim useless_thoughts_do_not_help(const std::vector<SeedRuns>& seeds) {
   const Measured m = pooled(seeds, [](const SeedRuns& runs) {
-    return difference(last(arm(runs, "useless")), last(arm(runs, "useless-direct")));
+    return difference(last(arm(runs, "useless")), last(arm(runs, "useless-direct"))).all;
   });
   return {"g", Claim::Kind::finding, m.interval.low <= 0,
           concat("where the seed knows useless thoughts only (W = 0), thinking does not pass direct: ",

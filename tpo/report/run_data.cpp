@@ -263,10 +263,6 @@ PairedScores::PairedScores(const Evaluation& a, const Evaluation& b) {
   }
 }
 
-Measured paired_difference(const Evaluation& a, const Evaluation& b, uint64_t seed) {
-  return measure(PairedScores(a, b).all, seed);
-}
-
 std::string with_interval(const Measured& value, int decimals) {
   return fixed(value.mean, decimals) + " [" + fixed(value.interval.low, decimals) + ", " +
          fixed(value.interval.high, decimals) + "]";

@@ -113,7 +113,6 @@ struct PairedScores {
 
   PairedScores(const Evaluation& a, const Evaluation& b);
 };
-Measured paired_difference(const Evaluation& a, const Evaluation& b, uint64_t seed);
 
 /// "0.861 [0.843, 0.879]".
 std::string with_interval(const Measured& value, int decimals);
