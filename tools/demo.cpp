@@ -9,8 +9,10 @@
 #include "tools/common.h"
 #include "tools/plan.h"
 #include "tools/world/claims.h"
+#include "tools/world/kinds.h"
 #include "tools/world/plan.h"
 #include "tpo/report/report.h"
+#include "tpo/report/sections.h"
 #include "tpo/run.h"
 
 namespace thinker {
@@ -43,25 +45,6 @@ void run_arm(Device& device, const Options& options, const world::DemoPlan& plan
   Model model = open_model(device, model_folder, DType::F32);
   run_loop(world::arm_recipe(plan, arm, seed, model_folder, options.out + "/thought.json"), model,
            world::demo_prompts(plan, seed), run);
-}
-
-/// One line an iteration: each arm's mean over all held-out prompts of all seeds, with its interval.
-void print_curves(std::ostream& out, const std::vector<world::Arm>& arms, const std::vector<world::SeedRuns>& seeds) {
-  out << "score by iteration (share of exact answers, 95 % interval)\niteration";
-  for (const world::Arm& arm : arms)
-    out << "   " << arm.name << std::string(20 - std::min<size_t>(20, arm.name.size()), ' ');
-  const auto iterations = static_cast<int64_t>(seeds.front().begin()->second.iterations.size());
-  for (int64_t t = 0; t <= iterations; ++t) {
-    char text[80];
-    std::snprintf(text, sizeof text, "\n%9lld", static_cast<long long>(t));
-    out << text;
-    for (const world::Arm& arm : arms) {
-      const report::Measured m = world::mean_score(seeds, arm.name, t);
-      std::snprintf(text, sizeof text, "   %.3f [%.3f, %.3f]", m.mean, m.interval.low, m.interval.high);
-      out << text;
-    }
-  }
-  out << "\n\n";
 }
 
 std::vector<std::string> introduction(const Options& options, const world::DemoPlan& plan) {
@@ -100,15 +83,23 @@ Experiment experiment_of(const Options& options, const world::DemoPlan& plan, co
   return experiment;
 }
 
-std::vector<world::SeedRuns> read_runs(const Options& options, const std::vector<world::Arm>& arms) {
-  std::vector<world::SeedRuns> seeds;
-  for (uint64_t seed : options.seeds()) {
-    world::SeedRuns runs;
-    for (const world::Arm& arm : arms)
-      runs[arm.name] = report::read_run(options.out + "/" + Options::run_of(arm, seed));
-    seeds.push_back(std::move(runs));
-  }
-  return seeds;
+/// Checks the claims on the finished runs, prints them below the curves, and writes experiment.json and the page.
+void conclude(const Options& options, Experiment experiment, const std::string& page) {
+  const std::string file = options.out + "/experiment.json";
+  const auto write = [&] { write_file_atomically(file, experiment_to_json(experiment).dump(2) + "\n"); };
+  write();
+  const report::Runs runs = report::read_runs(read_experiment(options.out));
+  world::ArmsByName arms;
+  for (const report::Arm& arm : report::arms_of(runs)) arms[experiment.arms[arm.runs.front()->arm].name] = arm;
+  experiment.claims = world::check_claims(arms);
+  experiment.exhibits = {world::kinds_of_thought(arms.at("thinking"))};
+  write();
+  std::cout << "score by iteration (share of exact answers, 95 % interval)\n"
+            << report::curve_table(runs).markdown() << "\n";
+  for (const Claim& claim : experiment.claims)
+    std::cout << (claim.held ? "held: " : "not held: ") << "(" << claim.id << ") "
+              << (claim.kind == Claim::Kind::set_up ? "[set-up] " : "") << claim.text << "\n";
+  write_file_atomically(page, report_page(read_experiment(options.out), runs));
 }
 
 /// Removes what a demo writes and nothing else: the folder may be the user's own.
@@ -132,16 +123,8 @@ void run(const Options& options) {
       for (const world::Arm& arm : arms) run_arm(*device, options, plan, arm, seed, *display);
   }
 
-  const std::vector<world::SeedRuns> seeds = read_runs(options, arms);
-  Experiment experiment = experiment_of(options, plan, arms);
-  experiment.claims = world::check_claims(seeds);
-  write_file_atomically(options.out + "/experiment.json", experiment_to_json(experiment).dump(2) + "\n");
-  print_curves(std::cout, arms, seeds);
-  for (const Claim& claim : experiment.claims)
-    std::cout << (claim.held ? "held: " : "not held: ") << "(" << claim.id << ") "
-              << (claim.kind == Claim::Kind::set_up ? "[set-up] " : "") << claim.text << "\n";
   const std::string page = options.out + "/report.html";
-  write_report(read_experiment(options.out), page);
+  conclude(options, experiment_of(options, plan, arms), page);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   std::printf("\n%.0f seconds\n%sreport: %s\n", seconds, work_done(*device, seconds).c_str(), page.c_str());
 }

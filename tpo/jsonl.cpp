@@ -162,6 +162,29 @@ std::vector<double> JsonLine::numbers(const std::string& key) const {
   return numbers;
 }
 
+std::vector<std::string> JsonLine::strings(const std::string& key) const {
+  const Json& list = at(key);
+  if (!list.is_array()) error("\"" + key + "\" is not a list of strings");
+  std::vector<std::string> strings;
+  for (const Json& item : list) {
+    if (!item.is_string()) error("\"" + key + "\" is not a list of strings");
+    strings.push_back(item.get<std::string>());
+  }
+  return strings;
+}
+
+std::vector<JsonLine> JsonLine::objects(const std::string& key) const {
+  const Json& list = at(key);
+  if (!list.is_array()) error("\"" + key + "\" is not a list of objects");
+  std::vector<JsonLine> objects;
+  for (size_t i = 0; i < list.size(); ++i) {
+    const std::string place = concat(place_, ": ", key, "[", i, "]");
+    if (!list[i].is_object()) fail(place, ": is a ", list[i].type_name(), ", not an object");
+    objects.emplace_back(list[i], place);
+  }
+  return objects;
+}
+
 Messages JsonLine::messages() const {
   if (has("messages") && has("prompt")) error("has both \"messages\" and \"prompt\"; keep one");
   if (has("prompt")) return {{"user", string("prompt")}};

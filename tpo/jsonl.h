@@ -54,6 +54,8 @@ class JsonLine {
   int64_t integer(const std::string& key) const;
   std::vector<int32_t> ids(const std::string& key) const;  // a list of token ids, each in [0, 2^31)
   std::vector<double> numbers(const std::string& key) const;
+  std::vector<std::string> strings(const std::string& key) const;
+  std::vector<JsonLine> objects(const std::string& key) const;  // each with its place: "FILE:LINE: arms[0]"
 
   /// "messages", or the short form {"prompt": TEXT} for one user message. Throws when both or neither are there.
   Messages messages() const;

@@ -137,15 +137,22 @@ PairSet build_pairs(std::span<const std::vector<Candidate>> prompts, const PairO
   return set;
 }
 
-AutoRho auto_rho(std::span<const std::vector<Candidate>> prompts, const PairOptions& options) {
+std::vector<RhoTrial> try_rhos(std::span<const std::vector<Candidate>> prompts, const PairOptions& options) {
   PairOptions tried = options;
-  tried.parse_failures = Failures::drop;  // failed outputs have no response, and so no say in the length
+  tried.parse_failures = Failures::drop;
+  std::vector<RhoTrial> trials;
   for (int step = 0; step <= 10; ++step) {
     tried.rho = step / 20.0;
     const PairSet set = build_pairs(prompts, tried);
-    if (set.mean_chosen_length <= set.mean_rejected_length) return {tried.rho, true};
+    trials.push_back({tried.rho, set.counts.pairs, set.mean_chosen_length, set.mean_rejected_length});
   }
-  return {tried.rho, false};
+  return trials;
+}
+
+const RhoTrial& auto_rho(std::span<const RhoTrial> trials) {
+  ENSURE(!trials.empty(), "rho is chosen from no trials");
+  const auto first = std::find_if(trials.begin(), trials.end(), [](const RhoTrial& t) { return t.balanced(); });
+  return first == trials.end() ? trials.back() : *first;
 }
 
 }  // namespace thinker

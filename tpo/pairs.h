@@ -66,11 +66,19 @@ struct PairSet {
 /// first such sample; the chosen side is argmax s as ever.
 PairSet build_pairs(std::span<const std::vector<Candidate>> prompts, const PairOptions& options);
 
-/// rho "auto": the first of 0, 0.05, … 0.5 at which the mean chosen response is not longer than the mean rejected one.
-struct AutoRho {
-  double rho;
-  bool balanced;  // false: chosen responses are longer even at 0.5, which is then rho
+/// What a rho would make of the pairs.
+struct RhoTrial {
+  double rho = 0;
+  int64_t pairs = 0;
+  double chosen_length = 0, rejected_length = 0;  // means over the pairs' responses
+
+  bool balanced() const { return chosen_length <= rejected_length; }
 };
-AutoRho auto_rho(std::span<const std::vector<Candidate>> prompts, const PairOptions& options);
+
+/// Of 0, 0.05, … 0.5, without pairs for the format: an output that did not parse has no response, and so no length.
+std::vector<RhoTrial> try_rhos(std::span<const std::vector<Candidate>> prompts, const PairOptions& options);
+
+/// rho "auto": the first trial that is balanced; the last where none is.
+const RhoTrial& auto_rho(std::span<const RhoTrial> trials);
 
 }  // namespace thinker

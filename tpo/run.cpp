@@ -302,7 +302,9 @@ class Run {
     log_.begin(t, "pair");
     const PairStage stage{recipe_.pairs.options, recipe_.pairs.auto_rho, recipe_.pairs.length, style_};
     const PairResult result = pair_samples(prompts, samples, judgments, stage, &model_.text);
-    log_.write(counts_to_json(result));
+    Json line = counts_to_json(result);
+    line["rho_trials"] = trials_to_json(result.trials);
+    log_.write(line);
     if (result.pairs.empty()) {
       fail("iteration ", t, ": no pair could be built (", counts_to_json(result).dump(),
            "); use more or harder prompts");

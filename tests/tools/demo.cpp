@@ -7,6 +7,7 @@
 #include "tensor/check.h"
 #include "tests/tensor/temp_folder.h"
 #include "tools/world/claims.h"
+#include "tools/world/kinds.h"
 #include "tools/world/plan.h"
 #include "tools/world/world.h"
 
@@ -29,9 +30,7 @@ struct Made {
 constexpr int64_t kPrompts = 700;  // 100 of each category
 
 report::Evaluation evaluation(report::Stage stage, int64_t iteration, const Made& made) {
-  report::Evaluation e;
-  e.stage = stage;
-  e.iteration = iteration;
+  std::vector<EvalRecord> records;
   for (int64_t i = 0; i < kPrompts; ++i) {
     const auto category = static_cast<Category>(i % kCategories);
     const double share = static_cast<double>(i / kCategories) / (kPrompts / kCategories);
@@ -40,10 +39,11 @@ report::Evaluation evaluation(report::Stage stage, int64_t iteration, const Made
     r.category = name(category);
     r.judged.score = share < (thinking_helps(category) ? made.helped : made.other) ? 1.0 : 0.0;
     r.sample.split = {std::string(made.thought, 't'), std::string(made.response, 'r'), Parse::ok};
+    r.attempts = share < made.failed ? 2 : 1;
     r.first_parse = share < made.failed ? Parse::no_marker : Parse::ok;
-    e.records.push_back(std::move(r));
+    records.push_back(std::move(r));
   }
-  return e;
+  return report::evaluation_of(stage, iteration, "", std::move(records), 1);
 }
 
 /// What a judge was sent of a text, as a run leaves it.
@@ -60,12 +60,13 @@ Json view_of(const std::string& question, const std::string& seen) {
   return {{"prompt", {{{"role", "user"}, {"content", question}}}}, {"response", seen}};
 }
 
-report::RunData run(bool thinks, const Made& before, const Made& after) {
+report::RunData run(bool thinks, const Made& before, const Made& after, uint64_t seed = 0) {
   static const TempFolder folder;
   static int64_t runs = 0;
   report::RunData r;
   r.folder = folder / std::to_string(++runs);
   r.thinks = thinks;
+  r.seed = seed;
   r.evaluations = {evaluation(report::Stage::seed, 0, before), evaluation(report::Stage::iteration, 1, after)};
   r.iterations.resize(1);
   r.iterations[0].iteration = 1;
@@ -79,6 +80,20 @@ report::RunData run(bool thinks, const Made& before, const Made& after) {
   return r;
 }
 
+/// One seed's runs by arm.
+using SeedRuns = std::map<std::string, report::RunData>;
+
+std::vector<Claim> claims_of(const std::vector<SeedRuns>& seeds) {
+  ArmsByName arms;
+  for (const SeedRuns& runs : seeds) {
+    for (const auto& [name, run] : runs) {
+      arms[name].label = name;
+      arms[name].runs.push_back(&run);
+    }
+  }
+  return check_claims(arms);
+}
+
 /// A story in which every claim holds.
 std::vector<SeedRuns> good() {
   SeedRuns runs;
@@ -87,13 +102,16 @@ std::vector<SeedRuns> good() {
   runs["direct"] = run(false, {.2, .7, 0, 5}, {.2, .95, 0, 5});
   runs["useless"] = run(true, {.1, .6}, {.2, .9});
   runs["useless-direct"] = run(false, {.2, .7}, {.2, .95});
-  return {runs, runs, runs};
+  std::vector<SeedRuns> seeds = {runs, runs, runs};
+  for (size_t i = 0; i < seeds.size(); ++i)
+    for (auto& [name, run] : seeds[i]) run.seed = i;
+  return seeds;
 }
 
 /// The ids of the claims that do not hold.
 std::string broken(const std::vector<SeedRuns>& seeds) {
   std::string ids;
-  for (const Claim& claim : check_claims(seeds))
+  for (const Claim& claim : claims_of(seeds))
     if (!claim.held) ids += claim.id;
   return ids;
 }
@@ -152,7 +170,7 @@ TEST_CASE("demo: all arms have the same recipe but for the thought, length contr
 }
 
 TEST_CASE("claims: each holds on a story that tells it, and says where its numbers come from") {
-  const std::vector<Claim> claims = check_claims(good());
+  const std::vector<Claim> claims = claims_of(good());
   REQUIRE(claims.size() == 7);
   CHECK(broken(good()) == "");
   for (const Claim& claim : claims) CHECK((claim.kind == Claim::Kind::set_up) == (claim.id == "a"));
@@ -162,23 +180,19 @@ TEST_CASE("claims: each holds on a story that tells it, and says where its numbe
 
 TEST_CASE("claims: each fails where its story does, in one seed of three too where every seed must tell it") {
   CHECK(broken_with([](SeedRuns& s) { s["thinking"].evaluations[0] = s["direct"].evaluations[0]; }).starts_with("a"));
-  CHECK(broken_with([](SeedRuns& s) { s["thinking"].evaluations[1].records = s["direct"].evaluations[1].records; }, 2)
-            .find('b') != std::string::npos);
-  std::vector<SeedRuns> lossy = good();
-  for (SeedRuns& s : lossy) s["thinking"] = run(true, {.1, .6, 70, 5, .06}, {.9, .90, 30, 5, .0});
-  CHECK(broken(lossy) == "c");
-  std::vector<SeedRuns> longer = good();
-  for (SeedRuns& s : longer) s["thinking"] = run(true, {.1, .6, 20, 5, .06}, {.9, .95, 30, 5, .0});
-  CHECK(broken(longer) == "d");
-  std::vector<SeedRuns> wordy = good();
-  for (SeedRuns& s : wordy) s["thinking-rho"] = run(true, {.1, .6, 70, 5, .06}, {.9, .95, 30, 7, .0});
-  CHECK(broken(wordy) == "d");
-  std::vector<SeedRuns> failing = good();
-  for (SeedRuns& s : failing) s["thinking"] = run(true, {.1, .6, 70, 5, .06}, {.9, .95, 30, 5, .06});
-  CHECK(broken(failing) == "e");
-  std::vector<SeedRuns> helped = good();
-  for (SeedRuns& s : helped) s["useless"] = run(true, {.1, .6}, {.3, .95});
-  CHECK(broken(helped) == "g");
+  CHECK(broken_with([](SeedRuns& s) { s["thinking"].evaluations[1] = s["direct"].evaluations[1]; }, 2).find('b') !=
+        std::string::npos);
+  const auto in_all = [](const std::string& arm, const Made& before, const Made& after) {
+    std::vector<SeedRuns> seeds = good();
+    for (size_t i = 0; i < seeds.size(); ++i) seeds[i][arm] = run(true, before, after, i);
+    return broken(seeds);
+  };
+  CHECK(in_all("thinking", {.1, .6, 70, 5, .06}, {.9, .90, 30, 5, .0}) == "c");
+  CHECK(in_all("thinking", {.1, .6, 20, 5, .06}, {.9, .95, 30, 5, .0}) == "d");
+  CHECK(in_all("thinking-rho", {.1, .6, 70, 5, .06}, {.9, .95, 30, 7, .0}) == "d");
+  CHECK(in_all("thinking", {.1, .6, 70, 5, .06}, {.9, .95, 30, 5, .06}) == "e");
+  CHECK(in_all("useless", {.1, .6}, {.3, .95}) == "g");
+  CHECK(broken_with([](SeedRuns& s) { s["useless"] = run(true, {.1, .6}, {.3, .95}, 1); }, 1) == "g");
 }
 
 TEST_CASE("claims: one view with a thought, a thought prompt or another response is seen") {
@@ -198,4 +212,32 @@ TEST_CASE("claims: one view with a thought, a thought prompt or another response
   Json with_thought = view_of("Repeat bcd.", "bcd");
   with_thought["thought"] = "Draft: bcd";
   CHECK(judged("Draft: bcd<R>bcd", with_thought) == "f");
+}
+
+TEST_CASE("kinds of thought: shares of what was sampled, chosen and rejected, and the scores behind them") {
+  report::RunData r = run(true, {.1, .6}, {.9, .95});
+  report::IterationData& data = r.iterations[0];
+  const char* thoughts[] = {"Draft: bcd", "Draft: dcb", "=north 1)left=west", "What is being asked?"};
+  data.samples.clear();
+  for (int64_t i = 0; i < 4; ++i) {
+    SampleRecord s;
+    s.id = "p";
+    s.sample = i;
+    s.split = {thoughts[i], "bcd", Parse::ok};
+    data.samples.push_back(s);
+    JudgmentRecord j;
+    j.id = "p";
+    j.sample = i;
+    if (i != 2) j.judged.score = i == 0 ? 1.0 : 0.0;
+    data.judgments.push_back(j);
+  }
+  data.pairs = {{"p", 0, 3}};
+  const Exhibit exhibit = kinds_of_thought({"thinking", {&r}});
+  REQUIRE(exhibit.rows.size() == 5);
+  using Row = std::vector<std::string>;
+  CHECK(exhibit.rows[0] == Row{"iteration 1, worked", "25.0", "0.0", "0.0", "-"});
+  CHECK(exhibit.rows[1] == Row{"iteration 1, draft", "50.0", "100.0", "0.0", "0.500"});
+  CHECK(exhibit.rows[3] == Row{"iteration 1, ramble", "25.0", "0.0", "100.0", "0.000"});
+  REQUIRE(exhibit.lines.size() == 5);
+  CHECK(exhibit.lines[4].values == std::vector<double>{100, 100});  // the held-out thoughts made above: "ttt…"
 }

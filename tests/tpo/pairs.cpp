@@ -144,17 +144,24 @@ TEST_CASE("pairs: rho is walked up until chosen responses are not longer") {
     }
     prompts.push_back(samples);
   }
-  const AutoRho found = auto_rho(prompts, {});
-  REQUIRE(found.balanced);
+  const std::vector<RhoTrial> trials = try_rhos(prompts, {});
+  REQUIRE(trials.size() == 11);
+  const RhoTrial found = auto_rho(trials);
+  REQUIRE(found.balanced());
   CHECK(found.rho > 0);
   const PairSet at = build(prompts, {.rho = found.rho}), before = build(prompts, {.rho = found.rho - 0.05});
   CHECK(at.mean_chosen_length <= at.mean_rejected_length);
   CHECK(before.mean_chosen_length > before.mean_rejected_length);
+  CHECK(found.pairs == at.counts.pairs);
+  CHECK(found.chosen_length == at.mean_chosen_length);
+  CHECK(found.rejected_length == at.mean_rejected_length);
+  CHECK(trials.front().chosen_length == build(prompts, {}).mean_chosen_length);
 
-  CHECK(auto_rho(std::vector<Candidates>{{good(0, 1, 5), good(1, 0, 9)}}, {}).rho == 0);
-  const AutoRho never = auto_rho(std::vector<Candidates>{{good(0, 1, 9), good(1, 0, 5)}}, {});
+  const auto chosen = [](const std::vector<Candidates>& few) { return RhoTrial(auto_rho(try_rhos(few, {}))); };
+  CHECK(chosen({{good(0, 1, 5), good(1, 0, 9)}}).rho == 0);
+  const RhoTrial never = chosen({{good(0, 1, 9), good(1, 0, 5)}});
   CHECK(never.rho == 0.5);
-  CHECK_FALSE(never.balanced);
+  CHECK_FALSE(never.balanced());
 }
 
 TEST_CASE("pairs: on random input every pair is a pair") {

@@ -112,7 +112,10 @@ class MadeUpRun {
                              {"not_better", 0},
                              {"rho", 0.25},
                              {"mean_chosen_length", 11},
-                             {"mean_rejected_length", 25}}};
+                             {"mean_rejected_length", 25},
+                             {"rho_trials",
+                              {{{"rho", 0}, {"pairs", 1}, {"chosen_length", 31.5}, {"rejected_length", 24}},
+                               {{"rho", 0.25}, {"pairs", 1}, {"chosen_length", 11}, {"rejected_length", 25}}}}}};
     for (int step = 1; step <= 3; ++step) {
       lines.push_back({{"iteration", 1},
                        {"stage", "train"},
@@ -390,6 +393,8 @@ Experiment three_seeds(std::vector<std::unique_ptr<MadeUpRun>>& keep) {
   e.introduction = {"Words with <b>markup</b> & a | bar."};
   e.seed_recipe = {{"mix", {{"useful", 0.25}}}, {"note", kScript}};
   e.claims = {{"a", Claim::Kind::set_up, true, "it starts below"}, {"b", Claim::Kind::finding, false, kScript}};
+  e.exhibits = {
+      {"Kinds <i>", kScript, "% of all", {{"draft | <u>", {2.5, 97.5}}}, {"kind", "<s>"}, {{"draft | x", "1"}}}};
   for (const char* arm : {"direct", "thinking"}) {
     e.arms.push_back({arm, concat(arm, " arm"), {}});
     for (int seed = 11; seed <= 13; ++seed) {
@@ -436,6 +441,14 @@ TEST_CASE("report: arms of several seeds, claims, the seed model's recipe") {
   CHECK(contains(page, "(b) <span class=\"badge bad\">\u2717 not held</span> &lt;script&gt;"));
   CHECK(contains(page, "mix.useful"));
   CHECK(contains(page, "0.740, 0.750, 0.760"));  // each seed, in the table
+  // Win rates of each seed's four prompts, all won; at equal lengths the fit holds a certain winner back a little.
+  CHECK(contains(page, "<td class=\"number\">1.000 [1.000, 1.000]</td><td class=\"number\">0.9"));
+  CHECK(contains(page, "What each rho would make of the lengths, last iteration, thinking arm"));
+  CHECK(contains(page, "<td class=\"number\">31.5</td>"));
+  // The experiment's own exhibit: a chart and a table, of data that cannot become markup.
+  CHECK(contains(page, "<h2>Kinds &lt;i&gt;</h2>"));
+  CHECK(contains(page, "draft | &lt;u&gt;, iteration 1: 97.5"));
+  CHECK(contains(page, "&lt;s&gt;"));
   CHECK(occurrences(page, "class=\"thin\"") >= 6);
   // The mean of the differences, seed by seed, and the sign of the comparison.
   CHECK(contains(page, "thinking arm minus direct arm is +0.500 [0.500, 0.500] on the same prompts: higher."));
@@ -443,6 +456,16 @@ TEST_CASE("report: arms of several seeds, claims, the seed model's recipe") {
   // Only the first seed's samples are browsed.
   CHECK(occurrences(page, "hidden-thought") == 2);
 
+  SUBCASE("exhibits are written and read back; a row of another width is named") {
+    Json json = experiment_to_json(e);
+    keep[0]->write("experiment.json", json.dump());
+    const Experiment back = read_experiment(keep[0]->folder.string());
+    CHECK(experiment_to_json(back)["exhibits"] == json["exhibits"]);
+    json["exhibits"][0]["rows"][0]["cells"].push_back("2");
+    keep[0]->write("experiment.json", json.dump());
+    CHECK_THROWS_WITH_AS(read_experiment(keep[0]->folder.string()),
+                         doctest::Contains("exhibits[0]: rows[0]: has 3 cells under 2 headers"), Error);
+  }
   SUBCASE("seeds that do not match, or other prompts under the same ids, are not compared") {
     for (size_t i = 3; i < 6; ++i) keep[i]->write("iter-0/prompts.jsonl", "{\"id\": \"test-0\", \"prompt\": \"A?\"}\n");
     for (size_t i = 0; i < 3; ++i) keep[i]->write("iter-0/prompts.jsonl", "{\"id\": \"test-0\", \"prompt\": \"B?\"}\n");
@@ -494,6 +517,8 @@ TEST_CASE("report: markdown, with nothing in it that data could turn into markup
   CHECK(contains(page, "| model | direct arm | thinking arm |\n| --- | ---: | ---: |\n"));
   CHECK(contains(page, "| iteration 1 | 0.250 ["));
   CHECK(contains(page, "| direct arm | 11, 12, 13 |"));
+  CHECK(contains(page, "## Win rates at the end\n"));
+  CHECK(contains(page, "| draft \\| x | 1 |"));
   CHECK(!contains(page, "<"));
 }
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <functional>
 
 #include "tensor/check.h"
 #include "tools/world/thoughts.h"
@@ -12,13 +11,15 @@ namespace thinker::world {
 
 namespace {
 
+using report::Arm;
+using report::ArmPoint;
+using report::at_begin;
+using report::at_end;
+using report::Difference;
 using report::Evaluation;
+using report::Measure;
 using report::Measured;
 using report::RunData;
-
-using Values = std::vector<double>;  // one a prompt
-using Value = std::function<double(const EvalRecord&)>;
-using Keep = std::function<bool(const EvalRecord&)>;
 
 template <class... Args>
 std::string format(const char* pattern, Args... args) {
@@ -31,59 +32,36 @@ std::string with_sign(const Measured& m) {
   return format("%+.3f [%+.3f, %+.3f]", m.mean, m.interval.low, m.interval.high);
 }
 
-double score(const EvalRecord& r) {
-  return r.judged.score.value_or(0.0);
+std::optional<Measured> score(const Evaluation& e) {
+  return report::score_of(e);
 }
-bool all(const EvalRecord&) {
-  return true;
+std::optional<Measured> thought_length(const Evaluation& e) {
+  return e.thought_length;
 }
-bool parsed(const EvalRecord& r) {
-  return r.sample.valid();
+std::optional<Measured> response_length(const Evaluation& e) {
+  return e.response_length;
 }
-
-/// The model before training in the arm's own style, and after the last iteration.
-const Evaluation& first(const RunData& run) {
-  const Evaluation* seed = run.find(report::Stage::seed);
-  ENSURE(seed, run.folder, " has an evaluation of the seed model");
-  return *seed;
-}
-const Evaluation& last(const RunData& run) {
-  const Evaluation* trained = run.last_trained();
-  ENSURE(trained, run.folder, " has an evaluation after training");
-  return *trained;
+std::optional<Measured> parsed(const Evaluation& e) {
+  return e.parsed;
 }
 
-Values values(const Evaluation& e, const Value& value, const Keep& keep = all) {
-  Values list;
-  for (const EvalRecord& r : e.records)
-    if (keep(r)) list.push_back(value(r));
-  return list;
+/// A measure of the seed model in the arm's own style, and after the last iteration.
+Measured first(const Arm& arm, const Measure& measure) {
+  for (const ArmPoint& point : curve_of(arm, measure))
+    if (point.stage == report::Stage::seed) return point.all;
+  ENSURE(false, arm.label, " has an evaluation of the seed model");
+}
+Measured last(const Arm& arm, const Measure& measure) {
+  const auto point = last_trained(arm, measure);
+  ENSURE(point, arm.label, " has an evaluation after training");
+  return point->all;
 }
 
-/// a - b, prompt by prompt: every arm of a seed has the same prompts in the same order.
-report::PairedScores difference(const Evaluation& a, const Evaluation& b) {
-  ENSURE(a.records.size() == b.records.size(), a.file, " and ", b.file, " have the same prompts");
-  for (size_t i = 0; i < a.records.size(); ++i)
-    ENSURE(a.records[i].sample.id == b.records[i].sample.id, a.file, " and ", b.file, " have the same prompts");
-  return {a, b};
-}
-
-/// Over the prompts of all seeds.
-Measured pooled(const std::vector<SeedRuns>& seeds, const std::function<Values(const SeedRuns&)>& of) {
-  Values list;
-  for (const SeedRuns& runs : seeds) {
-    const Values more = of(runs);
-    list.insert(list.end(), more.begin(), more.end());
-  }
-  return report::measure(list, 1);
-}
-
-const RunData& arm(const SeedRuns& runs, const char* name) {
-  return runs.at(name);
-}
-
-Measured mean_score(const std::vector<SeedRuns>& seeds, const char* name, const Evaluation& (*at)(const RunData&)) {
-  return pooled(seeds, [&](const SeedRuns& runs) { return values(at(arm(runs, name)), score); });
+/// a - b, prompt by prompt, in every seed.
+Difference difference(const Arm& a, const Arm& b, const report::When& when) {
+  auto d = difference_of(a, b, when);
+  ENSURE(d && d->seeds.size() == a.runs.size(), a.label, " and ", b.label, " were asked the same prompts");
+  return std::move(*d);
 }
 
 /// "0.968 against 0.609, +0.359 [+0.340, +0.378]"
@@ -91,67 +69,54 @@ std::string compared(const Measured& ours, const Measured& theirs, const Measure
   return format("%.3f against %.3f, ", ours.mean, theirs.mean) + with_sign(difference);
 }
 
-/// In how many seeds the difference's interval lies above 0 (direction 1) or below (-1).
-int64_t seeds_apart(const std::vector<SeedRuns>& seeds, int direction,
-                    const std::function<Values(const SeedRuns&)>& difference) {
-  return std::count_if(seeds.begin(), seeds.end(), [&](const SeedRuns& runs) {
-    const Measured m = report::measure(difference(runs), 1);
-    return direction > 0 ? m.interval.low > 0 : m.interval.high < 0;
-  });
+/// In how many seeds the difference's own interval lies above 0; below.
+int64_t seeds_above(const Difference& d) {
+  return std::count_if(d.seeds.begin(), d.seeds.end(), [](const Measured& m) { return m.interval.low > 0; });
+}
+int64_t seeds_below(const Difference& d) {
+  return std::count_if(d.seeds.begin(), d.seeds.end(), [](const Measured& m) { return m.interval.high < 0; });
 }
 
-Claim seed_is_worse(const std::vector<SeedRuns>& seeds) {
-  const auto of = [](const SeedRuns& runs) {
-    return difference(first(arm(runs, "thinking")), first(arm(runs, "direct"))).all;
-  };
-  const int64_t apart = seeds_apart(seeds, -1, of);
-  const std::string numbers =
-      compared(mean_score(seeds, "thinking", first), mean_score(seeds, "direct", first), pooled(seeds, of));
-  return {
-      "a", Claim::Kind::set_up, apart == static_cast<int64_t>(seeds.size()),
-      concat("the seed model is worse when told to think: ", numbers, ", in ", apart, " of ", seeds.size(),
-             " seeds (paper: 17.3 against 24.9). Its training data makes it so: answers after a useless thought are "
-             "spoilt more often")};
+std::string in_seeds(int64_t count, const Difference& d) {
+  return concat(", in ", count, " of ", d.seeds.size(), d.seeds.size() == 1 ? " seed" : " seeds");
+}
+
+Claim seed_is_worse(const Arm& thinking, const Arm& direct) {
+  const Difference d = difference(thinking, direct, at_begin);
+  const int64_t below = seeds_below(d);
+  return {"a", Claim::Kind::set_up, below == static_cast<int64_t>(d.seeds.size()),
+          concat("the seed model is worse when told to think: ",
+                 compared(first(thinking, score), first(direct, score), d.all), in_seeds(below, d),
+                 " (paper: 17.3 against 24.9). Its training data makes it so: answers after a useless thought are "
+                 "spoilt more often")};
 }
 
 /// The first iteration at which thinking is ahead with its whole interval; -1: none.
-int64_t crossing(const std::vector<SeedRuns>& seeds) {
-  const auto iterations = static_cast<int64_t>(arm(seeds.front(), "thinking").iterations.size());
-  for (int64_t t = 1; t <= iterations; ++t) {
-    const Measured ahead = pooled(seeds, [&](const SeedRuns& runs) {
-      const Evaluation* ours = arm(runs, "thinking").find(report::Stage::iteration, t);
-      const Evaluation* theirs = arm(runs, "direct").find(report::Stage::iteration, t);
-      return ours && theirs ? difference(*ours, *theirs).all : Values{};
-    });
-    if (ahead.count > 0 && ahead.interval.low > 0) return t;
-  }
+int64_t crossing(const Arm& thinking, const Arm& direct) {
+  const auto iterations = static_cast<int64_t>(thinking.runs.front()->iterations.size());
+  for (int64_t t = 1; t <= iterations; ++t)
+    if (const auto d = difference_of(thinking, direct, report::after(t)); d && d->all.interval.low > 0) return t;
   return -1;
 }
 
-report::PairedScores gain(const SeedRuns& runs) {
-  return difference(last(arm(runs, "thinking")), last(arm(runs, "direct")));
-}
-
-Claim curves_cross(const std::vector<SeedRuns>& seeds) {
-  const auto of = [](const SeedRuns& runs) { return gain(runs).all; };
-  const int64_t apart = seeds_apart(seeds, 1, of), crossed = crossing(seeds);
-  const Measured start = pooled(seeds, [](const SeedRuns& runs) {
-    return difference(first(arm(runs, "thinking")), first(arm(runs, "direct"))).all;
-  });
-  const std::string numbers =
-      compared(mean_score(seeds, "thinking", last), mean_score(seeds, "direct", last), pooled(seeds, of));
+Claim curves_cross(const Arm& thinking, const Arm& direct) {
+  const Difference begin = difference(thinking, direct, at_begin), end = difference(thinking, direct, at_end);
+  const int64_t above = seeds_above(end), crossed = crossing(thinking, direct);
   const std::string where = crossed < 0 ? "the curves do not cross" : concat("the curves cross at iteration ", crossed);
-  return {"b", Claim::Kind::finding, start.mean < 0 && crossed > 0 && apart == static_cast<int64_t>(seeds.size()),
-          concat(where, ", and TPO ends above the direct baseline: ", numbers, ", in ", apart, " of ", seeds.size(),
-                 " seeds (paper: 52.5 against 48.4)")};
+  return {"b", Claim::Kind::finding,
+          begin.all.mean < 0 && crossed > 0 && above == static_cast<int64_t>(end.seeds.size()),
+          concat(where, ", and TPO ends above the direct baseline: ",
+                 compared(last(thinking, score), last(direct, score), end.all), in_seeds(above, end),
+                 " (paper: 52.5 against 48.4)")};
 }
 
-Claim gain_is_where_it_should(const std::vector<SeedRuns>& seeds) {
+Claim gain_is_where_it_should(const Arm& thinking, const Arm& direct) {
+  const Difference gain = difference(thinking, direct, at_end);
   bool held = true;
   std::string helped, kept;
   for (int64_t c = 0; c < kCategories; ++c) {
     const auto category = static_cast<Category>(c);
-    const Measured m = pooled(seeds, [&](const SeedRuns& runs) { return gain(runs).categories.at(name(category)); });
+    const Measured& m = gain.categories.at(name(category));
     held = held && (thinking_helps(category) ? m.interval.low > 0 : m.interval.high >= 0);
     std::string& list = thinking_helps(category) ? helped : kept;
     list += (list.empty() ? "" : ", ") + (name(category) + (" " + with_sign(m)));
@@ -160,37 +125,24 @@ Claim gain_is_where_it_should(const std::vector<SeedRuns>& seeds) {
           concat("thinking helps where there are steps to follow: ", helped, "; and loses nothing elsewhere: ", kept)};
 }
 
-double thought_length(const EvalRecord& r) {
-  return static_cast<double>(count_code_points(r.sample.split.thought.value_or("")));
-}
-double response_length(const EvalRecord& r) {
-  return static_cast<double>(count_code_points(r.sample.split.response.value_or("")));
-}
-
-Claim lengths(const std::vector<SeedRuns>& seeds) {
-  const auto mean = [&](const char* name, const Evaluation& (*at)(const RunData&), const Value& value) {
-    return pooled(seeds, [&](const SeedRuns& runs) { return values(at(arm(runs, name)), value, parsed); });
-  };
-  const Measured before = mean("thinking", first, thought_length), after = mean("thinking", last, thought_length);
+Claim lengths(const ArmsByName& arms) {
+  const Arm& thinking = arms.at("thinking");
+  const Measured before = first(thinking, thought_length), after = last(thinking, thought_length);
   std::string text = format("thoughts get shorter: %.1f -> %.1f characters, %+.0f %% (paper: -61 %% and -30 %%)",
                             before.mean, after.mean, 100 * (after.mean / before.mean - 1));
   bool held = after.interval.high < before.interval.low;
-  if (seeds.front().contains("thinking-rho")) {
-    const Measured r0 = mean("thinking-rho", first, response_length), r1 = mean("thinking-rho", last, response_length);
+  if (const auto controlled = arms.find("thinking-rho"); controlled != arms.end()) {
+    const Measured r0 = first(controlled->second, response_length), r1 = last(controlled->second, response_length);
     text += format("; with length control responses do not grow: %.2f -> %.2f characters", r0.mean, r1.mean);
     held = held && r1.interval.low <= r0.interval.high;
   }
   return {"d", Claim::Kind::finding, held, text};
 }
 
-Claim failures_fall(const std::vector<SeedRuns>& seeds) {
-  const auto failed = [](const EvalRecord& r) { return r.first_parse == Parse::ok ? 0.0 : 1.0; };
-  const auto rate = [&](const Evaluation& (*at)(const RunData&)) {
-    return pooled(seeds, [&](const SeedRuns& runs) { return values(at(arm(runs, "thinking")), failed); });
-  };
-  const Measured before = rate(first), after = rate(last);
-  return {"e", Claim::Kind::finding, after.interval.high < before.interval.low,
-          format("outputs that do not parse get fewer: %.1f %% -> %.1f %%", 100 * before.mean, 100 * after.mean)};
+Claim failures_fall(const Arm& thinking) {
+  const Measured before = first(thinking, parsed), after = last(thinking, parsed);
+  return {"e", Claim::Kind::finding, after.interval.low > before.interval.high,
+          format("outputs that do not parse get fewer: %.1f %% -> %.1f %%", 100 - before.mean, 100 - after.mean)};
 }
 
 /// Whether a judge saw the user's own messages and what follows the marker in the model's output, and nothing else.
@@ -222,12 +174,12 @@ std::pair<int64_t, int64_t> count_views(const RunData& run, const report::Iterat
   return {views, unclean};
 }
 
-Claim judge_saw_no_thought(const std::vector<SeedRuns>& seeds) {
+Claim judge_saw_no_thought(const ArmsByName& arms) {
   int64_t views = 0, unclean = 0;
-  for (const SeedRuns& runs : seeds) {
-    for (const auto& [name, run] : runs) {
-      for (const report::IterationData& iteration : run.iterations) {
-        const auto [sent, wrong] = count_views(run, iteration);
+  for (const auto& [name, arm] : arms) {
+    for (const RunData* run : arm.runs) {
+      for (const report::IterationData& iteration : run->iterations) {
+        const auto [sent, wrong] = count_views(*run, iteration);
         views += sent;
         unclean += wrong;
       }
@@ -238,30 +190,26 @@ Claim judge_saw_no_thought(const std::vector<SeedRuns>& seeds) {
                  " hold anything but the user's messages and what follows the marker")};
 }
 
-Claim useless_thoughts_do_not_help(const std::vector<SeedRuns>& seeds) {
-  const Measured m = pooled(seeds, [](const SeedRuns& runs) {
-    return difference(last(arm(runs, "useless")), last(arm(runs, "useless-direct"))).all;
-  });
-  return {"g", Claim::Kind::finding, m.interval.low <= 0,
+Claim useless_thoughts_do_not_help(const Arm& useless, const Arm& direct) {
+  const Difference d = difference(useless, direct, at_end);
+  return {"g", Claim::Kind::finding, d.all.interval.low <= 0 && seeds_above(d) == 0,
           concat("where the seed knows useless thoughts only (W = 0), thinking does not pass direct: ",
-                 compared(mean_score(seeds, "useless", last), mean_score(seeds, "useless-direct", last), m))};
+                 compared(last(useless, score), last(direct, score), d.all), ", above in ", seeds_above(d), " of ",
+                 d.seeds.size(), " seeds")};
 }
 
 }  // namespace
 
-report::Measured mean_score(const std::vector<SeedRuns>& seeds, const std::string& arm, int64_t iteration) {
-  return pooled(seeds, [&](const SeedRuns& runs) {
-    const RunData& run = runs.at(arm);
-    const Evaluation* e = iteration == 0 ? &first(run) : run.find(report::Stage::iteration, iteration);
-    ENSURE(e, run.folder, " has an evaluation of iteration ", iteration);
-    return values(*e, score);
-  });
-}
-
-std::vector<Claim> check_claims(const std::vector<SeedRuns>& seeds) {
-  std::vector<Claim> claims = {seed_is_worse(seeds), curves_cross(seeds),  gain_is_where_it_should(seeds),
-                               lengths(seeds),       failures_fall(seeds), judge_saw_no_thought(seeds)};
-  if (seeds.front().contains("useless")) claims.push_back(useless_thoughts_do_not_help(seeds));
+std::vector<Claim> check_claims(const ArmsByName& arms) {
+  const Arm &thinking = arms.at("thinking"), &direct = arms.at("direct");
+  std::vector<Claim> claims = {seed_is_worse(thinking, direct),
+                               curves_cross(thinking, direct),
+                               gain_is_where_it_should(thinking, direct),
+                               lengths(arms),
+                               failures_fall(thinking),
+                               judge_saw_no_thought(arms)};
+  if (arms.contains("useless"))
+    claims.push_back(useless_thoughts_do_not_help(arms.at("useless"), arms.at("useless-direct")));
   return claims;
 }
 

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <exception>
 
 #include "tensor/check.h"
+#include "tpo/stages/compare.h"
 
 namespace thinker::report {
 
@@ -21,8 +23,17 @@ bool same_prompts(const RunData& a, const RunData& b) {
   return true;
 }
 
-const Evaluation* at(const RunData& run, When when) {
-  return when == When::begin ? run.find(Stage::seed) : run.last_trained();
+/// Calls use(ours, theirs, seed) for the evaluations of two arms' runs that are of the same prompts.
+template <class Use>
+void for_matched_runs(const Arm& a, const Arm& b, const When& when, const Use& use) {
+  for (const RunData* x : a.runs) {
+    for (const RunData* y : b.runs) {
+      const Evaluation *ours = when(*x), *theirs = when(*y);
+      if (x->seed != y->seed || !ours || !theirs || !same_prompts(*x, *y)) continue;
+      use(*ours, *theirs, x->seed);
+      break;
+    }
+  }
 }
 
 class DifferenceOfSeeds {
@@ -32,10 +43,7 @@ class DifferenceOfSeeds {
     if (pairs.all.empty()) return;
     difference_.seeds.push_back(measure(pairs.all, seed));
     for (double value : pairs.all) difference_.wins.add(value, 0);
-  }
-  void add_categories(const Evaluation& ours, const Evaluation& theirs, uint64_t seed) {
-    for (const auto& [category, values] : PairedScores(ours, theirs).categories)
-      categories_[category].push_back(measure(values, seed));
+    for (const auto& [category, values] : pairs.categories) categories_[category].push_back(measure(values, seed));
   }
   std::optional<Difference> all() {
     if (difference_.seeds.empty()) return std::nullopt;
@@ -74,6 +82,36 @@ struct IterationAxis {
 };
 
 }  // namespace
+
+Runs read_runs(const Experiment& experiment) {
+  struct Place {
+    size_t arm, run;
+  };
+  std::vector<Place> places;
+  for (size_t a = 0; a < experiment.arms.size(); ++a)
+    for (size_t r = 0; r < experiment.arms[a].runs.size(); ++r) places.push_back({a, r});
+  const auto read = [&](const Place& place) {
+    const ExperimentArm& arm = experiment.arms[place.arm];
+    RunData run = read_run(arm.runs[place.run]);
+    run.arm = place.arm;
+    run.name = run.arm_label = arm.label;
+    if (arm.runs.size() > 1) run.name += concat(", seed ", run.seed);
+    return run;
+  };
+  Runs runs(places.size());
+  std::vector<std::exception_ptr> errors(places.size());
+#pragma omp parallel for schedule(dynamic)
+  for (size_t i = 0; i < places.size(); ++i) {
+    try {
+      runs[i] = read(places[i]);
+    } catch (...) {
+      errors[i] = std::current_exception();
+    }
+  }
+  for (const std::exception_ptr& error : errors)
+    if (error) std::rethrow_exception(error);
+  return runs;
+}
 
 std::vector<Arm> arms_of(const Runs& runs) {
   std::vector<Arm> arms;
@@ -150,18 +188,39 @@ std::optional<ArmPoint> last_trained(const Arm& arm, const Measure& measure) {
   return std::move(curve.back());
 }
 
-std::optional<Difference> difference_of(const Arm& a, const Arm& b, When when) {
+const Evaluation* at_begin(const RunData& run) {
+  return run.find(Stage::seed);
+}
+
+const Evaluation* at_end(const RunData& run) {
+  return run.last_trained();
+}
+
+When after(int64_t iteration) {
+  return [iteration](const RunData& run) { return run.find(Stage::iteration, iteration); };
+}
+
+std::optional<Difference> difference_of(const Arm& a, const Arm& b, const When& when) {
   DifferenceOfSeeds sum;
-  for (const RunData* x : a.runs) {
-    for (const RunData* y : b.runs) {
-      const Evaluation *ours = at(*x, when), *theirs = at(*y, when);
-      if (x->seed != y->seed || !ours || !theirs || !same_prompts(*x, *y)) continue;
-      sum.add(*ours, *theirs, x->seed);
-      if (when == When::end) sum.add_categories(*ours, *theirs, x->seed);
-      break;
-    }
-  }
+  for_matched_runs(a, b, when, [&](const Evaluation& ours, const Evaluation& theirs, uint64_t seed) {
+    sum.add(ours, theirs, seed);
+  });
   return sum.all();
+}
+
+std::optional<WinRates> win_rates_of(const Arm& a, const Arm& b, const When& when) {
+  std::vector<Measured> raw, equal_lengths;
+  for_matched_runs(a, b, when, [&](const Evaluation& ours, const Evaluation& theirs, uint64_t seed) {
+    const auto same = [](const EvalRecord& x, const EvalRecord& y) { return x.sample.id == y.sample.id; };
+    if (!std::equal(ours.records.begin(), ours.records.end(), theirs.records.begin(), theirs.records.end(), same))
+      return;
+    const WinSummary s = summarise_wins(contests_of(ours.records, theirs.records, WinBy::higher_score), seed);
+    if (s.games == 0) return;
+    raw.push_back({s.rate, s.interval, s.games, {0, 1}});
+    equal_lengths.push_back({s.length.win_rate(), s.length_interval, s.games, {0, 1}});
+  });
+  if (raw.empty()) return std::nullopt;
+  return WinRates{over_seeds(raw), over_seeds(equal_lengths)};
 }
 
 std::optional<Difference> gain_of(const Arm& arm, Stage before) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "tpo/report/experiment.h"
 #include "tpo/report/run_data.h"
 #include "tpo/report/svg.h"
 
@@ -21,6 +22,10 @@ struct Arm {
 
   bool thinks() const { return runs.front()->thinks; }
 };
+
+/// Every run of every arm, called by its arm, and by its seed where the arm has several. Throws Error when a folder
+/// holds no run, or when a line in it is broken (FILE:LINE).
+Runs read_runs(const Experiment& experiment);
 
 /// Runs of equal `arm`, in the order in which arms come.
 std::vector<Arm> arms_of(const Runs& runs);
@@ -60,14 +65,25 @@ Measured score_of(const Evaluation& evaluation);
 struct Difference {
   Measured all;
   std::vector<Measured> seeds;
-  std::map<std::string, Measured> categories;  // of two arms' ends
-  WinCounts wins;                              // prompts on which the first arm scored higher, as high, lower
+  std::map<std::string, Measured> categories;
+  WinCounts wins;  // prompts on which the first arm scored higher, as high, lower
 };
 
-/// At the points named by the stage: the seed, or the last after training. Runs are matched by their recipes' seeds,
-/// and a pair counts where both were asked the same. Nothing when there is no such pair.
-enum class When { begin, end };
-std::optional<Difference> difference_of(const Arm& a, const Arm& b, When when);
+/// The evaluation of a run at which arms are compared; null where the run has none such.
+using When = std::function<const Evaluation*(const RunData&)>;
+const Evaluation* at_begin(const RunData& run);  // the seed model in the arm's own style
+const Evaluation* at_end(const RunData& run);    // the last after training
+When after(int64_t iteration);
+
+/// Runs are matched by their recipes' seeds, and a pair counts where both were asked the same. Nothing when there is no
+/// such pair.
+std::optional<Difference> difference_of(const Arm& a, const Arm& b, const When& when);
+
+/// The first arm's win rate on the same prompts, as the judge says and at equal lengths (tpo/win_rate.h).
+struct WinRates {
+  Measured raw, equal_lengths;
+};
+std::optional<WinRates> win_rates_of(const Arm& a, const Arm& b, const When& when);
 
 /// The arm's end minus one of its own beginnings, on the same prompts. Nothing where a run lacks either.
 std::optional<Difference> gain_of(const Arm& arm, Stage before);

@@ -22,32 +22,8 @@ std::string last_part(const std::string& folder) {
   return name.empty() || name == "." ? fs::absolute(path).lexically_normal().parent_path().filename().string() : name;
 }
 
-/// The objects of a list, each with its place: "experiment.json: arms[0]".
-std::vector<JsonLine> objects(const JsonLine& in, const std::string& key) {
-  const Json& list = in.at(key);
-  if (!list.is_array()) in.error("\"" + key + "\" is a list of objects");
-  std::vector<JsonLine> all;
-  for (size_t i = 0; i < list.size(); ++i) {
-    const std::string place = concat(in.place(), ": ", key, "[", i, "]");
-    if (!list[i].is_object()) fail(place, ": is a ", list[i].type_name(), ", not an object");
-    all.emplace_back(list[i], place);
-  }
-  return all;
-}
-
-std::vector<std::string> strings(const JsonLine& in, const std::string& key) {
-  const Json& list = in.at(key);
-  if (!list.is_array()) in.error("\"" + key + "\" is a list of strings");
-  std::vector<std::string> all;
-  for (const Json& item : list) {
-    if (!item.is_string()) in.error("\"" + key + "\" is a list of strings");
-    all.push_back(item.get<std::string>());
-  }
-  return all;
-}
-
 ExperimentArm arm_of(const JsonLine& line, const fs::path& folder) {
-  ExperimentArm arm{line.string("name"), {}, strings(line, "runs")};
+  ExperimentArm arm{line.string("name"), {}, line.strings("runs")};
   arm.label = line.has("label") ? line.string("label") : arm.name;
   if (arm.runs.empty()) line.error("\"runs\" is empty; name at least one run's folder");
   for (std::string& run : arm.runs) run = (folder / run).string();  // an absolute one stays
@@ -65,14 +41,31 @@ Claim claim_of(const JsonLine& line) {
   return claim;
 }
 
+Exhibit exhibit_of(const JsonLine& line) {
+  Exhibit exhibit{line.string("title"), line.string("words"), line.string("y_title"), {}, line.strings("headers"), {}};
+  for (const JsonLine& curve : line.objects("lines"))
+    exhibit.lines.push_back({curve.string("name"), curve.numbers("values")});
+  for (const JsonLine& row : line.objects("rows")) {
+    exhibit.rows.push_back(row.strings("cells"));
+    if (exhibit.rows.back().size() != exhibit.headers.size())
+      row.error(concat("has ", exhibit.rows.back().size(), " cells under ", exhibit.headers.size(), " headers"));
+  }
+  return exhibit;
+}
+
+Json exhibit_to_json(const Exhibit& e) {
+  Json json{{"title", e.title},     {"words", e.words},       {"y_title", e.y_title},
+            {"headers", e.headers}, {"lines", Json::array()}, {"rows", Json::array()}};
+  for (const Exhibit::Line& line : e.lines) json["lines"].push_back({{"name", line.name}, {"values", line.values}});
+  for (const auto& row : e.rows) json["rows"].push_back({{"cells", row}});
+  return json;
+}
+
 }  // namespace
 
 Json experiment_to_json(const Experiment& e) {
-  Json json{{"title", e.title},
-            {"introduction", e.introduction},
-            {"seed_recipe", e.seed_recipe},
-            {"arms", Json::array()},
-            {"claims", Json::array()}};
+  Json json{{"title", e.title},      {"introduction", e.introduction}, {"seed_recipe", e.seed_recipe},
+            {"arms", Json::array()}, {"claims", Json::array()},        {"exhibits", Json::array()}};
   for (const ExperimentArm& arm : e.arms)
     json["arms"].push_back({{"name", arm.name}, {"label", arm.label}, {"runs", arm.runs}});
   for (const Claim& c : e.claims) {
@@ -81,6 +74,7 @@ Json experiment_to_json(const Experiment& e) {
                               {"held", c.held},
                               {"text", c.text}});
   }
+  for (const Exhibit& exhibit : e.exhibits) json["exhibits"].push_back(exhibit_to_json(exhibit));
   return json;
 }
 
@@ -91,19 +85,21 @@ Experiment read_experiment(const std::string& folder) {
   const JsonLine line(json, file);
   Experiment e;
   e.title = line.string("title");
-  if (line.has("introduction")) e.introduction = strings(line, "introduction");
+  if (line.has("introduction")) e.introduction = line.strings("introduction");
   if (line.has("seed_recipe")) {
     e.seed_recipe = line.at("seed_recipe");
     if (!e.seed_recipe.is_object()) line.error("\"seed_recipe\" is an object or null");
   }
   std::set<std::string> names;
-  for (const JsonLine& arm : objects(line, "arms")) {
+  for (const JsonLine& arm : line.objects("arms")) {
     e.arms.push_back(arm_of(arm, folder));
     if (!names.insert(e.arms.back().name).second) arm.error("a second arm named \"" + e.arms.back().name + "\"");
   }
   if (e.arms.empty()) line.error("\"arms\" is empty; name at least one arm with its runs");
   if (line.has("claims"))
-    for (const JsonLine& claim : objects(line, "claims")) e.claims.push_back(claim_of(claim));
+    for (const JsonLine& claim : line.objects("claims")) e.claims.push_back(claim_of(claim));
+  if (line.has("exhibits"))
+    for (const JsonLine& exhibit : line.objects("exhibits")) e.exhibits.push_back(exhibit_of(exhibit));
   return e;
 }
 

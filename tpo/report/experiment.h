@@ -27,11 +27,24 @@ struct Claim {
   std::string text;  // with its numbers
 };
 
+/// What only the experiment knows how to read from its runs: a chart by iteration, and a table under it.
+struct Exhibit {
+  struct Line {
+    std::string name;
+    std::vector<double> values;  // from iteration 0 on
+  };
+  std::string title, words, y_title;
+  std::vector<Line> lines;
+  std::vector<std::string> headers;            // the first is of the rows' labels
+  std::vector<std::vector<std::string>> rows;  // a cell for each header
+};
+
 struct Experiment {
   std::string title;
   std::vector<std::string> introduction;  // paragraphs
   std::vector<ExperimentArm> arms;
   std::vector<Claim> claims;
+  std::vector<Exhibit> exhibits;
   Json seed_recipe;  // an object, shown as a table: how the seed model was made; or null
 };
 

@@ -146,7 +146,7 @@ Html results(const std::vector<Arm>& arms, int decimals) {
   const size_t base = baseline_of(arms);
   for (size_t a = 0; a < arms.size(); ++a) {
     if (a == base) continue;
-    if (const auto d = difference_of(arms[a], arms[base], When::end))
+    if (const auto d = difference_of(arms[a], arms[base], at_end))
       items += element("li",
                        text(concat("At the end ", arms[a].label, " minus ", arms[base].label, " is ",
                                    signed_interval(d->all, decimals), " on the same prompts: ", verdict(d->all), ".")));
@@ -194,6 +194,29 @@ Html claims_section(const Experiment& experiment) {
                  paragraph("Checked by the experiment itself. \"Set-up\" follows from how the seed model was made "
                            "and is no finding.") +
                      element("ul", {{"class", "claims"}}, items));
+}
+
+Html exhibits_section(const Experiment& experiment) {
+  Html all;
+  for (const Exhibit& e : experiment.exhibits) {
+    Table table(e.headers);
+    for (const auto& row : e.rows) table.row(row);
+    LineChart chart{e.title, "iteration (0: the model as it comes)", e.y_title, {}, {}, {}};
+    size_t longest = 0;
+    for (const Exhibit::Line& line : e.lines) {
+      Series series{line.name, {{}}, {}};
+      for (size_t t = 0; t < line.values.size(); ++t)
+        series.pieces[0].push_back({static_cast<double>(t), line.values[t], std::nullopt,
+                                    concat(line.name, ", iteration ", t, ": ", fixed(line.values[t], 1))});
+      longest = std::max(longest, line.values.size());
+      chart.series.push_back(std::move(series));
+    }
+    for (size_t t = 0; t < longest; ++t) chart.x_ticks.push_back({static_cast<double>(t), std::to_string(t)});
+    const Html drawn =
+        chart.series.empty() ? table.html() : figures(figure(e.title, line_chart(chart), {})) + table.html();
+    all += element("section", element("h2", text(e.title)) + paragraph(e.words) + drawn) + "\n"_html;
+  }
+  return all;
 }
 
 }  // namespace thinker::report

@@ -25,6 +25,12 @@ std::string markdown_page(const Experiment& experiment, const Runs& runs) {
        curve_table(runs));
   part("Categories", "", category_table(runs));
   part("Differences on the same prompts", "", difference_table(runs));
+  part("Win rates at the end", "Ties count one half.", win_table(runs));
+  for (const Exhibit& e : experiment.exhibits) {
+    Table table(e.headers);
+    for (const auto& row : e.rows) table.row(row);
+    part(markdown_text(e.title).c_str(), markdown_text(e.words), table);
+  }
   Table arms({"arm", "seeds"}, 2);
   for (const Arm& arm : arms_of(runs)) {
     std::string list;

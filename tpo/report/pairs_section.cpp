@@ -30,9 +30,9 @@ Table counts_table(const Runs& runs) {
 }
 
 /// Chosen and rejected lengths by iteration: means over an arm's seeds.
-LineChart length_chart(const Arm& arm) {
-  LineChart chart{
-      "Chosen against rejected length, " + arm.label, "iteration", "mean length of the responses", {}, {}, {}};
+Html length_figure(const Arm& arm, const std::string& caption) {
+  LineChart chart{caption, "iteration", "mean length of the responses", {}, {}, {}};
+  Table table({"iteration", "chosen", "rejected"});
   Series chosen{"chosen", {{}}, {}}, rejected{"rejected", {{}}, {}};
   std::map<int64_t, std::vector<const PairingLog*>> iterations;
   for (const RunData* run : arm.runs)
@@ -47,9 +47,42 @@ LineChart length_chart(const Arm& arm) {
     chosen.pieces[0].push_back(c);
     rejected.pieces[0].push_back(r);
     chart.x_ticks.push_back({c.x, std::to_string(t)});
+    table.row({std::to_string(t), fixed(c.y, 1), fixed(r.y, 1)});
   }
   chart.series = {chosen, rejected};
-  return chart;
+  return figure(caption, line_chart(chart), table.html());
+}
+
+/// What each rho would have made of the lengths in the last iteration that was paired, in the mean over seeds; the rho
+/// that was used is the upright line. Nothing where no log tells.
+Html rho_figure(const Arm& arm, const std::string& caption) {
+  std::vector<const PairingLog*> logs;
+  for (const RunData* run : arm.runs) {
+    const auto last = std::find_if(run->iterations.rbegin(), run->iterations.rend(), [](const IterationData& data) {
+      return data.pairing && !data.pairing->trials.empty();
+    });
+    if (last != run->iterations.rend()) logs.push_back(&*last->pairing);
+  }
+  if (logs.empty()) return {};
+  LineChart chart{caption, "rho", "mean length of the responses", {}, {}, {}};
+  Table table({"rho", "chosen", "rejected", "pairs, all seeds"});
+  Series chosen{"chosen", {{}}, {}}, rejected{"rejected", {{}}, {}};
+  for (size_t i = 0; i < logs.front()->trials.size(); ++i) {
+    RhoTrial sum{logs.front()->trials[i].rho};
+    for (const PairingLog* log : logs) {
+      if (i >= log->trials.size()) continue;
+      sum.pairs += log->trials[i].pairs;
+      sum.chosen_length += log->trials[i].chosen_length / static_cast<double>(logs.size());
+      sum.rejected_length += log->trials[i].rejected_length / static_cast<double>(logs.size());
+    }
+    chosen.pieces[0].push_back({sum.rho, sum.chosen_length, std::nullopt, ""});
+    rejected.pieces[0].push_back({sum.rho, sum.rejected_length, std::nullopt, ""});
+    table.row(
+        {fixed(sum.rho, 2), fixed(sum.chosen_length, 1), fixed(sum.rejected_length, 1), std::to_string(sum.pairs)});
+  }
+  for (const PairingLog* log : logs) chart.x_rules.push_back(log->rho);
+  chart.series = {chosen, rejected};
+  return figure(caption, line_chart(chart), table.html());
 }
 
 std::string rho_words(const std::string& who, const Arm& arm) {
@@ -80,9 +113,9 @@ Html pairs_section(const Runs& runs) {
   const std::vector<Arm> arms = arms_of(runs);
   for (const Arm& arm : arms) {
     inner += paragraph(rho_words(named(arms, arm), arm));
-    charts +=
-        figure(arms.size() > 1 ? "Chosen against rejected length, " + arm.label : "Chosen against rejected length",
-               line_chart(length_chart(arm)), {});
+    const std::string whose = arms.size() > 1 ? ", " + arm.label : "";
+    charts += length_figure(arm, "Chosen against rejected length" + whose);
+    charts += rho_figure(arm, "What each rho would make of the lengths, last iteration" + whose);
   }
   return section("Pairs", inner + figures(charts) + folded_when_long("Where the prompts went", table));
 }

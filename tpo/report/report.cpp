@@ -1,7 +1,5 @@
 #include "tpo/report/report.h"
 
-#include <exception>
-
 #include "tensor/check.h"
 #include "tensor/file.h"
 #include "tpo/report/markdown.h"
@@ -57,64 +55,26 @@ fieldset label { display: inline-flex; align-items: center; gap: 5px; min-height
 pre { font-size: .85em; overflow-x: auto; }
 .badge { text-indent: 0; display: inline-block; white-space: nowrap; border: 1.5px solid currentColor; border-radius: 9px; padding: 0 7px; font-weight: 600; } .chosen { color: var(--good); } .rejected { color: var(--bad); border-style: dashed; }
 @media (max-width: 480px) { svg text { font-size: 14px; } legend { float: none; width: 100%; } }
-@media print { figure, .card { break-inside: avoid; } .filters, .count { display: none; } body { max-width: none; } }
+@media print { figure details::details-content { content-visibility: visible; block-size: auto; } figure, .card { break-inside: avoid; } .filters, .count { display: none; } body { max-width: none; } }
 </style>
 )css"_html;
-}
-
-/// Only an arm's first run is browsed; of the others only the counts are needed, and twelve runs' texts are much.
-void drop_samples(RunData& run) {
-  for (IterationData& data : run.iterations) {
-    data.prompts = {};
-    data.judgments = {};
-    for (SampleRecord& s : data.samples) s.text = {}, s.split.thought = {}, s.split.response = {};
-  }
-}
-
-/// Every run of every arm, called by its arm, and by its seed where the arm has several.
-Runs read_runs(const Experiment& experiment) {
-  struct Place {
-    size_t arm, run;
-  };
-  std::vector<Place> places;
-  for (size_t a = 0; a < experiment.arms.size(); ++a)
-    for (size_t r = 0; r < experiment.arms[a].runs.size(); ++r) places.push_back({a, r});
-  const auto read = [&](const Place& place) {
-    const ExperimentArm& arm = experiment.arms[place.arm];
-    RunData run = read_run(arm.runs[place.run]);
-    run.arm = place.arm;
-    run.name = run.arm_label = arm.label;
-    if (arm.runs.size() > 1) run.name += concat(", seed ", run.seed);
-    if (place.run > 0) drop_samples(run);
-    return run;
-  };
-  Runs runs(places.size());
-  std::vector<std::exception_ptr> errors(places.size());
-#pragma omp parallel for schedule(dynamic)
-  for (size_t i = 0; i < places.size(); ++i) {
-    try {
-      runs[i] = read(places[i]);
-    } catch (...) {
-      errors[i] = std::current_exception();
-    }
-  }
-  for (const std::exception_ptr& error : errors)
-    if (error) std::rethrow_exception(error);
-  return runs;
 }
 
 }  // namespace
 
 std::string report_page(const Experiment& experiment) {
-  const Runs runs = read_runs(experiment);
+  return report_page(experiment, read_runs(experiment));
+}
+
+std::string report_page(const Experiment& experiment, const Runs& runs) {
   const Html head =
       "<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
       "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"_html +
       element("title", text(experiment.title)) + "\n"_html + style();
   const Html body = element("h1", text(experiment.title)) + "\n"_html + introduction_section(experiment, runs) +
                     claims_section(experiment) + scores_section(runs) + category_section(runs) + length_section(runs) +
-                    parse_section(runs) + judge_section(runs) + pairs_section(runs) + training_section(runs) +
-                    samples_section(runs);
+                    parse_section(runs) + exhibits_section(experiment) + judge_section(runs) + pairs_section(runs) +
+                    training_section(runs) + samples_section(runs);
   return ("<!doctype html>\n<html lang=\"en\">\n"_html + element("head", head) + "\n"_html + element("body", body) +
           "\n</html>\n"_html)
       .str();

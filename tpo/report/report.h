@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "tpo/report/arms.h"
 #include "tpo/report/experiment.h"
 
 namespace thinker {
@@ -11,6 +12,8 @@ namespace thinker {
 /// The page's text. Arms are compared as they come: the first colour is the first arm's. Throws Error when a folder
 /// holds no run, or when a line in it is broken (FILE:LINE).
 std::string report_page(const Experiment& experiment);
+/// The same of runs that have been read (report::read_runs).
+std::string report_page(const Experiment& experiment, const report::Runs& runs);
 
 /// The tables and claims, and the curve as a table, in Markdown for a README. Throws like report_page.
 std::string report_markdown(const Experiment& experiment);

@@ -18,30 +18,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-Evaluation read_evaluation(const RunData& run, Stage stage, int64_t iteration, const std::string& file) {
-  Evaluation e{stage, iteration, file, read_evals(run.folder + "/" + file), {}, {}, {}, {}, {}, {}};
-  std::vector<double> thoughts, responses, parsed, scores;
-  for (EvalRecord& r : e.records) {
-    if (r.sample.split.thought) thoughts.push_back(static_cast<double>(count_code_points(*r.sample.split.thought)));
-    if (r.sample.split.response) responses.push_back(static_cast<double>(count_code_points(*r.sample.split.response)));
-    if (r.judged.score) scores.push_back(*r.judged.score);
-    parsed.push_back(r.sample.valid() && r.attempts == 1 ? 100.0 : 0.0);
-    r.sample.ids = r.sample.prompt_ids = {};
-    r.sample.logprobs = {};
-  }
-  e.parsed = measure(parsed, run.seed);
-  e.summary = summarise(e.records, run.seed);
-  if (!scores.empty()) {
-    const auto [low, high] = std::minmax_element(scores.begin(), scores.end());
-    e.range = {*low, *high};
-  }
-  for (const auto& [category, c] : e.summary.categories)
-    e.categories[category] = {c.score, c.interval, c.prompts, e.range};
-  e.thought_length = measure(thoughts, run.seed);
-  e.response_length = measure(responses, run.seed);
-  return e;
-}
-
 class RunReader {
  public:
   explicit RunReader(RunData& run) : run_(run) {}
@@ -84,7 +60,7 @@ class RunReader {
 
   void evaluation(Stage stage, int64_t iteration, const std::string& file) {
     if (fs::exists(path(file)))
-      run_.evaluations.push_back(read_evaluation(run_, stage, iteration, file));
+      run_.evaluations.push_back(evaluation_of(stage, iteration, file, read_evals(path(file)), run_.seed));
     else
       missing_evaluations_.push_back(file + " is not there");
   }
@@ -195,6 +171,10 @@ class RunReader {
     log.mean_chosen_length = line.number("mean_chosen_length");
     log.mean_rejected_length = line.number("mean_rejected_length");
     log.balanced = log.mean_chosen_length <= log.mean_rejected_length;
+    if (line.has("rho_trials"))
+      for (const JsonLine& t : line.objects("rho_trials"))
+        log.trials.push_back(
+            {t.number("rho"), t.integer("pairs"), t.number("chosen_length"), t.number("rejected_length")});
     return log;
   }
 
@@ -217,6 +197,31 @@ Measured measure(const std::vector<double>& values, uint64_t seed) {
   // Equal values need no bootstrap, which takes most of a page's time.
   const Interval interval = *low == *high ? range : bootstrap_interval(values, seed);
   return {mean(values), interval, static_cast<int64_t>(values.size()), range};
+}
+
+Evaluation evaluation_of(Stage stage, int64_t iteration, const std::string& file, std::vector<EvalRecord> records,
+                         uint64_t seed) {
+  Evaluation e{stage, iteration, file, std::move(records), {}, {}, {}, {}, {}, {}};
+  std::vector<double> thoughts, responses, parsed, scores;
+  for (EvalRecord& r : e.records) {
+    if (r.sample.split.thought) thoughts.push_back(static_cast<double>(count_code_points(*r.sample.split.thought)));
+    if (r.sample.split.response) responses.push_back(static_cast<double>(count_code_points(*r.sample.split.response)));
+    if (r.judged.score) scores.push_back(*r.judged.score);
+    parsed.push_back(r.sample.valid() && r.attempts == 1 ? 100.0 : 0.0);
+    r.sample.ids = r.sample.prompt_ids = {};
+    r.sample.logprobs = {};
+  }
+  e.parsed = measure(parsed, seed);
+  e.summary = summarise(e.records, seed);
+  if (!scores.empty()) {
+    const auto [low, high] = std::minmax_element(scores.begin(), scores.end());
+    e.range = {*low, *high};
+  }
+  for (const auto& [category, c] : e.summary.categories)
+    e.categories[category] = {c.score, c.interval, c.prompts, e.range};
+  e.thought_length = measure(thoughts, seed);
+  e.response_length = measure(responses, seed);
+  return e;
 }
 
 const Evaluation* RunData::find(Stage stage, int64_t iteration) const {

@@ -38,6 +38,10 @@ struct Evaluation {
   Measured parsed;                           // % of outputs that did at the first attempt
 };
 
+/// Measures the records; `seed` is the bootstrap's. Token ids and log-probs are dropped: the page needs none.
+Evaluation evaluation_of(Stage stage, int64_t iteration, const std::string& file, std::vector<EvalRecord> records,
+                         uint64_t seed);
+
 /// What the report uses of a line of pairs.jsonl.
 struct PairLine {
   Json id;
@@ -48,7 +52,8 @@ struct PairLine {
 struct PairingLog {
   PairCounts counts;
   double rho = 0.0, mean_chosen_length = 0.0, mean_rejected_length = 0.0;
-  bool balanced = false;  // chosen responses are not longer
+  bool balanced = false;         // chosen responses are not longer
+  std::vector<RhoTrial> trials;  // none in an older log
 };
 
 struct TrainStep {

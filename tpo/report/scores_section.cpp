@@ -92,9 +92,9 @@ Table difference_table(const Runs& runs) {
   const size_t base = baseline_of(arms);
   for (size_t i = 0; i < arms.size(); ++i) {
     if (i == base) continue;
-    if (const auto d = difference_of(arms[i], arms[base], When::begin))
+    if (const auto d = difference_of(arms[i], arms[base], at_begin))
       add(arms[i].label + ", seed", arms[base].label + ", seed", *d);
-    if (const auto d = difference_of(arms[i], arms[base], When::end))
+    if (const auto d = difference_of(arms[i], arms[base], at_end))
       add(arms[i].label + ", at the end", arms[base].label + ", at the end", *d);
   }
   for (const Arm& arm : arms) {
@@ -106,6 +106,19 @@ Table difference_table(const Runs& runs) {
   bool seeds = false;
   for (const Arm& arm : arms) seeds |= arm.runs.size() > 1;
   if (!seeds) table.hide(3);
+  return table;
+}
+
+Table win_table(const Runs& runs) {
+  const std::vector<Arm> arms = arms_of(runs);
+  Table table({"this", "against", "win rate [95 % interval]", "at equal lengths [95 % interval]"}, 2);
+  const size_t base = baseline_of(arms);
+  for (size_t i = 0; i < arms.size(); ++i) {
+    if (i == base) continue;
+    if (const auto rates = win_rates_of(arms[i], arms[base], at_end))
+      table.row(
+          {arms[i].label, arms[base].label, with_interval(rates->raw, 3), with_interval(rates->equal_lengths, 3)});
+  }
   return table;
 }
 
@@ -157,6 +170,13 @@ Html scores_section(const Runs& runs) {
   const Table differences = difference_table(runs);
   if (!differences.empty())
     below = paragraph("Differences on the same prompts are known better than either score alone:") + differences.html();
+  const Table wins = win_table(runs);
+  if (!wins.empty())
+    below +=
+        paragraph(
+            "Win rates at the end: the share of prompts on which the judge scored the first arm's response higher, "
+            "ties counting one half; and what a logistic model makes of it for responses of equal length.") +
+        wins.html();
   return section("Score by iteration", inner + figures(charts + curve.html()) + below);
 }
 
@@ -178,7 +198,7 @@ Html category_section(const Runs& runs) {
   std::vector<Difference> differences;
   for (size_t a = 0; a < arms.size(); ++a) {
     if (a == base) continue;
-    if (auto d = difference_of(arms[a], arms[base], When::end)) {
+    if (auto d = difference_of(arms[a], arms[base], at_end)) {
       differences.push_back(std::move(*d));
       gains.kinds.push_back({arms[a].label, a, Fill::solid});
       headers.push_back(arms[a].label);

@@ -14,18 +14,20 @@ namespace thinker::report {
 Html introduction_section(const Experiment& experiment, const Runs& runs);  // what was run, and what is missing
 Html claims_section(const Experiment& experiment);                          // held, or not
 Html scores_section(const Runs& runs);                                      // the curve, and differences
-Html category_section(const Runs& runs);  // before and after, and against the baseline
-Html length_section(const Runs& runs);    // thoughts and responses
-Html parse_section(const Runs& runs);     // how many outputs follow the format, and why not
-Html pairs_section(const Runs& runs);     // where the prompts went, chosen against rejected, rho
-Html judge_section(const Runs& runs);     // failures, ties, order, length
-Html training_section(const Runs& runs);  // loss, margin, log-probs
-Html samples_section(const Runs& runs);   // what the model wrote, to browse
+Html category_section(const Runs& runs);              // before and after, and against the baseline
+Html length_section(const Runs& runs);                // thoughts and responses
+Html parse_section(const Runs& runs);                 // how many outputs follow the format, and why not
+Html exhibits_section(const Experiment& experiment);  // what the experiment brings itself
+Html pairs_section(const Runs& runs);                 // where the prompts went, chosen against rejected, rho
+Html judge_section(const Runs& runs);                 // failures, ties, order, length
+Html training_section(const Runs& runs);              // loss, margin, log-probs
+Html samples_section(const Runs& runs);               // what the model wrote, to browse
 
 // The tables that the Markdown version shows too.
 
 Table curve_table(const Runs& runs);       // a row an iteration, a column an arm
 Table difference_table(const Runs& runs);  // on the same prompts
+Table win_table(const Runs& runs);         // at the end, raw and at equal lengths
 Table category_table(const Runs& runs);    // at the end
 
 // What several sections need.

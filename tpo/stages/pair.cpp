@@ -150,6 +150,16 @@ Json counts_to_json(const PairResult& result) {
           {"balanced", result.balanced()}};
 }
 
+Json trials_to_json(const std::vector<RhoTrial>& trials) {
+  Json list = Json::array();
+  for (const RhoTrial& t : trials)
+    list.push_back({{"rho", t.rho},
+                    {"pairs", t.pairs},
+                    {"chosen_length", t.chosen_length},
+                    {"rejected_length", t.rejected_length}});
+  return list;
+}
+
 PairResult pair_samples(const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples,
                         const std::vector<JudgmentRecord>& judgments, const PairStage& stage,
                         const ChatTokenizer* tokenizer) {
@@ -169,7 +179,8 @@ PairResult pair_samples(const std::vector<Prompt>& prompts, const std::vector<Sa
   }
   PairResult result;
   PairOptions options = stage.options;
-  if (stage.auto_rho) options.rho = auto_rho(candidates, options).rho;
+  result.trials = try_rhos(candidates, options);
+  if (stage.auto_rho) options.rho = auto_rho(result.trials).rho;
   const PairSet set = build_pairs(candidates, options);
   for (const Pair& pair : set.pairs) {
     result.pairs.push_back(to_record(groups[pair.prompt], candidates[pair.prompt], pair, stage.style));

@@ -48,6 +48,7 @@ struct PairResult {
   double rho = 0.0;
   LengthUnit length = LengthUnit::chars;
   double mean_chosen_length = 0.0, mean_rejected_length = 0.0;
+  std::vector<RhoTrial> trials;  // what other rhos would have made of the lengths
 
   /// Chosen responses are on average not longer than rejected ones: what rho "auto" looks for, and may not reach.
   bool balanced() const { return mean_chosen_length <= mean_rejected_length; }
@@ -59,6 +60,8 @@ const char* name(LengthUnit unit);
 /// The counts as a log line: pairs, every reason for no pair, rho, both mean lengths with their unit, and whether they
 /// balance.
 Json counts_to_json(const PairResult& result);
+/// A list of {rho, pairs, chosen_length, rejected_length}.
+Json trials_to_json(const std::vector<RhoTrial>& trials);
 
 /// Builds the pairs of all prompts. Throws Error when a sample's prompt is not in the list. `tokenizer` is only needed
 /// for LengthUnit::tokens.
