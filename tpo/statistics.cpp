@@ -47,11 +47,15 @@ Interval bootstrap_interval(int64_t n, const std::function<double(std::span<cons
   ENSURE(level > 0 && level < 1 && resamples > 0, "a bootstrap of level ", level, " with ", resamples, " resamples");
   if (n == 0) return {0, 0};
   std::vector<double> results(static_cast<size_t>(resamples));
-  std::vector<int64_t> drawn(static_cast<size_t>(n));
-  for (int64_t r = 0; r < resamples; ++r) {
-    Rng rng(seed, Purpose::bootstrap, static_cast<uint32_t>(r));
-    for (int64_t& i : drawn) i = rng.below(n);
-    results[r] = statistic(drawn);
+#pragma omp parallel
+  {
+    std::vector<int64_t> drawn(static_cast<size_t>(n));
+#pragma omp for
+    for (int64_t r = 0; r < resamples; ++r) {
+      Rng rng(seed, Purpose::bootstrap, static_cast<uint32_t>(r));
+      for (int64_t& i : drawn) i = rng.below(n);
+      results[r] = statistic(drawn);
+    }
   }
   std::sort(results.begin(), results.end());
   return {quantile(results, (1 - level) / 2), quantile(results, (1 + level) / 2)};

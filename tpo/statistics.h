@@ -28,7 +28,8 @@ struct Interval {
 Interval bootstrap_interval(std::span<const double> values, uint64_t seed, double level = 0.95,
                             int64_t resamples = 2000);
 
-/// The same of any statistic of n values: it gets the indices of a resample, n of them, repeats included.
+/// The same of any statistic of n values: it gets the indices of a resample, n of them, repeats included. It is called
+/// from several threads at once, and throws nothing.
 Interval bootstrap_interval(int64_t n, const std::function<double(std::span<const int64_t>)>& statistic, uint64_t seed,
                             double level = 0.95, int64_t resamples = 2000);
 

@@ -64,8 +64,8 @@ TEST_CASE("experiment: errors name the file, the place and the remedy") {
     CHECK_THROWS_WITH_AS(read_experiment(folder.path), doctest::Contains(reason), Error);
   };
   refuses("/title", 3, "experiment.json: ");
-  refuses("/introduction", "text", "experiment.json: \"introduction\" is a list of strings");
-  refuses("/introduction", {"text", 1}, "\"introduction\" is a list of strings");
+  refuses("/introduction", "text", "experiment.json: \"introduction\" is not a list of strings");
+  refuses("/introduction", {"text", 1}, "\"introduction\" is not a list of strings");
   refuses("/seed_recipe", "text", "\"seed_recipe\" is an object or null");
   refuses("/arms", Json::array(), "\"arms\" is empty; name at least one arm");
   refuses("/arms/1", 5, "arms[1]: is a number, not an object");
