@@ -63,6 +63,7 @@ class Decoder {
 
  private:
   static constexpr int64_t kRowsWorthPacking = 4;
+  static constexpr int64_t kRefill = 8;  // new samples start when one in so many rows is free
 
   Decoding decoding() { return {&cache_, packed_ ? &*packed_ : nullptr}; }
 
@@ -87,8 +88,11 @@ class Decoder {
     return KvCache(model_.device(), model_.config(), rows * options_.max_new + prompts * longest, model_.dtype());
   }
 
-  /// Starts waiting samples while there is room; returns whether any was started.
+  /// Starts waiting samples while there is room; returns whether any was started. Not for every row that gets free:
+  /// prompts are prefilled together, and few rows of a product cost nearly what many do.
   bool admit() {
+    const auto free_rows = options_.max_rows - static_cast<int64_t>(rows_.size());
+    if (!rows_.empty() && free_rows * kRefill < options_.max_rows) return false;
     std::vector<std::pair<const GenerateRequest*, std::shared_ptr<CachedPrompt>>> fresh;
     const size_t before = rows_.size();
     while (static_cast<int64_t>(rows_.size()) < options_.max_rows && request_ < requests_.size()) {

@@ -3,8 +3,10 @@
 // a resumed run draws what a straight one would have drawn.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
+#include <span>
 #include <utility>
 
 namespace thinker {
@@ -54,6 +56,15 @@ class Rng {
   /// The next integer in [0, n). Precondition: n > 0. (The bias of a multiply-shift is below n / 2^32.)
   int64_t below(int64_t n) {
     return static_cast<int64_t>((static_cast<uint64_t>(bits_at(step_++)) * static_cast<uint64_t>(n)) >> 32);
+  }
+
+  /// Fills a range with integers in [0, n), four from each position of the stream. Precondition: n > 0.
+  void fill_below(std::span<int64_t> to, int64_t n) {
+    for (size_t i = 0; i < to.size(); i += 4) {
+      const auto words = philox({counter_[0], counter_[1], counter_[2], step_++}, key_);
+      for (size_t j = i; j < std::min(i + 4, to.size()); ++j)
+        to[j] = static_cast<int64_t>((static_cast<uint64_t>(words[j - i]) * static_cast<uint64_t>(n)) >> 32);
+    }
   }
 
   /// The next standard normal number (Box-Muller on two draws).

@@ -118,7 +118,8 @@ void run(const Options& options) {
   write_file_atomically(options.out + "/thought.json", world::thought_style_file() + "\n");
   const auto device = DeviceOptions{options.device, "f32"}.open().device;
   {
-    const auto display = options.progress.show("the same command goes on from there");
+    const auto display =
+        options.progress.show("the same command goes on; only an unfinished seed model is trained anew");
     for (uint64_t seed : options.seeds())
       for (const world::Arm& arm : arms) run_arm(*device, options, plan, arm, seed, *display);
   }

@@ -53,7 +53,7 @@ Interval bootstrap_interval(int64_t n, const std::function<double(std::span<cons
 #pragma omp for
     for (int64_t r = 0; r < resamples; ++r) {
       Rng rng(seed, Purpose::bootstrap, static_cast<uint32_t>(r));
-      for (int64_t& i : drawn) i = rng.below(n);
+      rng.fill_below(drawn, n);
       results[r] = statistic(drawn);
     }
   }

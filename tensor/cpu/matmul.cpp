@@ -38,7 +38,12 @@ struct Hash {
   }
 };
 
-constexpr size_t kMostProducts = 512;  // kept; the lengths of sequences vary without end
+constexpr size_t kMostProducts = 2048;  // kept; the lengths of sequences vary without end
+
+// Compiling a product takes 0.4 ms, more than a small one itself, and batches come with every number of rows. A small
+// product is therefore cut into two: as many rows as are a multiple of kCut, which come again soon, and the rest.
+constexpr int64_t kCut = 32;
+constexpr double kSmall = 5e8;  // multiplications and additions
 
 using dnnl::memory;
 
@@ -54,15 +59,27 @@ memory::desc matrix(int64_t rows, int64_t cols, Transpose transpose, DType t) {
 
 class Products {
  public:
+  Products() { dnnl::set_primitive_cache_capacity(0); }  // oneDNN's own, which searches itself for what to drop
+
+  /// out (m, n) = a (m, k) . b (k, n).
   void multiply(float* out, const void* a, const void* b, const Key& key) {
-    Product& p = find(key);
-    p.a.set_data_handle(const_cast<void*>(a), stream_);
-    p.b.set_data_handle(const_cast<void*>(b), stream_);
-    p.out.set_data_handle(out, stream_);
-    const dnnl_exec_arg_t arguments[] = {
-        {DNNL_ARG_SRC, p.a.get()}, {DNNL_ARG_WEIGHTS, p.b.get()}, {DNNL_ARG_DST, p.out.get()}};
-    dnnl::error::wrap_c_api(dnnl_primitive_execute(p.primitive.get(), stream_.get(), 3, arguments), "matmul");
-    stream_.wait();
+    const bool sums_rows = key.ta == Transpose::yes;  // a weight's gradient: rows of a and b meet
+    const int64_t rows = sums_rows ? key.k : key.m, whole = rows / kCut * kCut;
+    const bool is_small = 2.0 * static_cast<double>(key.m * key.n * key.k) < kSmall;
+    if (!is_small || whole == 0 || whole == rows || (sums_rows && key.b != Layout::rows)) return run(out, a, b, key);
+    const auto skip = [&](const void* p, int64_t row) {
+      return static_cast<const char*>(p) + whole * row * size_of(key.t);
+    };
+    Key first = key, rest = key;
+    (sums_rows ? first.k : first.m) = whole;
+    (sums_rows ? rest.k : rest.m) = rows - whole;
+    run(out, a, b, first);
+    if (sums_rows) {
+      rest.write = Write::add;
+      run(out, skip(a, key.m), skip(b, key.n), rest);
+    } else {
+      run(out + whole * key.n, skip(a, key.k), b, rest);
+    }
   }
 
   /// The layout that oneDNN likes best for a weight in products with a few dozen rows. Where it proposes blocks of 64
@@ -92,6 +109,17 @@ class Products {
     dnnl::matmul primitive;
     dnnl::memory a, b, out;
   };
+
+  void run(float* out, const void* a, const void* b, const Key& key) {
+    Product& p = find(key);
+    p.a.set_data_handle(const_cast<void*>(a), stream_);
+    p.b.set_data_handle(const_cast<void*>(b), stream_);
+    p.out.set_data_handle(out, stream_);
+    const dnnl_exec_arg_t arguments[] = {
+        {DNNL_ARG_SRC, p.a.get()}, {DNNL_ARG_WEIGHTS, p.b.get()}, {DNNL_ARG_DST, p.out.get()}};
+    dnnl::error::wrap_c_api(dnnl_primitive_execute(p.primitive.get(), stream_.get(), 3, arguments), "matmul");
+    stream_.wait();
+  }
 
   Product& find(const Key& key) {
     const auto found = products_.find(key);

@@ -11,7 +11,11 @@ namespace thinker {
 
 namespace {
 
-constexpr int64_t kChunkPrompts = 64;
+/// Prompts that are drawn together and saved when all are done: about eight times as many samples as are decoded at
+/// once, since at the end of a chunk the batch runs empty.
+int64_t chunk_of(const SampleStage& stage) {
+  return std::max<int64_t>(1, 8 * stage.max_rows / stage.k);
+}
 
 /// Writes the format for the model: the opening marker, a budget of free thought without an end, the response marker,
 /// then a free response. A model that writes the response marker by itself is left alone from there on.
@@ -82,7 +86,8 @@ std::string header_of(const Model& model, const std::vector<SamplePrompt>& promp
 
 /// Finished chunks of an interrupted stage, where its file begins with `header`. They end at the first line that is
 /// torn or damaged; an unfinished chunk is dropped.
-std::vector<SampleRecord> recover(const std::string& path, const std::string& header, size_t total, int64_t k) {
+std::vector<SampleRecord> recover(const std::string& path, const std::string& header, size_t total,
+                                  const SampleStage& stage) {
   std::vector<SampleRecord> done;
   std::ifstream file(part_path(path), std::ios::binary);
   std::string line;
@@ -94,7 +99,7 @@ std::vector<SampleRecord> recover(const std::string& path, const std::string& he
       break;
     }
   }
-  const int64_t per_chunk = kChunkPrompts * k;
+  const int64_t per_chunk = chunk_of(stage) * stage.k;
   done.resize(static_cast<int64_t>(done.size()) / per_chunk * per_chunk);
   return done;
 }
@@ -143,24 +148,27 @@ std::vector<SampleRecord> sample_prompts(const Model& model, const std::vector<S
 std::vector<SampleRecord> sample_to_file(const Model& model, const std::vector<SamplePrompt>& prompts,
                                          const SampleStage& stage, const std::string& path, const Progress& progress) {
   const std::string header = header_of(model, prompts, stage);
-  std::vector<SampleRecord> done = recover(path, header, prompts.size() * static_cast<size_t>(stage.k), stage.k);
-  write_file_atomically(part_path(path), header + to_lines(done, 0));
+  std::vector<SampleRecord> done = recover(path, header, prompts.size() * static_cast<size_t>(stage.k), stage);
+  std::string lines = to_lines(done, 0);
+  write_file_atomically(part_path(path), header + lines);
   std::ofstream part(part_path(path), std::ios::binary | std::ios::app);
   const auto total = static_cast<int64_t>(prompts.size());
   const auto report = [&] {
     if (progress) progress("sample", static_cast<int64_t>(done.size()), total * stage.k);
   };
   report();
-  for (int64_t begin = static_cast<int64_t>(done.size()) / stage.k; begin < total; begin += kChunkPrompts) {
-    const int64_t end = std::min(total, begin + kChunkPrompts);
+  for (int64_t begin = static_cast<int64_t>(done.size()) / stage.k; begin < total; begin += chunk_of(stage)) {
+    const int64_t end = std::min(total, begin + chunk_of(stage));
     const std::vector<SamplePrompt> chunk(prompts.begin() + begin, prompts.begin() + end);
     const size_t before = done.size();
     for (SampleRecord& r : sample_prompts(model, chunk, stage)) done.push_back(std::move(r));
-    part << to_lines(done, before) << std::flush;
+    const std::string more = to_lines(done, before);
+    part << more << std::flush;
     if (!part) fail(part_path(path), ": cannot be written (is the disk full?)");
+    lines += more;
     report();
   }
-  write_file_atomically(path, to_lines(done, 0));
+  write_file_atomically(path, lines);
   std::filesystem::remove(part_path(path));
   return done;
 }
