@@ -20,8 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-PACKAGES = ["torch", "llama-cpp-python", "matplotlib"]
-TORCH_CPU = "https://download.pytorch.org/whl/cpu"
+PACKAGES = ["torch", "transformers", "trl", "llama-cpp-python", "matplotlib"]
 
 
 @dataclass
@@ -75,9 +74,7 @@ def environment(folder):
         if subprocess.run([python, "-c", f"import {module}"], capture_output=True).returncode == 0:
             continue
         print(f"installing {package} into {folder}", file=sys.stderr)
-        extra = ["--index-url", TORCH_CPU] if package == "torch" else []
-        if subprocess.run([*pip, package, *extra]).returncode != 0 and extra:
-            subprocess.run([*pip, package])  # PyPI's own, which is larger
+        subprocess.run([*pip, package])
     return python
 
 
