@@ -16,7 +16,7 @@ namespace thinker::world {
 struct SeedPlan {
   SeedMix mix;
   int64_t width = 128, layers = 3;  // heads of 32, feed-forward of 2.5 times the width
-  int64_t steps = 2500, batch = 64;
+  int64_t steps = 3500, batch = 64;
   double lr = 3e-3;
 };
 
