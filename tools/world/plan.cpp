@@ -19,8 +19,8 @@ Recipe default_recipe() {
   r.dpo.options.beta = 0.1;
   r.dpo.lr = 1e-4;
   r.dpo.schedule = ScheduleKind::linear;
-  r.dpo.warmup = 4;
-  r.dpo.batch = 32;
+  r.dpo.warmup = 2;
+  r.dpo.batch = 16;
   r.dpo.epochs = 2;
   r.select = Select::last;
   r.eval = {.temperature = 0.8, .top_p = 0.95, .resample = 2};
