@@ -67,6 +67,12 @@ struct SampleRow {
   bool end_is_forbidden;  // the ids listed as end ids are never drawn
 };
 
+/// Columns [first, first + width) of logits (N, vocabulary): as many as stay in the caches.
+struct LogitColumns {
+  int64_t first, width, vocabulary;
+  bool is_last() const { return first + width == vocabulary; }
+};
+
 /// A weight (N, K) that is stored as weight_t, and where its product goes.
 struct StoredProduct {
   void* out;
@@ -178,13 +184,15 @@ class Backend {
                                   const AttentionShape& s, DType t, Write write_q, Write write_k, Write write_v) = 0;
 
   // ---- log-probabilities --------------------------------------------------------------------------------------
-  /// logits acc (N, V), targets (N): logprob acc (N) = logits[target] - lse, lse acc (N).
+  /// logits acc (N, width) are some columns of (N, V); called for all of them, from the first on. lse acc (N) becomes
+  /// the log-sum-exp of the columns so far; after the last ones, logprob acc (N) = logits[target] - lse.
   virtual void logprob_forward(void* logprob, void* lse, const void* logits, const int32_t* targets, int64_t n,
-                               int64_t v, DType acc) = 0;
-  /// In place: logits <- (onehot(target) - softmax) * upstream[i], for logprob's upstream gradient acc (N). The
-  /// result is also what the products read, so it is written as dtype t to dlogits (may alias logits when t is acc).
+                               const LogitColumns& columns, DType acc) = 0;
+  /// dlogits = (onehot(target) - softmax) * upstream[i] for the same columns, from lse of all; upstream acc (N) is the
+  /// gradient of logprob. The result is also what the products read, so it is written as dtype t to dlogits (may alias
+  /// logits when t is acc).
   virtual void logprob_backward(void* dlogits, const void* logits, const void* lse, const int32_t* targets,
-                                const void* upstream, int64_t n, int64_t v, DType acc, DType t) = 0;
+                                const void* upstream, int64_t n, const LogitColumns& columns, DType acc, DType t) = 0;
   /// y acc (B) = sum over i in [offsets[b], offsets[b+1]) of weight[i] * x[i]; offsets I32 (B+1); x, weight acc.
   virtual void masked_sum_forward(void* y, const void* x, const void* weight, const int32_t* offsets, int64_t b,
                                   DType acc) = 0;

@@ -1,5 +1,6 @@
 // Log-probabilities of targets from rows of logits (N, V): logprob = logit[target] - lse,
-//   lse = max + log(sum of exp(logit - max)),   dlogits = (onehot(target) - exp(logit - lse)) upstream.
+//   lse = max + log(sum of exp(logit - max)), some columns at a time,   dlogits = (onehot(target) - exp(logit - lse))
+//   upstream.
 // And the draw of tokens, row by row (tensor/cpu/sample.h).
 #include <cmath>
 #include <exception>
@@ -34,34 +35,45 @@ T log_sum_exp(const T* x, int64_t v) {
   return highest + static_cast<T>(std::log(total));
 }
 
+/// log(exp(a) + exp(b)).
+template <class T>
+T log_add(T a, T b) {
+  const T highest = a > b ? a : b;
+  return highest + std::log(std::exp(a - highest) + std::exp(b - highest));
+}
+
 }  // namespace
 
 void CpuBackend::logprob_forward(void* logprob, void* lse, const void* logits, const int32_t* targets, int64_t n,
-                                 int64_t v, DType acc) {
+                                 const LogitColumns& columns, DType acc) {
   with_scalar("token_logprob", acc, [&]<class T>(T) {
-    parallel_ranges(n, v * kCost, [&](int64_t begin, int64_t end) {
+    T *picked = static_cast<T*>(logprob), *sums = static_cast<T*>(lse);
+    parallel_ranges(n, columns.width * kCost, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        const T* row = static_cast<const T*>(logits) + i * v;
-        const T l = log_sum_exp(row, v);
-        static_cast<T*>(lse)[i] = l;
-        static_cast<T*>(logprob)[i] = row[targets[i]] - l;
+        const T* row = static_cast<const T*>(logits) + i * columns.width;
+        const T here = log_sum_exp(row, columns.width);
+        sums[i] = columns.first == 0 ? here : log_add(sums[i], here);
+        const int64_t target = targets[i] - columns.first;
+        if (target >= 0 && target < columns.width) picked[i] = row[target];
+        if (columns.is_last()) picked[i] -= sums[i];
       }
     });
   });
 }
 
 void CpuBackend::logprob_backward(void* dlogits, const void* logits, const void* lse, const int32_t* targets,
-                                  const void* upstream, int64_t n, int64_t v, DType acc, DType t) {
+                                  const void* upstream, int64_t n, const LogitColumns& columns, DType acc, DType t) {
   ENSURE(t == acc, "[token_logprob] gradient in ", name(t), " is not available on the CPU: use F32");
   with_scalar("token_logprob", acc, [&]<class T>(T) {
-    parallel_ranges(n, v * kCost, [&](int64_t begin, int64_t end) {
+    parallel_ranges(n, columns.width * kCost, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        T* to = static_cast<T*>(dlogits) + i * v;
-        const T* from = static_cast<const T*>(logits) + i * v;
+        T* to = static_cast<T*>(dlogits) + i * columns.width;
+        const T* from = static_cast<const T*>(logits) + i * columns.width;
         const T l = static_cast<const T*>(lse)[i], up = static_cast<const T*>(upstream)[i];
 #pragma omp simd
-        for (int64_t j = 0; j < v; ++j) to[j] = -up * cpu::exp(from[j] - l);
-        to[targets[i]] += up;
+        for (int64_t j = 0; j < columns.width; ++j) to[j] = -up * cpu::exp(from[j] - l);
+        const int64_t target = targets[i] - columns.first;
+        if (target >= 0 && target < columns.width) to[target] += up;
       }
     });
   });

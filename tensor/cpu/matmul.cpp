@@ -7,6 +7,7 @@
 
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/product.h"
+#include "tensor/cpu/round.h"
 
 namespace thinker {
 
@@ -198,10 +199,7 @@ void multiply_onednn(Products& products, float* out, const void* a, const void* 
 }
 
 void round_to_bf16(bf16* to, const float* from, int64_t n) {
-  parallel_ranges(n, 1, [&](int64_t begin, int64_t end) {
-#pragma omp simd
-    for (int64_t i = begin; i < end; ++i) to[i] = to_bf16(from[i]);
-  });
+  parallel_ranges(n, 1, [&](int64_t begin, int64_t end) { cpu::round_to_bf16(to + begin, from + begin, end - begin); });
 }
 
 /// out (m, n) for F64. A transposed b is turned back, one column of tiles at a time.

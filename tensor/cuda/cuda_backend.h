@@ -86,10 +86,10 @@ class CudaBackend final : public Backend {
                           const void* q, const void* k, const void* v, const Segment* segments, const AttentionShape& s,
                           DType t, Write write_q, Write write_k, Write write_v) override;
 
-  void logprob_forward(void* logprob, void* lse, const void* logits, const int32_t* targets, int64_t n, int64_t v,
-                       DType acc) override;
+  void logprob_forward(void* logprob, void* lse, const void* logits, const int32_t* targets, int64_t n,
+                       const LogitColumns& columns, DType acc) override;
   void logprob_backward(void* dlogits, const void* logits, const void* lse, const int32_t* targets,
-                        const void* upstream, int64_t n, int64_t v, DType acc, DType t) override;
+                        const void* upstream, int64_t n, const LogitColumns& columns, DType acc, DType t) override;
   void masked_sum_forward(void* y, const void* x, const void* weight, const int32_t* offsets, int64_t b,
                           DType acc) override;
   void masked_sum_backward(void* dx, const void* dy, const void* weight, const int32_t* offsets, int64_t b, DType acc,

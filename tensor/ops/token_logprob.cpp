@@ -1,6 +1,7 @@
-// The language-model head, log-softmax and pick, fused over chunks of rows so that no (M, V) matrix is ever stored:
+// The language-model head, log-softmax and pick, fused over tiles of the logits so that no (M, V) matrix is ever
+// stored:
 //   logprob_i = logits_i[target_i] - lse_i,  logits_i = hidden_i head^T
-// Saves lse, one number a row. Backward computes each chunk's logits again, forms
+// Saves lse, one number a row. Backward computes each tile's logits again, forms
 //   dlogits_i = (onehot(target_i) - softmax(logits_i)) upstream_i
 // in place, and adds dlogits head into dhidden and dlogits^T hidden into dhead.
 #include <algorithm>
@@ -11,16 +12,22 @@ namespace thinker {
 
 namespace {
 
-constexpr int64_t kChunkBytes = int64_t{32} << 20;  // of logits
-
-/// Rows of a chunk: a full chunk's products are large enough to run at full speed, its logits small enough to keep.
-int64_t rows_per_chunk(int64_t rows, int64_t v, DType acc) {
-  return std::min(rows, std::max<int64_t>(16, kChunkBytes / (v * size_of(acc))));
-}
+// A tile's logits stay in the caches between the products that write and read them; longer ones go through memory,
+// which costs a quarter of the speed. Its products are large enough to run at full speed.
+constexpr int64_t kTileRows = 512, kTileColumns = 4096;
 
 char* row(const Tensor& x, int64_t i) {
   const int64_t width = x.shape().rank() == 2 ? x.dim(1) : 1;
   return static_cast<char*>(x.raw()) + i * width * size_of(x.dtype());
+}
+
+/// Calls body(first row, rows, columns) for the tiles of (m, v). Columns are the outer loop: their part of the head
+/// is read once for all rows.
+template <class Body>
+void for_tiles(int64_t m, int64_t v, const Body& body) {
+  for (int64_t j = 0; j < v; j += kTileColumns)
+    for (int64_t i = 0; i < m; i += kTileRows)
+      body(i, std::min(kTileRows, m - i), LogitColumns{j, std::min(kTileColumns, v - j), v});
 }
 
 }  // namespace
@@ -31,41 +38,47 @@ Tensor token_logprob(Tape& tape, const Tensor& hidden, const Tensor& head, const
          "[token_logprob] hidden ", hidden.shape(), ", head ", head.shape(), ", targets ", targets.shape());
   const int64_t m = hidden.dim(0), c = hidden.dim(1), v = head.dim(0);
   const DType t = hidden.dtype(), acc = accumulator_of(t);
-  const int64_t chunk = rows_per_chunk(m, v, acc);
   Backend& backend = tape.backend();
   Tensor logprob = tape.make({m}, acc);
   Tensor lse = tape.make({m}, acc);
+  const Shape tile{std::min(m, kTileRows), std::min(v, kTileColumns)};
   {
     const Arena::Mark mark = tape.device().arena().mark();
-    Tensor logits = tape.make({chunk, v}, acc);
-    for (int64_t i = 0; i < m; i += chunk) {
-      const int64_t n = std::min(chunk, m - i);
-      backend.matmul(logits.raw(), row(hidden, i), head.raw(), n, v, c, Transpose::no, Transpose::yes, t, acc,
-                     Write::set);
-      backend.logprob_forward(row(logprob, i), row(lse, i), logits.raw(), targets.data<int32_t>() + i, n, v, acc);
-    }
+    const Tensor logits = tape.make(tile, acc);
+    for_tiles(m, v, [&](int64_t i, int64_t n, const LogitColumns& columns) {
+      backend.matmul(logits.raw(), row(hidden, i), row(head, columns.first), n, columns.width, c, Transpose::no,
+                     Transpose::yes, t, acc, Write::set);
+      backend.logprob_forward(row(logprob, i), row(lse, i), logits.raw(), targets.data<int32_t>() + i, n, columns, acc);
+    });
     tape.device().arena().release(mark);
   }
 
-  tape.record("token_logprob", logprob, [&tape, &backend, hidden, head, targets, logprob, lse, m, c, v, t, acc, chunk] {
+  tape.record("token_logprob", logprob, [&tape, &backend, hidden, head, targets, logprob, lse, tile, m, c, v, t, acc] {
     const char* upstream = static_cast<const char*>(tape.upstream(logprob));
-    const Tape::Target dhidden = tape.target(hidden);
-    const bool head_learns = head.wants_grad();
+    const Tape::Target dhidden = tape.target(hidden), dhead = head.wants_grad() ? tape.target(head) : Tape::Target{};
     const Arena::Mark mark = tape.device().arena().mark();
-    Tensor logits = tape.make({chunk, v}, acc);
-    Tensor dlogits = acc == t ? logits : tape.make({chunk, v}, t);
-    for (int64_t i = 0; i < m; i += chunk) {
-      const int64_t n = std::min(chunk, m - i);
-      backend.matmul(logits.raw(), row(hidden, i), head.raw(), n, v, c, Transpose::no, Transpose::yes, t, acc,
-                     Write::set);
+    const Tensor logits = tape.make(tile, acc);
+    const Tensor dlogits = acc == t ? logits : tape.make(tile, t);
+    // dhidden is a sum over all columns: rounded to t at its end only.
+    const Tensor sums = acc == t ? Tensor{} : tape.make({m, c}, acc);
+    const Tape::Target dx = acc == t ? dhidden : Tape::Target{sums.raw(), acc, Write::set};
+    for_tiles(m, v, [&](int64_t i, int64_t n, const LogitColumns& columns) {
+      backend.matmul(logits.raw(), row(hidden, i), row(head, columns.first), n, columns.width, c, Transpose::no,
+                     Transpose::yes, t, acc, Write::set);
       backend.logprob_backward(dlogits.raw(), logits.raw(), row(lse, i), targets.data<int32_t>() + i,
-                               upstream + i * size_of(acc), n, v, acc, t);
-      backend.matmul(static_cast<char*>(dhidden.data) + i * c * size_of(t), dlogits.raw(), head.raw(), n, c, v,
-                     Transpose::no, Transpose::no, t, t, dhidden.write);
-      if (!head_learns) continue;
-      const Tape::Target dhead = tape.target(head);
-      backend.matmul(dhead.data, dlogits.raw(), row(hidden, i), v, c, n, Transpose::yes, Transpose::no, t, dhead.dtype,
-                     dhead.write);
+                               upstream + i * size_of(acc), n, columns, acc, t);
+      backend.matmul(static_cast<char*>(dx.data) + i * c * size_of(dx.dtype), dlogits.raw(), row(head, columns.first),
+                     n, c, columns.width, Transpose::no, Transpose::no, t, dx.dtype,
+                     columns.first == 0 ? dx.write : Write::add);
+      if (!dhead.data) return;
+      backend.matmul(static_cast<char*>(dhead.data) + columns.first * c * size_of(dhead.dtype), dlogits.raw(),
+                     row(hidden, i), columns.width, c, n, Transpose::yes, Transpose::no, t, dhead.dtype,
+                     i == 0 ? dhead.write : Write::add);
+    });
+    if (sums.defined()) {
+      const Tensor rounded = tape.make({m, c}, t);
+      backend.convert(rounded.raw(), sums.raw(), m * c, t, acc);
+      backend.accumulate(dhidden.data, rounded.raw(), m * c, t, dhidden.write);
     }
     tape.device().arena().release(mark);
   });

@@ -63,16 +63,46 @@ TEST_CASE("token_logprob: a tied table is embedding and head, both add to its gr
   check_op(*device, op, {parameter({5, 3}, rng)});
 }
 
-TEST_CASE("token_logprob equals log(softmax), over several chunks") {
+TEST_CASE("token_logprob equals log(softmax), and its gradients the formula, over several tiles") {
   const auto device = open_device("cpu");
   Rng rng = test_rng(4);
-  // 32 MiB of logits a chunk: 190 rows of this vocabulary in F32, 95 in F64.
-  constexpr int kRows = 200, kWidth = 4, kVocabulary = 44000;
+  // Tiles have 512 rows and 4,096 columns: the last ones are smaller, and targets lie in every one.
+  constexpr int kRows = 700, kWidth = 4, kVocabulary = 9001;
   std::vector<int32_t> targets(kRows);
   for (int32_t& t : targets) t = static_cast<int32_t>(rng.below(kVocabulary));
   const std::vector<Input> x = {activation({kRows, kWidth}, rng), parameter({kVocabulary, kWidth}, rng)};
   check_forward(*device, logprob_op(targets), x, plain_logprob(x, targets));
   check_f32(*device, logprob_op(targets), x);
+  check_repeats(*device, logprob_op(targets), x);
+
+  const std::vector<double> upstream = normal_values(kRows, rng);
+  std::vector<double> dhidden(kRows * kWidth), dhead(kVocabulary * kWidth);
+  const std::vector<double>&hidden = x[0].values, &head = x[1].values;
+  for (int i = 0; i < kRows; ++i) {
+    std::vector<double> p(kVocabulary);
+    double sum = 0;
+    for (int j = 0; j < kVocabulary; ++j) {
+      for (int k = 0; k < kWidth; ++k) p[j] += hidden[i * kWidth + k] * head[j * kWidth + k];
+      sum += p[j] = std::exp(p[j]);
+    }
+    for (int j = 0; j < kVocabulary; ++j) {
+      const double d = upstream[i] * ((j == targets[i]) - p[j] / sum);
+      for (int k = 0; k < kWidth; ++k) {
+        dhidden[i * kWidth + k] += d * head[j * kWidth + k];
+        dhead[j * kWidth + k] += d * hidden[i * kWidth + k];
+      }
+    }
+  }
+  const Result r = run<double>(*device, logprob_op(targets), x, upstream);
+  const auto furthest = [](const std::vector<double>& a, const std::vector<double>& b) {
+    REQUIRE(a.size() == b.size());
+    double worst = 0;
+    for (size_t i = 0; i < a.size(); ++i)
+      if (!(std::abs(a[i] - b[i]) <= worst)) worst = std::abs(a[i] - b[i]);
+    return worst;
+  };
+  CHECK(furthest(r.gradients[0], dhidden) < 1e-10);
+  CHECK(furthest(r.gradients[1], dhead) < 1e-10);
 }
 
 TEST_CASE("token_logprob: logits of 1e4 give finite log-probs and gradients") {
