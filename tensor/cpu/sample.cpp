@@ -132,17 +132,31 @@ int32_t pick(std::span<const Candidate> candidates, const Cut& cut, double unifo
   return last;
 }
 
-/// to[i] = exp((x[i] - shift) * factor); returns their sum. x and to may be the same.
-double exponentials(float* to, std::span<const float> x, float shift, float factor) {
-  constexpr size_t kBlock = 1024;  // fp32 sums of a block, fp64 over the blocks
+constexpr size_t kSumBlock = 1024;  // fp32 sums of a block, fp64 over the blocks
+
+/// The sum of exp(x[i] - shift).
+double sum_of_exponentials(std::span<const float> x, float shift) {
   double sum = 0.0;
-  for (size_t i = 0; i < x.size(); i += kBlock) {
-    const size_t n = std::min(kBlock, x.size() - i);
+  for (size_t i = 0; i < x.size(); i += kSumBlock) {
+    const size_t end = std::min(x.size(), i + kSumBlock);
     float part = 0.0f;
 #pragma omp simd reduction(+ : part)
-    for (size_t j = 0; j < n; ++j) {
-      const float e = exp((x[i + j] - shift) * factor);
-      to[i + j] = e;
+    for (size_t j = i; j < end; ++j) part += exp(x[j] - shift);
+    sum += part;
+  }
+  return sum;
+}
+
+/// to[i] = exp((x[i] - shift) * factor); returns their sum. x and to may be the same.
+double exponentials(float* to, std::span<const float> x, float shift, float factor) {
+  double sum = 0.0;
+  for (size_t i = 0; i < x.size(); i += kSumBlock) {
+    const size_t end = std::min(x.size(), i + kSumBlock);
+    float part = 0.0f;
+#pragma omp simd reduction(+ : part)
+    for (size_t j = i; j < end; ++j) {
+      const float e = exp((x[j] - shift) * factor);
+      to[j] = e;
       part += e;
     }
     sum += part;
@@ -156,23 +170,26 @@ DrawnToken sample_row(float* weights, std::span<const float> logits, const Sampl
                       std::span<const int32_t> end_ids, const SamplingOptions& options) {
   const size_t v = logits.size();
   const float most = greatest(logits);
-  const double lse = static_cast<double>(most) + std::log(exponentials(weights, logits, most, 1.0f));
+  const double lse = static_cast<double>(most) + std::log(sum_of_exponentials(logits, most));
   if (!std::isfinite(lse)) fail("the model's logits are not finite: its weights are damaged or training diverged");
   auto token = [&](int32_t id) { return DrawnToken{id, static_cast<float>(logits[id] - lse)}; };
   if (row.forced >= 0) return token(row.forced);
 
   // Weights are relative to the best token that may be drawn: relative to a forbidden one all might underflow.
   const std::span<float> w(weights, v);
-  std::copy(logits.begin(), logits.end(), w.begin());
+  std::span<const float> allowed = logits;
+  float best = most;
   if (row.end_is_forbidden) {
+    std::copy(logits.begin(), logits.end(), w.begin());
     for (int32_t id : end_ids) w[id] = -std::numeric_limits<float>::infinity();
+    allowed = w;
+    best = greatest(w);
+    ENSURE(std::isfinite(best), "every token is forbidden");
   }
-  const float best = greatest(w);
-  ENSURE(std::isfinite(best), "every token is forbidden");
   // Compared as logits: the exponentials of neighbours may be equal.
-  if (options.greedy) return token(static_cast<int32_t>(std::find(w.begin(), w.end(), best) - w.begin()));
+  if (options.greedy) return token(static_cast<int32_t>(std::ranges::find(allowed, best) - allowed.begin()));
 
-  const double total = exponentials(weights, w, best, static_cast<float>(1.0 / options.temperature));
+  const double total = exponentials(weights, allowed, best, static_cast<float>(1.0 / options.temperature));
   const std::vector<Candidate> candidates = candidates_of(w, total, options);
   Cut cut{0.0f, static_cast<int32_t>(v)};
   double mass = total;
