@@ -429,6 +429,17 @@ TEST_CASE(
   CHECK_THROWS_AS(over_seeds({}), Error);
 }
 
+TEST_CASE("report: a hash in the recipe is told by its first digits, and whole in recipe.json") {
+  const MadeUpRun run("hashes");
+  run.finish();
+  const std::string hash = "0123abcd" + std::string(56, '7');
+  run.write("recipe.json", Json{{"name", "hashes"}, {"model", "models/" + hash}, {"thought", hash + "0"}}.dump());
+  const std::string page = page_of({run.folder.string()});
+  CHECK(contains(page, "<td class=\"label\">models/0123abcd\u2026</td>"));
+  CHECK(contains(page, "<td class=\"label\">" + hash + "0, format -</td>"));  // longer: no hash
+  CHECK(occurrences(page, "models/" + hash) == 1);
+}
+
 TEST_CASE("report: arms of several seeds, claims, the seed model's recipe") {
   std::vector<std::unique_ptr<MadeUpRun>> keep;
   Experiment e = three_seeds(keep);
@@ -440,7 +451,8 @@ TEST_CASE("report: arms of several seeds, claims, the seed model's recipe") {
       page, "(a) <span class=\"badge good\">\u2713 held</span> <span class=\"badge\">set-up</span> it starts below"));
   CHECK(contains(page, "(b) <span class=\"badge bad\">\u2717 not held</span> &lt;script&gt;"));
   CHECK(contains(page, "mix.useful"));
-  CHECK(contains(page, "0.740, 0.750, 0.760"));  // each seed, in the table
+  CHECK(occurrences(page, "<p>rho is fixed by the recipe.</p>") == 1);  // said once for both arms
+  CHECK(contains(page, "0.740, 0.750, 0.760"));                         // each seed, in the table
   // Win rates of each seed's four prompts, all won; at equal lengths the fit holds a certain winner back a little.
   CHECK(contains(page, "<td class=\"number\">1.000 [1.000, 1.000]</td><td class=\"number\">0.9"));
   CHECK(contains(page, "What each rho would make of the lengths, last iteration, thinking arm"));

@@ -9,13 +9,28 @@ namespace thinker::report {
 
 namespace {
 
+/// A hash in a path is told by its first digits; recipe.json, below, has all of them.
+std::string with_short_hashes(std::string_view words) {
+  constexpr size_t kHash = 64, kKept = 8;
+  std::string out;
+  while (!words.empty()) {
+    const size_t digits = std::min(words.find_first_not_of("0123456789abcdef"), words.size());
+    if (digits == kHash)
+      out += concat(words.substr(0, kKept), "\u2026");
+    else
+      out += words.substr(0, std::max<size_t>(digits, 1));
+    words.remove_prefix(std::max<size_t>(digits, 1));
+  }
+  return out;
+}
+
 /// A value of the recipe as the page shows it; "-" where the recipe has none.
 std::string value(const Json& recipe, const char* pointer) {
   const Json::json_pointer at(pointer);
   if (!recipe.contains(at)) return "-";
   const Json& found = recipe.at(at);
   if (found.is_null()) return "none";
-  return excerpt(found.is_string() ? found.get<std::string>() : dump_json(found), 100);
+  return excerpt(with_short_hashes(found.is_string() ? found.get<std::string>() : dump_json(found)), 100);
 }
 
 /// A row: words with {pointers} in them, filled in for each run.
@@ -172,11 +187,13 @@ Html introduction_section(const Experiment& experiment, const Runs& runs) {
   for (const FactRow& fact : facts)
     if (fact.same()) shared.row({fact.label, fact.values.front()});
   inner += folded(arms.size() > 1 ? "The recipe, where all arms agree" : "The recipe", shared.html());
+  Html files;
   for (const Arm& arm : arms) {
     const RunData& first = *arm.runs.front();
-    inner += folded(concat("recipe.json of ", first.name, ", in ", first.folder),
+    files += folded(concat("recipe.json of ", first.name, ", in ", first.folder),
                     element("pre", text(first.recipe.dump(2, ' ', false, Json::error_handler_t::replace))));
   }
+  inner += arms.size() > 1 ? folded("Each arm's recipe.json", files) : files;
   return section("In short", inner);
 }
 

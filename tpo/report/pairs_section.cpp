@@ -85,12 +85,10 @@ Html rho_figure(const Arm& arm, const std::string& caption) {
   return figure(caption, line_chart(chart), table.html());
 }
 
-std::string rho_words(const std::string& who, const Arm& arm) {
-  if (!rho_is_auto(*arm.runs.front())) return who + "rho is fixed by the recipe.";
-  return who +
-         "rho is chosen anew in each iteration: the first of 0, 0.05, … 0.5 at which chosen responses are on average "
-         "not "
-         "longer than rejected ones (\"not enough\": they are longer even at 0.5).";
+const char* rho_words(const Arm& arm) {
+  if (!rho_is_auto(*arm.runs.front())) return "rho is fixed by the recipe.";
+  return "rho is chosen anew in each iteration: the first of 0, 0.05, … 0.5 at which chosen responses are on average "
+         "not longer than rejected ones (\"not enough\": they are longer even at 0.5).";
 }
 
 /// A number of a judge's report, or "-".
@@ -111,12 +109,15 @@ Html pairs_section(const Runs& runs) {
       "responses, in the unit of the recipe.");
   Html charts;
   const std::vector<Arm> arms = arms_of(runs);
+  std::map<std::string, std::string> rho_of;  // what is said of rho, and of which arms
   for (const Arm& arm : arms) {
-    inner += paragraph(rho_words(named(arms, arm), arm));
+    std::string& who = rho_of[rho_words(arm)];
+    who += (who.empty() ? "" : "; ") + arm.label;
     const std::string whose = arms.size() > 1 ? ", " + arm.label : "";
     charts += length_figure(arm, "Chosen against rejected length" + whose);
     charts += rho_figure(arm, "What each rho would make of the lengths, last iteration" + whose);
   }
+  for (const auto& [words, who] : rho_of) inner += paragraph(rho_of.size() > 1 ? who + ": " + words : words);
   return section("Pairs", inner + figures(charts) + folded_when_long("Where the prompts went", table));
 }
 
