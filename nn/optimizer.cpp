@@ -10,19 +10,68 @@ namespace {
 
 constexpr const char* kSteps = "thinker.steps";
 
+constexpr OptimizerState kStates[] = {OptimizerState::f32, OptimizerState::bf16, OptimizerState::eight_bit};
+
+int64_t blocks_of(int64_t n) {
+  return (n + kMomentBlock - 1) / kMomentBlock;
+}
+
+/// I32 words that hold n codes of a byte.
+int64_t words_of(int64_t n) {
+  return (n + 3) / 4;
+}
+
 }  // namespace
+
+const char* name(OptimizerState state) {
+  switch (state) {
+    case OptimizerState::f32: return "f32";
+    case OptimizerState::bf16: return "bf16";
+    case OptimizerState::eight_bit: return "8bit";
+  }
+  return "?";
+}
+
+OptimizerState optimizer_state_from_name(const std::string& text) {
+  for (OptimizerState state : kStates)
+    if (text == name(state)) return state;
+  fail("optimizer state \"", text, "\" is unknown: use f32, bf16 or 8bit");
+}
+
+int64_t moment_bytes(OptimizerState state, int64_t n) {
+  switch (state) {
+    case OptimizerState::f32: return 8 * n;
+    case OptimizerState::bf16: return 4 * n;
+    case OptimizerState::eight_bit: return 8 * words_of(n) + 8 * blocks_of(n);
+  }
+  return 0;
+}
 
 void AdamW::add(const std::string& name, const Tensor& weight) {
   const DType t = weight.dtype(), acc = accumulator_of(t);
-  Slot slot{name,
-            weight,
-            weight,
-            Tensor::zeros(*device_, weight.shape(), acc),
-            Tensor::zeros(*device_, weight.shape(), acc),
-            weight.shape().rank() >= 2};
+  Slot slot;
+  slot.name = name;
+  slot.weight = slot.master = weight;
+  slot.decays = weight.shape().rank() >= 2;
+  auto zeros = [&](const Shape& shape, DType dtype) { return Tensor::zeros(*device_, shape, dtype); };
+  if (options_.state == OptimizerState::f32) {
+    slot.m = zeros(weight.shape(), acc);
+    slot.v = zeros(weight.shape(), acc);
+  } else {
+    ENSURE(acc == DType::F32, "optimizer state in ", thinker::name(options_.state), " for weights in ",
+           thinker::name(t));
+    const bool codes = options_.state == OptimizerState::eight_bit;
+    const Shape shape = codes ? Shape{words_of(weight.numel())} : weight.shape();
+    slot.m = zeros(shape, codes ? DType::I32 : DType::BF16);
+    slot.v = zeros(shape, codes ? DType::I32 : DType::BF16);
+    if (codes) {
+      slot.m_scale = zeros({blocks_of(weight.numel())}, DType::F32);
+      slot.v_scale = zeros({blocks_of(weight.numel())}, DType::F32);
+    }
+  }
   if (acc != t) {
     // Weights in bf16 would swallow small steps: the optimizer moves an fp32 copy.
-    slot.master = Tensor::zeros(*device_, weight.shape(), acc);
+    slot.master = zeros(weight.shape(), acc);
     device_->backend().convert(slot.master.raw(), weight.raw(), weight.numel(), acc, t);
   }
   slots_.push_back(std::move(slot));
@@ -48,12 +97,20 @@ double AdamW::step(double lr) {
                  0.0,
                  1.0 - std::pow(options_.beta1, steps_),
                  1.0 - std::pow(options_.beta2, steps_),
-                 clips ? options_.clip / norm : 1.0};
+                 clips ? options_.clip / norm : 1.0,
+                 static_cast<uint32_t>(steps_)};
   for (const Slot& s : slots_) {
     if (!s.weight.grad_written()) continue;  // took no part in any loss so far
     step.weight_decay = s.decays ? options_.weight_decay : 0.0;
-    backend.adamw(s.weight.raw(), s.master.raw(), s.m.raw(), s.v.raw(), s.weight.grad(), s.weight.numel(), step,
-                  s.weight.dtype());
+    if (options_.state == OptimizerState::f32) {
+      backend.adamw(s.weight.raw(), s.master.raw(), s.m.raw(), s.v.raw(), s.weight.grad(), s.weight.numel(), step,
+                    s.weight.dtype());
+    } else {
+      const auto scale = [](const Tensor& x) { return x.defined() ? x.data<float>() : nullptr; };
+      const CompactMoments moments{options_.state, s.m.raw(), s.v.raw(), scale(s.m_scale), scale(s.v_scale)};
+      backend.adamw_compact(s.weight.raw(), s.master.raw(), moments, s.weight.grad(), s.weight.numel(), step,
+                            s.weight.dtype());
+    }
     s.weight.zero_grad();
   }
   return norm;
@@ -62,15 +119,10 @@ double AdamW::step(double lr) {
 void AdamW::save(const std::string& path) const {
   std::vector<TensorHeader> headers;
   std::vector<Tensor> sources;
-  auto append = [&](const std::string& name, const Tensor& x) {
-    headers.push_back({name, x.dtype() == DType::F64 ? "F64" : "F32", x.shape()});
+  visit_state([&](const std::string& name, const Tensor& x) {
+    headers.push_back({name, thinker::name(x.dtype()), x.shape()});
     sources.push_back(x);
-  };
-  for (const Slot& s : slots_) {
-    append("m." + s.name, s.m);
-    append("v." + s.name, s.v);
-    if (!(s.master == s.weight)) append("master." + s.name, s.master);
-  }
+  });
   std::vector<std::byte> host;
   auto data_of = [&](const TensorHeader& h) {
     for (size_t i = 0; i < headers.size(); ++i) {
@@ -85,20 +137,15 @@ void AdamW::save(const std::string& path) const {
 
 void AdamW::load(const std::string& path) {
   const SafetensorsFile file(path);
-  auto read = [&](const std::string& name, const Tensor& x) {
+  visit_state([&](const std::string& name, const Tensor& x) {
     const auto it = file.tensors().find(name);
     if (it == file.tensors().end() || !(it->second.shape == x.shape()) ||
-        static_cast<int64_t>(it->second.data.size()) != x.bytes()) {
+        it->second.dtype_name != thinker::name(x.dtype())) {
       fail(path, ": the optimizer state of \"", name,
            "\" is missing or does not fit this model; start the iteration again");
     }
     device_->backend().copy_from_host(x.raw(), it->second.data.data(), x.bytes());
-  };
-  for (const Slot& s : slots_) {
-    read("m." + s.name, s.m);
-    read("v." + s.name, s.v);
-    if (!(s.master == s.weight)) read("master." + s.name, s.master);
-  }
+  });
   const auto steps = file.metadata().find(kSteps);
   if (steps == file.metadata().end()) fail(path, ": is not an optimizer state (no ", kSteps, ")");
   steps_ = std::stoll(steps->second);

@@ -47,7 +47,21 @@ struct AdamWStep {
   double lr, beta1, beta2, eps, weight_decay;
   double correction1, correction2;  // 1 - beta^step
   double grad_scale;                // multiplies the gradient first: clipping by the global norm
+  uint32_t number = 0;              // of this step, from 1: what rounding at random depends on
 };
+
+/// How AdamW's moments are kept: 8, 4 or 2 bytes a weight (tensor/adamw.h).
+enum class OptimizerState { f32, bf16, eight_bit };
+
+/// Moments in fewer bits than acc, of n weights.
+struct CompactMoments {
+  OptimizerState format;     // bf16 or eight_bit
+  void *m, *v;               // (n): bf16, or codes of a byte, of which v's are of its root
+  float *m_scale, *v_scale;  // (ceil(n / kMomentBlock)) with eight_bit
+};
+
+/// Moments that share a scale.
+constexpr int64_t kMomentBlock = 256;
 
 /// How a token is drawn from a row of logits: softmax(logits / temperature), then the top_k most probable (0: all),
 /// then the smallest set of most probable ones whose mass reaches top_p, then those with at least min_p times the
@@ -212,6 +226,9 @@ class Backend {
   /// Updates master, m, v acc (n) from grad acc (n), then writes weight (dtype t; may alias master when t is acc).
   virtual void adamw(void* weight, void* master, void* m, void* v, const void* grad, int64_t n, const AdamWStep& step,
                      DType t) = 0;
+  /// The same with moments in fewer bits, widened, advanced and rounded again. t is F32 or BF16.
+  virtual void adamw_compact(void* weight, void* master, const CompactMoments& moments, const void* grad, int64_t n,
+                             const AdamWStep& step, DType t) = 0;
 };
 
 /// The CPU backend: oneDNN for products, OpenMP for the rest. F32 and F64; BF16 for storage and conversion.

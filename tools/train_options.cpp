@@ -16,6 +16,9 @@ void TrainFlags::add_to(CLI::App& command) {
   command.add_option("--clip", options.adamw.clip, "greatest norm of the gradient; 0: no clipping")
       ->check(number_within(0.0, 1e9));
   command.add_option("--weight-decay", options.adamw.weight_decay, "on matrices only")->check(number_within(0.0, 1e9));
+  command
+      .add_option("--optimizer-state", optimizer_state, "AdamW's moments: f32, bf16 or 8bit (8, 4, 2 bytes a weight)")
+      ->check(one_of({"f32", "bf16", "8bit"}));
   command.add_flag("--no-shuffle", no_shuffle, "take the data in the file's order");
   command.add_option("--seed", options.seed, "of the shuffle")->check(any_seed());
 }
@@ -23,6 +26,7 @@ void TrainFlags::add_to(CLI::App& command) {
 TrainOptions TrainFlags::resolve() const {
   TrainOptions resolved = options;
   resolved.schedule = schedule_from_name(schedule);
+  resolved.adamw.state = optimizer_state_from_name(optimizer_state);
   resolved.order = no_shuffle ? Order::as_given : Order::shuffled;
   return resolved;
 }

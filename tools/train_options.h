@@ -10,10 +10,11 @@
 
 namespace thinker {
 
-/// --lr, --schedule, --warmup, --batch, --micro-tokens, --epochs, --clip, --weight-decay, --no-shuffle, --seed.
+/// --lr, --schedule, --warmup, --batch, --micro-tokens, --epochs, --clip, --weight-decay, --optimizer-state,
+/// --no-shuffle, --seed.
 struct TrainFlags {
   TrainOptions options;
-  std::string schedule = "linear";
+  std::string schedule = "linear", optimizer_state = "f32";
   bool no_shuffle = false;
 
   void add_to(CLI::App& command);

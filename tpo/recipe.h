@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "nn/optimizer.h"
 #include "nn/schedule.h"
 #include "tpo/dpo.h"
 #include "tpo/jsonl.h"
@@ -89,6 +90,7 @@ struct Recipe {
     int64_t epochs = 2;
     double clip = 1.0;  // of the global gradient norm; 0: none
     double weight_decay = 0.0;
+    OptimizerState optimizer_state = OptimizerState::f32;  // AdamW's moments, in the warm-up too
   } dpo;
 
   bool checkpoint_blocks = false;

@@ -202,6 +202,7 @@ class Run {
     train.batch = 4;  // few examples: steps count for more than the smoothness of each
     train.epochs = recipe_.warmup.epochs;
     train.seed = recipe_.seed;
+    train.adamw.state = recipe_.dpo.optimizer_state;
     const int64_t steps = steps_per_epoch(static_cast<int64_t>(examples.size()), train) * train.epochs;
     const Progress progress = named("warm-up: train");
     TrainHooks hooks;
@@ -327,6 +328,7 @@ class Run {
     stage.train.iteration = static_cast<uint32_t>(t);
     stage.train.adamw.clip = recipe_.dpo.clip;
     stage.train.adamw.weight_decay = recipe_.dpo.weight_decay;
+    stage.train.adamw.state = recipe_.dpo.optimizer_state;
     stage.recompute = recipe_.checkpoint_blocks ? Recompute::blocks : Recompute::nothing;
     stage.reference_folder = recipe_.dpo.reference == Reference::seed && t > 1 ? seed_checkpoint() : "";
     const std::vector<IdPair> pairs = read_id_pairs(folder + "/pairs.jsonl", model_.text);

@@ -85,6 +85,8 @@ class CpuBackend final : public Backend {
   double sum_of_squares(const void* x, int64_t n, DType acc) override;
   void adamw(void* weight, void* master, void* m, void* v, const void* grad, int64_t n, const AdamWStep& step,
              DType t) override;
+  void adamw_compact(void* weight, void* master, const CompactMoments& moments, const void* grad, int64_t n,
+                     const AdamWStep& step, DType t) override;
 
  private:
   void multiply_widened(const StoredProduct& product, const float* a, int64_t m, int64_t k);

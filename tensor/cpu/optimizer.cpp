@@ -1,8 +1,8 @@
 // AdamW (Loshchilov & Hutter, arXiv 1711.05101) in one pass over the parameters, and the gradient's squared norm.
-//   g = grad_scale grad,  m = b1 m + (1 - b1) g,  v = b2 v + (1 - b2) g^2,
-//   master -= lr (m / c1 / (sqrt(v / c2) + eps) + weight_decay master)
+#include <array>
 #include <cmath>
 
+#include "tensor/adamw.h"
 #include "tensor/cpu/cpu_backend.h"
 
 namespace thinker {
@@ -10,18 +10,59 @@ namespace thinker {
 namespace {
 
 constexpr int64_t kCost = 4;
+constexpr int64_t kCompactCost = 40;
 
 template <class T>
-void update(T* master, T* m, T* v, const T* grad, int64_t begin, int64_t end, const AdamWStep& s) {
-  const T b1 = T(s.beta1), rest1 = T(1 - s.beta1), b2 = T(s.beta2), rest2 = T(1 - s.beta2);
-  const T scale = T(s.grad_scale), eps = T(s.eps), step = T(s.lr / s.correction1), keep = T(1 - s.lr * s.weight_decay);
-  const T root2 = T(1 / std::sqrt(s.correction2));
+void update(T* master, T* m, T* v, const T* grad, int64_t begin, int64_t end, const AdamWRule<T>& rule) {
+#pragma omp simd
+  for (int64_t i = begin; i < end; ++i) rule.advance(master[i], m[i], v[i], grad[i]);
+}
+
+void update_bf16(float* master, bf16* m, bf16* v, const float* grad, int64_t begin, int64_t end,
+                 const AdamWRule<float>& rule, uint32_t number) {
 #pragma omp simd
   for (int64_t i = begin; i < end; ++i) {
-    const T g = scale * grad[i];
-    m[i] = b1 * m[i] + rest1 * g;
-    v[i] = b2 * v[i] + rest2 * g * g;
-    master[i] = keep * master[i] - step * m[i] / (std::sqrt(v[i]) * root2 + eps);
+    float mean = from_bf16(m[i]), square = from_bf16(v[i]);
+    rule.advance(master[i], mean, square, grad[i]);
+    const uint32_t bits = rounding_bits(number, i);
+    m[i] = to_bf16_at_random(mean, bits & 0xffffu);
+    v[i] = to_bf16_at_random(square, bits >> 16);
+  }
+}
+
+template <int kBits>
+constexpr std::array<float, 1 << kBits> code_values() {
+  std::array<float, 1 << kBits> values{};
+  for (int k = 0; k < (1 << kBits); ++k) values[k] = code_value(kBits, k);
+  return values;
+}
+constexpr auto kMomentValues = code_values<kMomentBits>();
+constexpr auto kRootValues = code_values<kRootBits>();
+
+/// One block of at most kMomentBlock weights, the first of which is the tensor's element `first`.
+void update_block(float* master, uint8_t* m, uint8_t* v, float* m_scale, float* v_scale, const float* grad,
+                  int64_t first, int64_t n, const AdamWRule<float>& rule, uint32_t number) {
+  std::array<float, kMomentBlock> means, roots;
+  float most_mean = 0.0f, most_root = 0.0f;
+#pragma omp simd reduction(max : most_mean, most_root)
+  for (int64_t i = 0; i < n; ++i) {
+    const float size = *m_scale * kMomentValues[m[i] & 0x7f], root = *v_scale * kRootValues[v[i]];
+    float mean = m[i] & 0x80 ? -size : size, square = root * root;
+    rule.advance(master[i], mean, square, grad[i]);
+    means[i] = mean;
+    roots[i] = std::sqrt(square);
+    most_mean = std::max(most_mean, std::fabs(mean));
+    most_root = std::max(most_root, roots[i]);
+  }
+  *m_scale = most_mean;
+  *v_scale = most_root;
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const uint32_t bits = rounding_bits(number, first + i);
+    const int size = code_at_random<kMomentBits>(std::fabs(means[i]) / most_mean, bits & 0xffffu, kMomentValues.data());
+    const int root = code_at_random<kRootBits>(roots[i] / most_root, bits >> 16, kRootValues.data());
+    m[i] = static_cast<uint8_t>(size | (means[i] < 0.0f ? 0x80 : 0));
+    v[i] = static_cast<uint8_t>(root == 0 && roots[i] > 0.0f ? 1 : root);  // never smaller than it can be told
   }
 }
 
@@ -52,12 +93,37 @@ double CpuBackend::sum_of_squares(const void* x, int64_t n, DType acc) {
 void CpuBackend::adamw(void* weight, void* master, void* m, void* v, const void* grad, int64_t n, const AdamWStep& step,
                        DType t) {
   with_scalar("adamw", accumulator_of(t), [&]<class T>(T) {
+    const AdamWRule<T> rule(step);
     parallel_ranges(n, kCost, [&](int64_t begin, int64_t end) {
       update(static_cast<T*>(master), static_cast<T*>(m), static_cast<T*>(v), static_cast<const T*>(grad), begin, end,
-             step);
+             rule);
     });
   });
   if (weight != master) convert(weight, master, n, t, accumulator_of(t));
+}
+
+void CpuBackend::adamw_compact(void* weight, void* master, const CompactMoments& moments, const void* grad, int64_t n,
+                               const AdamWStep& step, DType t) {
+  ENSURE(accumulator_of(t) == DType::F32, "[adamw_compact] weights of ", name(t));
+  const AdamWRule<float> rule(step);
+  auto* w = static_cast<float*>(master);
+  const auto* g = static_cast<const float*>(grad);
+  if (moments.format == OptimizerState::bf16) {
+    parallel_ranges(n, kCompactCost, [&](int64_t begin, int64_t end) {
+      update_bf16(w, static_cast<bf16*>(moments.m), static_cast<bf16*>(moments.v), g, begin, end, rule, step.number);
+    });
+  } else {
+    auto *m = static_cast<uint8_t*>(moments.m), *v = static_cast<uint8_t*>(moments.v);
+    const int64_t blocks = (n + kMomentBlock - 1) / kMomentBlock;
+    parallel_ranges(blocks, kMomentBlock * kCompactCost, [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; ++b) {
+        const int64_t i = b * kMomentBlock;
+        update_block(w + i, m + i, v + i, moments.m_scale + b, moments.v_scale + b, g + i, i,
+                     std::min(kMomentBlock, n - i), rule, step.number);
+      }
+    });
+  }
+  if (weight != master) convert(weight, master, n, t, DType::F32);
 }
 
 }  // namespace thinker

@@ -102,6 +102,8 @@ class CudaBackend final : public Backend {
   double sum_of_squares(const void* x, int64_t n, DType acc) override;
   void adamw(void* weight, void* master, void* m, void* v, const void* grad, int64_t n, const AdamWStep& step,
              DType t) override;
+  void adamw_compact(void* weight, void* master, const CompactMoments& moments, const void* grad, int64_t n,
+                     const AdamWStep& step, DType t) override;
 
  private:
   static constexpr int64_t kWorkspaceBytes = int64_t{32} << 20;  // NVIDIA's advice for cuBLASLt on Hopper

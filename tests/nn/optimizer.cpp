@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "nn/schedule.h"
+#include "tensor/safetensors.h"
 #include "tests/nn/models.h"
 #include "tests/tensor/temp_folder.h"
 
@@ -53,6 +54,63 @@ struct PlainAdamW {
     return norm;
   }
 };
+
+constexpr OptimizerState kStates[] = {OptimizerState::f32, OptimizerState::bf16, OptimizerState::eight_bit};
+
+/// What AdamW needs of a model, for dtypes that the CPU has no products in: a matrix and a vector with given gradients.
+class TwoWeights {
+ public:
+  TwoWeights(Device& device, DType t)
+      : device_(&device),
+        matrix_(Tensor::parameter(device, {19, 31}, t)),
+        vector_(Tensor::parameter(device, {300}, t)) {
+    Rng rng(3, Purpose::initialise);
+    visit([&](const std::string&, const Tensor& w) {
+      std::vector<double> values(w.numel());
+      for (double& x : values) x = rng.normal();
+      set_values(w, values);
+    });
+  }
+  Device& device() const { return *device_; }
+  template <class Fn>
+  void visit(Fn&& fn) const {
+    fn(std::string("matrix"), matrix_);
+    fn(std::string("vector"), vector_);
+  }
+  /// The gradient of a quadratic bowl around 0, with noise that depends on the step.
+  void set_gradients(uint64_t step) const {
+    Rng rng(step, Purpose::generate_data);
+    Tape tape(*device_, Tape::Mode::record);
+    visit([&](const std::string&, const Tensor& w) {
+      std::vector<float> g = wide(w);
+      for (float& x : g) x += 0.1f * static_cast<float>(rng.normal());
+      device_->backend().copy_from_host(tape.target(w).data, g.data(), static_cast<int64_t>(4 * g.size()));
+    });
+  }
+  static std::vector<float> wide(const Tensor& w) {
+    const Tensor y = Tensor::zeros(w.device(), w.shape(), DType::F32);
+    w.device().backend().convert(y.raw(), w.raw(), w.numel(), DType::F32, w.dtype());
+    return y.to_host<float>();
+  }
+  std::vector<float> values() const {
+    std::vector<float> all;
+    visit([&](const std::string&, const Tensor& w) {
+      for (float x : wide(w)) all.push_back(x);
+    });
+    return all;
+  }
+
+ private:
+  Device* device_;
+  Tensor matrix_, vector_;
+};
+
+double norm_of_difference(const Values& a, const Values& b) {
+  double squares = 0.0;
+  for (const auto& [name, values] : b)
+    for (size_t i = 0; i < values.size(); ++i) squares += std::pow(a.at(name)[i] - values[i], 2);
+  return std::sqrt(squares);
+}
 
 }  // namespace
 
@@ -170,4 +228,89 @@ TEST_CASE("adamw: state of another model or another file is refused by name") {
   CHECK(holds(error, "k_proj"));
   AdamW fresh(model, {});
   CHECK(holds(error_of([&] { fresh.load("tests/goldens/tiny-llama/model.safetensors"); }), "optimizer state"));
+}
+
+TEST_CASE("adamw: names of its state's formats") {
+  for (OptimizerState state : kStates) CHECK(optimizer_state_from_name(name(state)) == state);
+  CHECK(holds(error_of([] { optimizer_state_from_name("8-bit"); }), "f32, bf16 or 8bit"));
+}
+
+TEST_CASE("adamw in fewer bits learns what it learns in fp32") {
+  const auto device = open_device("cpu");
+  Values start, in_fp32;
+  double begin = 0.0, loss_fp32 = 0.0;
+  for (OptimizerState state : kStates) {
+    CAPTURE(name(state));
+    const Transformer model = random_model(*device, tiny_config(), DType::F32);
+    const auto loss = [&] {
+      double sum = 0.0;
+      for (uint64_t batch = 1; batch <= 4; ++batch)
+        for (double x : logprobs_of(model, some_batch(batch))) sum -= x / 52;
+      return sum;
+    };
+    if (state == OptimizerState::f32) start = weights_of(model), begin = loss();
+    AdamW optimizer(model, {.weight_decay = 0.01, .state = state});
+    const Schedule schedule{.kind = ScheduleKind::linear, .lr = 3e-3, .warmup = 10, .steps = 300};
+    for (int64_t s = 1; s <= schedule.steps; ++s) {
+      gradients_for(model, 1 + static_cast<uint64_t>(s) % 4, -1.0 / 13);
+      optimizer.step(schedule.at(s));
+    }
+    if (state == OptimizerState::f32) {
+      in_fp32 = weights_of(model);
+      loss_fp32 = loss();
+      CHECK(loss_fp32 < 0.1 * begin);
+      continue;
+    }
+    CHECK(loss() == doctest::Approx(loss_fp32).epsilon(0.02));
+    // Noise in the steps leads to another place nearby: measured 0.04 of the way in bf16, 0.09 in 8 bits.
+    CHECK(norm_of_difference(weights_of(model), in_fp32) <= 0.15 * norm_of_difference(in_fp32, start));
+  }
+}
+
+TEST_CASE("adamw: each format of the state with each dtype of weights is saved, is as small as it says, and resumes") {
+  const auto device = open_device("cpu");
+  const TempFolder folder;
+  const std::string path = folder / "state.safetensors";
+  for (DType t : {DType::F32, DType::BF16}) {
+    for (OptimizerState state : kStates) {
+      CAPTURE(name(t));
+      CAPTURE(name(state));
+      const TwoWeights model(*device, t), copy(*device, t);
+      const std::vector<float> before = model.values();
+      const AdamWOptions options{.weight_decay = 0.1, .state = state};
+      AdamW optimizer(model, options);
+      for (uint64_t s = 1; s <= 5; ++s) {
+        model.set_gradients(s);
+        optimizer.step(0.01);
+      }
+      CHECK(model.values() != before);
+      optimizer.save(path);
+      int64_t bytes = 0, expected = 0;
+      const SafetensorsFile file(path);
+      for (const auto& [key, tensor] : file.tensors())
+        if (!key.starts_with("master.")) bytes += static_cast<int64_t>(tensor.data.size());
+      model.visit([&](const std::string&, const Tensor& w) { expected += moment_bytes(state, w.numel()); });
+      CHECK(bytes == expected);
+
+      std::vector<Tensor> targets;
+      copy.visit([&](const std::string&, const Tensor& w) { targets.push_back(w); });
+      model.visit([&, i = 0](const std::string&, const Tensor& w) mutable {
+        device->backend().copy(targets[i++].raw(), w.raw(), w.bytes());
+      });
+      AdamW loaded(copy, options);
+      loaded.load(path);
+      for (uint64_t s = 6; s <= 9; ++s) {
+        model.set_gradients(s);
+        copy.set_gradients(s);
+        CHECK(optimizer.step(0.01) == loaded.step(0.01));
+      }
+      CHECK(copy.values() == model.values());
+      for (OptimizerState other : kStates) {
+        AdamW wrong(copy, {.state = other});
+        if (other != state) CHECK(holds(error_of([&] { wrong.load(path); }), "does not fit"));
+      }
+    }
+  }
+  CHECK(moment_bytes(OptimizerState::bf16, 1 << 20) * 2 == moment_bytes(OptimizerState::f32, 1 << 20));
+  CHECK(moment_bytes(OptimizerState::eight_bit, 1 << 20) < 0.26 * moment_bytes(OptimizerState::f32, 1 << 20));
 }

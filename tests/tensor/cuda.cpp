@@ -89,6 +89,11 @@ class Run {
     if (n > 0) backend.copy_to_host(bytes.data(), p, n * size_of(dtype));
     keep(name, decode(bytes, dtype), dtype);
   }
+  /// Host values that are compared as loosely as BF16 is.
+  Values as_bf16(const Tensor& x) {
+    const std::vector<float> values = x.to_host<float>();
+    return {values.begin(), values.end()};
+  }
   void keep(const std::string& name, Values values, DType dtype) {
     names.push_back(name);
     results.push_back(std::move(values));
@@ -286,6 +291,34 @@ void optimizer_case(Run& run) {
   }
 }
 
+/// Moments in fewer bits, widened for the comparison. A number next to the border between two codes may take the other
+/// one, which in the uppermost decade is 0.014 of the greatest away: that much is allowed, as for BF16.
+void compact_optimizer_case(Run& run) {
+  if (run.acc != DType::F32) return;
+  for (int64_t n : {1, 1000}) {
+    for (OptimizerState format : {OptimizerState::bf16, OptimizerState::eight_bit}) {
+      Tape tape(run.device, Tape::Mode::no_grad);
+      const Tensor master = run.input(tape, {n}, DType::F32), weight = run.input(tape, {n});
+      const int64_t blocks = (n + kMomentBlock - 1) / kMomentBlock;
+      const Tensor m = tape.make({n}, DType::BF16), v = tape.make({n}, DType::BF16);
+      const Tensor m_scale = tape.make({blocks}, DType::F32), v_scale = tape.make({blocks}, DType::F32);
+      for (const Tensor& x : {m, v, m_scale, v_scale}) run.backend.fill_zero(x.raw(), x.bytes());
+      const CompactMoments moments{format, m.raw(), v.raw(), m_scale.data<float>(), v_scale.data<float>()};
+      for (uint32_t number = 1; number <= 3; ++number) {
+        const Tensor grad = run.input(tape, {n}, DType::F32);
+        const AdamWStep step{1e-2, 0.9,   0.95, 1e-8, 0.1, 1 - std::pow(0.9, number), 1 - std::pow(0.95, number),
+                             0.5,  number};
+        run.backend.adamw_compact(weight.raw(), master.raw(), moments, grad.raw(), n, step, run.t);
+      }
+      run.keep("weights", run.as_bf16(master), DType::BF16);
+      if (format == OptimizerState::bf16) run.keep("m", m);
+      if (format == OptimizerState::bf16) run.keep("v", v);
+      if (format == OptimizerState::eight_bit) run.keep("scales of m", run.as_bf16(m_scale), DType::BF16);
+      if (format == OptimizerState::eight_bit) run.keep("scales of v", run.as_bf16(v_scale), DType::BF16);
+    }
+  }
+}
+
 void rows_case(Run& run) {
   Tape tape(run.device, Tape::Mode::no_grad);
   const Tensor cache = run.input(tape, {9, 35}), rows = run.input(tape, {3, 35});
@@ -350,6 +383,7 @@ constexpr Case kCases[] = {{"embedding", embedding_case},
                            {"logprob", token_logprob_case},
                            {"masked_sum", masked_sum_case},
                            {"optimizer", optimizer_case},
+                           {"compact optimizer", compact_optimizer_case},
                            {"rows", rows_case},
                            {"sample", sample_case},
                            {"empty", empty_case}};

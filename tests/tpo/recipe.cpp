@@ -21,7 +21,8 @@ const char* const kEveryKey = R"({
   "judge": {"kind": "rule"},
   "pairs": {"rho": 0.0, "length": "chars", "parse_failures": "drop", "truncated": "drop"},
   "dpo": {"loss": "sigmoid", "beta": 0.1, "nll": 0.0, "label_smoothing": 0.0, "reference": "previous", "lr": 5e-6,
-          "schedule": "linear", "warmup": 4, "batch": 16, "epochs": 2, "clip": 1.0, "weight_decay": 0.0},
+          "schedule": "linear", "warmup": 4, "batch": 16, "epochs": 2, "clip": 1.0, "weight_decay": 0.0,
+          "optimizer_state": "f32"},
   "lora": null, "checkpoint_blocks": false,
   "select": "judge", "eval": {"temperature": 0.8, "top_p": 0.95, "resample": 2},
   "log": ["jsonl"]
@@ -55,6 +56,7 @@ TEST_CASE("recipe: every key round-trips, in the interface's order") {
                                            "dpo.label_smoothing=0.1",
                                            "dpo.reference=seed",
                                            "dpo.schedule=cosine",
+                                           "dpo.optimizer_state=8bit",
                                            "select=last",
                                            "prompts.select=null",
                                            "prompts.train=train.jsonl",
@@ -65,6 +67,7 @@ TEST_CASE("recipe: every key round-trips, in the interface's order") {
   CHECK(changed.warmup.samples == 0);
   CHECK(changed.dpo.options.loss == DpoLoss::robust);
   CHECK(changed.dpo.schedule == ScheduleKind::cosine);
+  CHECK(changed.dpo.optimizer_state == OptimizerState::eight_bit);
   CHECK(changed.pairs.length == LengthUnit::tokens);
   CHECK(changed.seed == 18446744073709551615u);
   const Json dumped = recipe_to_json(changed);
@@ -112,6 +115,7 @@ TEST_CASE("recipe: wrong types and values name the path") {
   refuses("pairs.rho=0.7", "from 0 to 0.5");
   refuses("pairs.rho=most", "or \"auto\"");
   refuses("dpo.loss=sigmod", "dpo.loss: \"sigmod\" is unknown; did you mean \"sigmoid\"?");
+  refuses("dpo.optimizer_state=\"8bits\"", "did you mean \"8bit\"");
   refuses("checkpoint_blocks=1", "is not true or false");
   refuses("checkpoint_blocks=yes", "is not true or false");
   refuses("log=[\"csv\"]", "did you mean \"jsonl\"");

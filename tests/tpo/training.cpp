@@ -185,47 +185,50 @@ TEST_CASE("dpo: the first margins are exactly 0, and a reference of other weight
 // Trap 37.
 TEST_CASE("dpo: a run that is resumed at an epoch's beginning ends with the bits of a straight run") {
   const auto device = open_device("cpu");
-  const TempFolder folder;
-  const auto pairs = some_pairs(10);
-  const TrainOptions options{.lr = 1e-3,
-                             .schedule = ScheduleKind::cosine,
-                             .warmup = 3,
-                             .batch = 4,
-                             .epochs = 4,
-                             .micro_tokens = 50,
-                             .adamw = {.weight_decay = 0.1}};
-  std::vector<double> straight_log, resumed_log;
-  auto keep = [](std::vector<double>& to) {
-    return [&](const StepLog& l) { to.insert(to.end(), {l.loss, l.grad_norm, l.lr}); };
-  };
+  for (OptimizerState optimizer_state : {OptimizerState::f32, OptimizerState::bf16, OptimizerState::eight_bit}) {
+    CAPTURE(name(optimizer_state));
+    const TempFolder folder;
+    const auto pairs = some_pairs(10);
+    const TrainOptions options{.lr = 1e-3,
+                               .schedule = ScheduleKind::cosine,
+                               .warmup = 3,
+                               .batch = 4,
+                               .epochs = 4,
+                               .micro_tokens = 50,
+                               .adamw = {.weight_decay = 0.1, .state = optimizer_state}};
+    std::vector<double> straight_log, resumed_log;
+    auto keep = [](std::vector<double>& to) {
+      return [&](const StepLog& l) { to.insert(to.end(), {l.loss, l.grad_norm, l.lr}); };
+    };
 
-  Transformer straight = random_model(*device, tiny_config(), DType::F32);
-  const auto reference = reference_logps(straight, pairs, options);
-  AdamW optimizer(straight, options.adamw);
-  train_dpo(straight, optimizer, pairs, reference, ReferenceIs::start, {}, options, {.on_step = keep(straight_log)});
-  CHECK(optimizer.steps() == 12);
+    Transformer straight = random_model(*device, tiny_config(), DType::F32);
+    const auto reference = reference_logps(straight, pairs, options);
+    AdamW optimizer(straight, options.adamw);
+    train_dpo(straight, optimizer, pairs, reference, ReferenceIs::start, {}, options, {.on_step = keep(straight_log)});
+    CHECK(optimizer.steps() == 12);
 
-  {
-    Transformer killed = random_model(*device, tiny_config(), DType::F32);
-    AdamW state(killed, options.adamw);
-    TrainHooks hooks{.on_step = keep(resumed_log), .on_epoch = [&](int64_t epoch) {
-                       if (epoch < 2) return;
-                       save_checkpoint(folder.path(), killed, {}, StoredAs::f32);
-                       state.save(folder / "state.safetensors");
-                       throw Interrupted{};
-                     }};
-    CHECK_THROWS_AS(train_dpo(killed, state, pairs, reference, ReferenceIs::start, {}, options, hooks), Interrupted);
+    {
+      Transformer killed = random_model(*device, tiny_config(), DType::F32);
+      AdamW state(killed, options.adamw);
+      TrainHooks hooks{.on_step = keep(resumed_log), .on_epoch = [&](int64_t epoch) {
+                         if (epoch < 2) return;
+                         save_checkpoint(folder.path(), killed, {}, StoredAs::f32);
+                         state.save(folder / "state.safetensors");
+                         throw Interrupted{};
+                       }};
+      CHECK_THROWS_AS(train_dpo(killed, state, pairs, reference, ReferenceIs::start, {}, options, hooks), Interrupted);
+    }
+    Transformer resumed = load_huggingface(*device, folder.path(), DType::F32);
+    AdamW state(resumed, options.adamw);
+    state.load(folder / "state.safetensors");
+    train_dpo(resumed, state, pairs, reference, ReferenceIs::start, {}, options, {.on_step = keep(resumed_log)});
+    CHECK(resumed_log == straight_log);
+    CHECK(weights_of(resumed) == weights_of(straight));
+    // A finished run has nothing left to do.
+    train_dpo(resumed, state, pairs, reference, ReferenceIs::start, {}, options,
+              {.on_step = [](const StepLog&) { FAIL("a step too many"); }});
+    CHECK(weights_of(resumed) == weights_of(straight));
   }
-  Transformer resumed = load_huggingface(*device, folder.path(), DType::F32);
-  AdamW state(resumed, options.adamw);
-  state.load(folder / "state.safetensors");
-  train_dpo(resumed, state, pairs, reference, ReferenceIs::start, {}, options, {.on_step = keep(resumed_log)});
-  CHECK(resumed_log == straight_log);
-  CHECK(weights_of(resumed) == weights_of(straight));
-  // A finished run has nothing left to do.
-  train_dpo(resumed, state, pairs, reference, ReferenceIs::start, {}, options,
-            {.on_step = [](const StepLog&) { FAIL("a step too many"); }});
-  CHECK(weights_of(resumed) == weights_of(straight));
 }
 
 TEST_CASE("dpo: tokens that were written for the model count in no sum, and get no gradient of their own") {
