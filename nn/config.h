@@ -1,4 +1,4 @@
-// The shape of a decoder-only transformer of the Llama family (Llama 2 and 3, SmolLM2, Qwen2/2.5).
+// The shape of a decoder-only transformer of the Llama family (Llama 2 and 3, SmolLM2, Qwen2/2.5, Qwen3).
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@ struct RopeScaling {
 };
 
 struct Config {
-  std::string model_type = "llama";  // "llama" or "qwen2": fixes the names and the defaults of a checkpoint
+  std::string model_type = "llama";  // "llama", "qwen2" or "qwen3": the names and the defaults of a checkpoint
   int64_t vocab = 0;                 // V
   int64_t width = 0;                 // C
   int64_t layers = 0;
@@ -28,6 +28,7 @@ struct Config {
   double norm_eps = 1e-5;
   bool tied_head = false;       // the head is the embedding table; a reward model's body, which has none, sets it too
   bool attention_bias = false;  // biases on the query, key and value products (Qwen2)
+  bool head_norms = false;      // an RMS norm over each head of the queries and of the keys, before they turn (Qwen3)
   std::optional<RopeScaling> rope_scaling;
 
   /// Throws Error naming the first size that is missing, out of range or does not fit the others.

@@ -80,6 +80,10 @@ RopeScaling read_rope_scaling(const json& object, const std::string& path) {
           keys.number_or("high_freq_factor", 4.0), keys.integer("original_max_position_embeddings")};
 }
 
+bool is_supported(const std::string& model_type) {
+  return model_type == "llama" || model_type == "qwen2" || model_type == "qwen3";
+}
+
 bool is_token_id(const json& value) {
   return value.is_number_integer() && value >= 0 && value <= INT32_MAX;
 }
@@ -112,13 +116,16 @@ void read_rope_divisors(Config& config, const GgufFile& file, const GgufTensor& 
 }  // namespace
 
 Config read_config(const std::string& folder) {
-  const std::string path = folder + "/config.json";
+  return read_config_file(folder + "/config.json");
+}
+
+Config read_config_file(const std::string& path) {
   const json object = read_object(path);
   const Keys keys(object, path);
   Config c;
   c.model_type = keys.text("model_type");
-  if (c.model_type != "llama" && c.model_type != "qwen2") {
-    fail(path, ": model_type \"", c.model_type, "\" is not supported; llama and qwen2 are");
+  if (!is_supported(c.model_type)) {
+    fail(path, ": model_type \"", c.model_type, "\" is not supported; llama, qwen2 and qwen3 are");
   }
   if (keys.find("hidden_act") && keys.text("hidden_act") != "silu") {
     fail(path, ": hidden_act \"", keys.text("hidden_act"), "\" is not supported; silu is");
@@ -130,13 +137,16 @@ Config read_config(const std::string& folder) {
   c.layers = keys.integer("num_hidden_layers");
   c.heads = keys.integer("num_attention_heads");
   c.kv_heads = keys.integer_or("num_key_value_heads", c.heads);
-  c.head_dim = keys.integer_or("head_dim", c.heads > 0 ? c.width / c.heads : 0);
+  const int64_t even_share = c.heads > 0 ? c.width / c.heads : 0;
+  c.head_dim = keys.integer_or("head_dim", c.model_type == "qwen3" ? 128 : even_share);
   c.ffn = keys.integer("intermediate_size");
   c.context = keys.integer_or("max_position_embeddings", c.context);
   c.norm_eps = keys.number_or("rms_norm_eps", 1e-6);
   c.tied_head = keys.flag_or("tie_word_embeddings", false);
   c.attention_bias = c.model_type == "qwen2" || keys.flag_or("attention_bias", false);
-  if (c.model_type == "llama" && c.attention_bias) fail(path, ": attention_bias of a llama model is not supported");
+  if (c.model_type != "qwen2" && c.attention_bias)
+    fail(path, ": attention_bias of a ", c.model_type, " model is not supported");
+  c.head_norms = c.model_type == "qwen3";
   c.rope_theta = keys.number_or("rope_theta", 10000.0);
   const json* scaling = keys.find("rope_scaling");
   // transformers 5 moved both into one object.
@@ -190,8 +200,8 @@ GenerationDefaults read_generation_defaults(const std::string& folder) {
 
 Config read_config(const GgufFile& file) {
   const auto architecture = file.get<std::string>("general.architecture");
-  if (architecture != "llama" && architecture != "qwen2") {
-    fail(file.path(), ": architecture \"", architecture, "\" is not supported; llama and qwen2 are");
+  if (!is_supported(architecture)) {
+    fail(file.path(), ": architecture \"", architecture, "\" is not supported; llama, qwen2 and qwen3 are");
   }
   auto key = [&](const char* name) { return architecture + "." + name; };
   Config c;
@@ -208,6 +218,7 @@ Config read_config(const GgufFile& file) {
   c.rope_theta = file.find<double>(key("rope.freq_base")).value_or(10000.0);
   c.tied_head = file.find_tensor("output.weight") == nullptr;
   c.attention_bias = architecture == "qwen2";
+  c.head_norms = architecture == "qwen3";
   c.validate(file.path());
   if (const GgufTensor* divisors = file.find_tensor("rope_freqs.weight")) read_rope_divisors(c, file, *divisors);
   return c;
@@ -217,8 +228,7 @@ namespace {
 
 /// config.json without the ids of special tokens. A reward model has no output head to tie.
 ordered_json config_to_json(const Config& c, Head head, StoredAs stored_as) {
-  const bool llama = c.model_type == "llama";
-  const std::string family = llama ? "Llama" : "Qwen2";
+  const std::string family = c.model_type == "llama" ? "Llama" : c.model_type == "qwen2" ? "Qwen2" : "Qwen3";
   ordered_json config{
       {"architectures", {family + (head == Head::language ? "ForCausalLM" : "ForSequenceClassification")}},
       {"model_type", c.model_type},
@@ -235,10 +245,8 @@ ordered_json config_to_json(const Config& c, Head head, StoredAs stored_as) {
       {"rope_theta", c.rope_theta},
       {"tie_word_embeddings", head == Head::language && c.tied_head},
       {"torch_dtype", stored_as == StoredAs::f32 ? "float32" : "bfloat16"}};
-  if (llama) {
-    config["attention_bias"] = false;
-    config["mlp_bias"] = false;
-  }
+  if (c.model_type != "qwen2") config["attention_bias"] = false;
+  if (c.model_type == "llama") config["mlp_bias"] = false;
   if (c.rope_scaling) {
     const RopeScaling& s = *c.rope_scaling;
     config["rope_scaling"] = {{"rope_type", "llama3"},

@@ -18,9 +18,11 @@ struct GenerationDefaults {
 
 /// Reads config.json of a folder. Throws Error naming the file and the key, or an architecture that is not supported.
 Config read_config(const std::string& folder);
+/// The same of a file by any name.
+Config read_config_file(const std::string& path);
 GenerationDefaults read_generation_defaults(const std::string& folder);
 
-/// The same from GGUF metadata; architectures "llama" and "qwen2".
+/// The same from GGUF metadata; architectures "llama", "qwen2" and "qwen3".
 Config read_config(const GgufFile& file);
 
 /// What a folder's model ends in, by the architecture in its config.json.

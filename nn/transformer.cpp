@@ -53,6 +53,10 @@ Transformer::Transformer(Device& device, const Config& config, DType t) : device
       b.bk = make({kv});
       b.bv = make({kv});
     }
+    if (c.head_norms) {
+      b.q_norm = make({c.head_dim});
+      b.k_norm = make({c.head_dim});
+    }
     b.wo = make({c.width, q});
     b.ffn_norm = make({c.width});
     b.gate = make({c.ffn, c.width});
@@ -85,7 +89,11 @@ void Transformer::initialise(uint64_t seed) {
 Tensor Transformer::block_forward(Tape& tape, const Pass& pass, int64_t layer, const Tensor& x) const {
   const Block& b = blocks_[layer];
   Tensor h = rmsnorm(tape, x, b.attention_norm, config_.norm_eps);  // (N, C)
-  const auto qkv = pass.linears(tape, h, {{b.wq, b.bq}, {b.wk, b.bk}, {b.wv, b.bv}});
+  auto qkv = pass.linears(tape, h, {{b.wq, b.bq}, {b.wk, b.bk}, {b.wv, b.bv}});
+  if (config_.head_norms) {
+    qkv[0] = rmsnorm(tape, qkv[0], b.q_norm, config_.norm_eps);
+    qkv[1] = rmsnorm(tape, qkv[1], b.k_norm, config_.norm_eps);
+  }
   Tensor q = rope(tape, qkv[0], pass.positions, inverse_frequency_);  // (N, H*D)
   Tensor k = rope(tape, qkv[1], pass.positions, inverse_frequency_);  // (N, Hkv*D)
   Tensor v = qkv[2];                                                  // (N, Hkv*D)

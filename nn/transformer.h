@@ -65,6 +65,10 @@ class Transformer {
         fn(at + "self_attn.k_proj.bias", b.bk);
         fn(at + "self_attn.v_proj.bias", b.bv);
       }
+      if (config_.head_norms) {
+        fn(at + "self_attn.q_norm.weight", b.q_norm);
+        fn(at + "self_attn.k_norm.weight", b.k_norm);
+      }
       fn(at + "self_attn.o_proj.weight", b.wo);
       fn(at + "post_attention_layernorm.weight", b.ffn_norm);
       fn(at + "mlp.gate_proj.weight", b.gate);
@@ -87,6 +91,7 @@ class Transformer {
     Tensor wq, bq;          // (H*D, C), (H*D)
     Tensor wk, bk;          // (Hkv*D, C), (Hkv*D)
     Tensor wv, bv;          // (Hkv*D, C), (Hkv*D)
+    Tensor q_norm, k_norm;  // (D) each, or undefined
     Tensor wo;              // (C, H*D)
     Tensor ffn_norm;        // (C)
     Tensor gate, up;        // (F, C)

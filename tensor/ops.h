@@ -30,6 +30,7 @@ struct LinearWeight {
 std::vector<Tensor> linears(Tape& tape, const Tensor& x, const std::vector<LinearWeight>& weights);
 
 /// x (N, C), weight (C) -> x / sqrt(mean(x^2) + eps) * weight, (N, C). (Zhang & Sennrich, arXiv 1910.07467)
+/// x (N, H*D), weight (D): each of the H groups by itself.
 Tensor rmsnorm(Tape& tape, const Tensor& x, const Tensor& weight, double eps);
 
 /// Rotates x (N, H*D) in place by rotary position embeddings (Su et al., arXiv 2104.09864), halves paired as in the

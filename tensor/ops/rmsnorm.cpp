@@ -1,4 +1,5 @@
-// RMSNorm: y = x * r * w with r = 1 / sqrt(mean(x^2) + eps). Saves r, one number a row.
+// RMSNorm: y = x * r * w with r = 1 / sqrt(mean(x^2) + eps). Saves r, one number a row. A row of x may hold several
+// groups of w's size (heads), each normed by itself: to the kernels they are rows.
 //   dw_c += sum over rows of dy_c x_c r
 //   dx_c  = r (dy_c w_c - x_c r^2 mean over c of (dy_c w_c x_c))
 #include "tensor/ops.h"
@@ -6,9 +7,9 @@
 namespace thinker {
 
 Tensor rmsnorm(Tape& tape, const Tensor& x, const Tensor& weight, double eps) {
-  ENSURE(x.shape().rank() == 2 && weight.numel() == x.dim(1) && x.dtype() == weight.dtype(), "[rmsnorm] x ", x.shape(),
-         " does not fit weight ", weight.shape());
-  const int64_t n = x.dim(0), c = x.dim(1);
+  ENSURE(x.shape().rank() == 2 && weight.numel() > 0 && x.dim(1) % weight.numel() == 0 && x.dtype() == weight.dtype(),
+         "[rmsnorm] x ", x.shape(), " does not fit weight ", weight.shape());
+  const int64_t c = weight.numel(), n = x.numel() / c;
   const DType t = x.dtype();
   Tensor y = tape.make(x.shape(), t);
   Tensor rstd = tape.make({n}, accumulator_of(t));

@@ -1,6 +1,6 @@
-"""Makes tests/goldens/tiny-llama/ and tiny-qwen2/: two tiny random models and what PyTorch computes with them.
+"""Makes tests/goldens/tiny-llama/, tiny-qwen2/ and tiny-qwen3/: tiny random models and what PyTorch computes with them.
 
-Run: python tests/goldens/make_model_goldens.py        (fp32 on the CPU, one thread, about half a minute)
+Run: python tests/goldens/make_model_goldens.py [NAME …]        (all, or those named; fp32 on the CPU, one thread, about half a minute)
 
 Each folder holds a model in Hugging Face layout (config.json, model.safetensors) that transformers itself reads back
 before anything is computed, and
@@ -10,10 +10,12 @@ before anything is computed, and
 tiny-llama: tied head, head_dim 8 (so 4 heads x 8 is wider than the model's 24), `rope_theta` as older files write it;
   config-llama3.json is the same model with Llama-3 rope scaling (all three of its branches are hit: kept, blended,
   divided), its scores are `score_llama3`. tiny-qwen2: biases, one KV head, head_dim 6 left to be derived, untied head,
-  `rope_parameters` as transformers 5 writes it.
+  `rope_parameters` as transformers 5 writes it. tiny-qwen3: norms of each query and key head, no biases, head_dim 10 (40 of
+  4 heads, wider than the model), untied head; config-tied.json is the same model with the embedding as its head, its scores are
+  `score_tied`.
 
 golden.json
-  score, score_llama3   {prompt_ids, completion_ids, logprobs, sum}
+  score, score_llama3, score_tied   {prompt_ids, completion_ids, logprobs, sum}
   greedy                {prompt_ids, ids, logprobs, gaps, stop}; gaps: best logit minus second best
   sft                   two sequences; loss = sum of NLL over all completion tokens / their number; grad_norm
   dpo                   beta, three pairs with the reference's sums (a perturbed copy of the model) and the policy's sums;
@@ -29,9 +31,10 @@ golden.json
 """
 import json
 import pathlib
+import sys
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import common
@@ -50,6 +53,9 @@ LLAMA3 = {**LLAMA, "max_position_embeddings": 1024,
                            "original_max_position_embeddings": 128}}
 QWEN2 = {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", **SHAPE, "num_key_value_heads": 1,
          "rms_norm_eps": 1e-6, "rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"},
+         "use_sliding_window": False, "tie_word_embeddings": False}
+QWEN3 = {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", **SHAPE, "num_key_value_heads": 2, "head_dim": 10,
+         "rms_norm_eps": 1e-6, "rope_parameters": {"rope_theta": 1000000.0, "rope_type": "default"}, "attention_bias": False,
          "use_sliding_window": False, "tie_word_embeddings": False}
 
 
@@ -72,6 +78,13 @@ def write_model(folder, config, seed):
 
 def load(folder, dtype, config=None):
     config = AutoConfig.from_pretrained(folder / config) if config else None
+    if config and config.tie_word_embeddings and (folder / "config.json").read_text().count('"tie_word_embeddings": false'):
+        # Given a head of its own in the file, transformers would not tie it.
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="eager")
+        state = {k: v for k, v in load_file(folder / "model.safetensors").items() if k != "lm_head.weight"}
+        missing, unexpected = model.load_state_dict(state, strict=False)
+        assert missing == ["lm_head.weight"] and not unexpected and model.lm_head.weight is model.model.embed_tokens.weight
+        return model.eval()
     model, info = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=dtype, attn_implementation="eager",
                                                        output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"], info
@@ -187,8 +200,9 @@ def compute(folder, seed, dtype):
             p += 0.02 * torch.randn(p.shape, generator=generator)
         reference_sums = [sums(side) for side in both_sides(reference, pairs)]
     out = {"score": score(model, sequences)}
-    if (folder / "config-llama3.json").exists():
-        out["score_llama3"] = score(load(folder, dtype, "config-llama3.json"), sequences)
+    for variant in ("llama3", "tied"):
+        if (folder / f"config-{variant}.json").exists():
+            out[f"score_{variant}"] = score(load(folder, dtype, f"config-{variant}.json"), sequences)
     out["greedy"] = [{"prompt_ids": p, **common.greedy(model, p, 12, {END})} for p in prompts]
     batch = sequences[2:4]
     loss = sft_loss(model, batch)
@@ -255,5 +269,8 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.manual_seed(0)
     torch.use_deterministic_algorithms(True)
-    make("tiny-llama", LLAMA, 1, [("config-llama3.json", LLAMA3)])
-    make("tiny-qwen2", QWEN2, 2)
+    models = {"tiny-llama": (LLAMA, 1, [("config-llama3.json", LLAMA3)]),
+              "tiny-qwen2": (QWEN2, 2),
+              "tiny-qwen3": (QWEN3, 3, [("config-tied.json", {**QWEN3, "tie_word_embeddings": True})])}
+    for name in sys.argv[1:] or models:
+        make(name, *models[name])

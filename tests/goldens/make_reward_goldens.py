@@ -1,8 +1,8 @@
 """Makes reward.json: rewards of pairs, the Bradley-Terry loss and its gradients, from transformers' classifiers with one label.
 
-    python tests/goldens/make_reward_goldens.py        (needs tiny-llama/ and tiny-qwen2/ beside it; seconds)
+    python tests/goldens/make_reward_goldens.py        (needs the tiny models beside it; seconds)
 
-For each of the two tiny models: `score`, the values of score.weight; `pairs` with ids, margin and both rewards; `center`; `loss`,
+For each of the three tiny models: `score`, the values of score.weight; `pairs` with ids, margin and both rewards; `center`; `loss`,
 the mean over the pairs of softplus(-(r_chosen - r_rejected - margin)) + center * (r_chosen + r_rejected)^2; `grad_norm` over all
 parameters; `score_gradient`, and each tensor's sum of absolute gradient values. One sequence at a time, so that nothing is padded.
 """
@@ -49,4 +49,4 @@ def compute(folder, seed):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     common.write_json(HERE / "reward.json", {"versions": common.versions(), "tiny-llama": compute("tiny-llama", 5),
-                                             "tiny-qwen2": compute("tiny-qwen2", 6)})
+                                             "tiny-qwen2": compute("tiny-qwen2", 6), "tiny-qwen3": compute("tiny-qwen3", 7)})

@@ -7,7 +7,7 @@ using namespace thinker;
 
 namespace {
 
-const std::vector<Config> kConfigs{tiny_config(), tiny_qwen_config()};
+const std::vector<Config> kConfigs{tiny_config(), tiny_qwen_config(), tiny_qwen3_config()};
 const SamplingOptions kGreedy{.greedy = true};
 const SamplingOptions kDrawn{.temperature = 0.9, .top_k = 50, .top_p = 0.95, .min_p = 0.01};
 

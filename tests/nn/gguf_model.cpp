@@ -99,6 +99,8 @@ std::string gguf_name(const std::string& name) {
                                                                        {"self_attn.k_proj", "attn_k"},
                                                                        {"self_attn.v_proj", "attn_v"},
                                                                        {"self_attn.o_proj", "attn_output"},
+                                                                       {"self_attn.q_norm", "attn_q_norm"},
+                                                                       {"self_attn.k_norm", "attn_k_norm"},
                                                                        {"mlp.gate_proj", "ffn_gate"},
                                                                        {"mlp.up_proj", "ffn_up"},
                                                                        {"mlp.down_proj", "ffn_down"}};
@@ -171,7 +173,8 @@ const Ids kPrompt{5, 17, 40, 2, 2, 90, 33}, kCompletion{8, 9, 10, 70, 1};
 
 TEST_CASE("gguf: a converted model has the weights and log-probs of its Hugging Face folder, bit by bit") {
   const auto device = open_device("cpu");
-  for (const std::string folder : {"tests/goldens/tiny-llama", "tests/goldens/tiny-qwen2"}) {
+  for (const std::string folder :
+       {"tests/goldens/tiny-llama", "tests/goldens/tiny-qwen2", "tests/goldens/tiny-qwen3"}) {
     CAPTURE(folder);
     const Transformer expected = load_huggingface(*device, folder, DType::F32);
     const TempFolder temp;

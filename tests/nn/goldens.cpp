@@ -1,5 +1,6 @@
-// The tiny models against PyTorch (tests/goldens/README.md). A golden's `rounding` says how far fp32 alone moves its
-// numbers; ours are rounded along other sums, so ten times that is allowed, and in f64 twice.
+// The tiny models, on the CPU or the device that THINKER_TEST_DEVICE names, against PyTorch (tests/goldens/README.md).
+// A golden's `rounding` says how far fp32 alone moves its numbers; ours are rounded along other sums, so ten times that
+// is allowed, and in f64 twice.
 #include <filesystem>
 
 #include "nn/generate.h"
@@ -12,7 +13,8 @@ using nlohmann::json;
 
 namespace {
 
-const std::vector<std::string> kFolders{"tests/goldens/tiny-llama", "tests/goldens/tiny-qwen2"};
+const std::vector<std::string> kFolders{"tests/goldens/tiny-llama", "tests/goldens/tiny-qwen2",
+                                        "tests/goldens/tiny-qwen3"};
 
 double tolerance(const json& golden, const char* section, DType t) {
   return golden["rounding"][section].get<double>() * (t == DType::F64 ? 2.0 : 10.0);
@@ -29,7 +31,7 @@ void check_scores(const Transformer& model, const json& rows, double most) {
 }  // namespace
 
 TEST_CASE("goldens: log-probs of the tiny models, alone and packed together") {
-  const auto device = open_device("cpu");
+  const auto device = test_device();
   for (const std::string& folder : kFolders) {
     const json golden = read_json(folder + "/golden.json");
     for (DType t : {DType::F32, DType::F64}) {
@@ -50,21 +52,31 @@ TEST_CASE("goldens: log-probs of the tiny models, alone and packed together") {
   }
 }
 
-TEST_CASE("goldens: Llama-3.1's rope scaling: kept, blended and divided frequencies") {
+/// The weights of a folder under another configuration of its own, and the scores that are called after it.
+void check_variant(const std::string& from, const std::string& variant) {
   const TempFolder folder;
   namespace fs = std::filesystem;
-  fs::copy_file(kFolders[0] + "/model.safetensors", folder / "model.safetensors");
-  fs::copy_file(kFolders[0] + "/config-llama3.json", folder / "config.json");
-  const json golden = read_json(kFolders[0] + "/golden.json");
-  const auto device = open_device("cpu");
+  fs::copy_file(from + "/model.safetensors", folder / "model.safetensors");
+  fs::copy_file(from + "/config-" + variant + ".json", folder / "config.json");
+  const json golden = read_json(from + "/golden.json");
+  const std::string section = "score_" + variant;
+  const auto device = test_device();
   for (DType t : {DType::F32, DType::F64}) {
     const Transformer model = load_huggingface(*device, folder.path(), t);
-    check_scores(model, golden["score_llama3"], tolerance(golden, "score_llama3", t));
+    check_scores(model, golden[section], tolerance(golden, section.c_str(), t));
   }
 }
 
+TEST_CASE("goldens: Llama-3.1's rope scaling: kept, blended and divided frequencies") {
+  check_variant("tests/goldens/tiny-llama", "llama3");
+}
+
+TEST_CASE("goldens: Qwen3 with the embedding as its head, as its small models have it") {
+  check_variant("tests/goldens/tiny-qwen3", "tied");
+}
+
 TEST_CASE("goldens: greedy ids and their log-probs") {
-  const auto device = open_device("cpu");
+  const auto device = test_device();
   for (const std::string& folder : kFolders) {
     CAPTURE(folder);
     const json golden = read_json(folder + "/golden.json");
@@ -84,7 +96,7 @@ TEST_CASE("goldens: greedy ids and their log-probs") {
 }
 
 TEST_CASE("goldens: the supervised loss and its gradient for every weight") {
-  const auto device = open_device("cpu");
+  const auto device = test_device();
   for (const std::string& folder : kFolders) {
     const json golden = read_json(folder + "/golden.json");
     const SafetensorsFile expected(folder + "/sft_grads.safetensors");

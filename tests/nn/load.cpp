@@ -11,7 +11,8 @@ using nlohmann::json;
 
 namespace {
 
-const std::string kLlama = "tests/goldens/tiny-llama", kQwen = "tests/goldens/tiny-qwen2";
+const std::string kLlama = "tests/goldens/tiny-llama", kQwen = "tests/goldens/tiny-qwen2",
+                  kQwen3 = "tests/goldens/tiny-qwen3";
 
 Config llama3_config() {
   Config c = tiny_config();
@@ -39,7 +40,7 @@ std::string error_with_config(const std::function<void(json&)>& change) {
 
 TEST_CASE("checkpoint: what is saved in fp32 loads with the same bits, configuration included") {
   const auto device = open_device("cpu");
-  for (const Config& config : {tiny_config(), tiny_qwen_config(), llama3_config()}) {
+  for (const Config& config : {tiny_config(), tiny_qwen_config(), tiny_qwen3_config(), llama3_config()}) {
     const TempFolder folder;
     const Transformer model = random_model(*device, config, DType::F32);
     const GenerationDefaults defaults{.end_ids = {96, 3}, .bos = 95, .pad = 0};
@@ -52,6 +53,8 @@ TEST_CASE("checkpoint: what is saved in fp32 loads with the same bits, configura
     CHECK(c.head_dim == config.head_dim);
     CHECK(c.norm_eps == config.norm_eps);
     CHECK(c.tied_head == config.tied_head);
+    CHECK(c.attention_bias == config.attention_bias);
+    CHECK(c.head_norms == config.head_norms);
     CHECK(inverse_frequencies(c) == inverse_frequencies(config));
     const Ids prompt{1, 2, 3, 4, 5, 6, 7}, completion{8, 9, 10};
     CHECK(completion_logprobs(again, prompt, completion) == completion_logprobs(model, prompt, completion));
@@ -92,7 +95,7 @@ TEST_CASE("checkpoint: an f64 model is stored in fp32") {
   CHECK(weights_of(load_huggingface(*device, folder.path(), DType::F64)) == weights_of(model));
 }
 
-TEST_CASE("config: the published forms of both families are read") {
+TEST_CASE("config: the published forms of the three families are read") {
   const Config llama = read_config(kLlama);
   CHECK(llama.model_type == "llama");
   CHECK(llama.head_dim == 8);
@@ -107,6 +110,20 @@ TEST_CASE("config: the published forms of both families are read") {
   CHECK(!qwen.tied_head);
   CHECK(qwen.norm_eps == 1e-6);
   CHECK(qwen.rope_theta == 10000.0);  // from rope_parameters
+  const Config qwen3 = read_config(kQwen3);
+  CHECK(qwen3.model_type == "qwen3");
+  CHECK(qwen3.head_dim == 10);
+  CHECK(qwen3.head_norms);
+  CHECK(!qwen3.attention_bias);
+  CHECK(qwen3.rope_theta == 1e6);
+  const TempFolder folder;
+  json config = read_json(kQwen3 + "/config.json");
+  config.erase("head_dim");
+  folder.write("config.json", config.dump());
+  CHECK(read_config(folder.path()).head_dim == 128);  // the family's default, not a share of the width
+  config["attention_bias"] = true;
+  folder.write("config.json", config.dump());
+  CHECK(holds(error_of([&] { read_config(folder.path()); }), "attention_bias of a qwen3 model"));
   const GenerationDefaults defaults = read_generation_defaults(kLlama);
   CHECK(defaults.end_ids == Ids{96});
   CHECK(defaults.bos == 95);

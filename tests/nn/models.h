@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -17,6 +18,12 @@
 namespace thinker {
 
 using Ids = std::vector<int32_t>;
+
+/// The device that golden values are checked on: what THINKER_TEST_DEVICE names (tools/gpu_check.sh), or the CPU.
+inline std::unique_ptr<Device> test_device() {
+  const char* named = std::getenv("THINKER_TEST_DEVICE");
+  return open_device(named ? named : "cpu");
+}
 
 /// Two layers, two queries a key, heads wider together than the model, nothing a multiple of a vector's length.
 inline Config tiny_config() {
@@ -40,6 +47,15 @@ inline Config tiny_qwen_config() {
   c.kv_heads = 1;
   c.tied_head = false;
   c.attention_bias = true;
+  return c;
+}
+
+/// The third branch: norms of each head, an untied head.
+inline Config tiny_qwen3_config() {
+  Config c = tiny_config();
+  c.model_type = "qwen3";
+  c.tied_head = false;
+  c.head_norms = true;
   return c;
 }
 

@@ -69,7 +69,7 @@ TEST_CASE("reward model: a new one rewards everything with 0; it has a score and
 TEST_CASE("reward model: responses that share a prompt equal separate sequences, in values and gradients") {
   const auto device = open_device("cpu");
   Rng rng(7, Purpose::generate_data);
-  for (const Config& config : {tiny_config(), tiny_qwen_config()}) {
+  for (const Config& config : {tiny_config(), tiny_qwen_config(), tiny_qwen3_config()}) {
     const RewardModel model = random_reward_model(*device, config, DType::F64);
     for (int round = 0; round < 4; ++round) {
       Batch shared, separate;
@@ -116,15 +116,17 @@ TEST_CASE("reward model: the last token counts, and so does each one before it")
 
 TEST_CASE("reward model: what is saved loads with the same bits; its files name a classifier with one label") {
   const auto device = open_device("cpu");
-  for (const Config& config : {tiny_config(), tiny_qwen_config()}) {
+  for (const Config& config : {tiny_config(), tiny_qwen_config(), tiny_qwen3_config()}) {
     const TempFolder folder;
     const RewardModel model = random_reward_model(*device, config, DType::F32);
     save_checkpoint(folder.path(), model, {.end_ids = {96}, .bos = 95, .pad = 3}, StoredAs::f32);
     CHECK(read_head(folder.path()) == Head::reward);
     CHECK(weights_of(load_reward_model(*device, folder.path(), DType::F32)) == weights_of(model));
     const json written = read_json(folder / "config.json");
-    const bool llama = config.model_type == "llama";
-    CHECK(written["architectures"][0] == (llama ? "LlamaForSequenceClassification" : "Qwen2ForSequenceClassification"));
+    const std::string family = config.model_type == "llama"   ? "Llama"
+                               : config.model_type == "qwen2" ? "Qwen2"
+                                                              : "Qwen3";
+    CHECK(written["architectures"][0] == family + "ForSequenceClassification");
     CHECK(written["id2label"] == json{{"0", "LABEL_0"}});
     CHECK(written["tie_word_embeddings"] == false);
     CHECK(written["pad_token_id"] == 3);

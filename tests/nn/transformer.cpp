@@ -8,7 +8,7 @@ using namespace thinker;
 
 namespace {
 
-const std::vector<Config> kConfigs{tiny_config(), tiny_qwen_config()};
+const std::vector<Config> kConfigs{tiny_config(), tiny_qwen_config(), tiny_qwen3_config()};
 
 struct Text {
   Ids prompt, completion;

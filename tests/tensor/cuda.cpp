@@ -182,6 +182,13 @@ void rmsnorm_case(Run& run) {
     run.backward(tape, y);
     run.keep_grad("x", x);
     run.keep_grad("w", w);
+    // Heads: groups of a row, normed by one weight.
+    Tape again(run.device, Tape::Mode::record);
+    const Tensor rows = run.input(again, {n, 3 * c});
+    const Tensor heads = rmsnorm(again, rows, w, 1e-5);
+    run.keep("heads", heads);
+    run.backward(again, heads);
+    run.keep_grad("rows", rows);
   }
 }
 

@@ -46,6 +46,18 @@ TEST_CASE("rmsnorm equals its formula and repeats its bits, also over many rows"
   }
 }
 
+TEST_CASE("rmsnorm of heads: each group of a row is normed by itself, with one weight for all") {
+  const auto device = open_device("cpu");
+  Rng rng = test_rng(7);
+  for (const auto& [n, heads, d] : {std::array{1, 3, 2}, {5, 3, 10}, {70, 2, 128}}) {
+    const std::vector<Input> x = {activation({n, heads * d}, rng), parameter({d}, rng)};
+    const Input groups{{n * heads, d}, x[0].values, false};
+    check_forward(*device, kNorm, x, plain_norm(groups, x[1]));
+    if (n < 70) check_gradients(*device, kNorm, x);
+    check_f32(*device, kNorm, x);
+  }
+}
+
 TEST_CASE("rmsnorm of zeros is zero: eps holds") {
   const auto device = open_device("cpu");
   Rng rng = test_rng(3);

@@ -81,7 +81,7 @@ TEST_CASE("reward loss: ln 2 for equal rewards, differences give the gradients, 
 TEST_CASE("reward goldens: rewards, loss and gradients equal transformers' and PyTorch's") {
   const auto golden = read_json("tests/goldens/reward.json");
   const auto device = open_device("cpu");
-  for (const std::string folder : {"tiny-llama", "tiny-qwen2"}) {
+  for (const std::string folder : {"tiny-llama", "tiny-qwen2", "tiny-qwen3"}) {
     const auto& wanted = golden[folder];
     const RewardModel model(load_huggingface(*device, "tests/goldens/" + folder, DType::F32, OutputHead::left_out));
     set_values(model.score(), wanted["score"].get<std::vector<double>>());
@@ -110,7 +110,7 @@ TEST_CASE("reward goldens: rewards, loss and gradients equal transformers' and P
 
 TEST_CASE("reward training: the gradient of the whole loss through a model equals central differences") {
   const auto device = open_device("cpu");
-  for (Config config : {tiny_config(), tiny_qwen_config()}) {
+  for (Config config : {tiny_config(), tiny_qwen_config(), tiny_qwen3_config()}) {
     config.vocab = 31;
     config.width = 14;
     config.ffn = 19;

@@ -13,7 +13,8 @@ using nlohmann::json;
 
 namespace {
 
-const std::vector<std::string> kFolders{"tests/goldens/tiny-llama", "tests/goldens/tiny-qwen2"};
+const std::vector<std::string> kFolders{"tests/goldens/tiny-llama", "tests/goldens/tiny-qwen2",
+                                        "tests/goldens/tiny-qwen3"};
 
 double tolerance(const json& golden, const char* section) {
   return 10 * golden["rounding"][section].get<double>();
@@ -95,7 +96,7 @@ void set_one(const Tensor& w, int64_t i, double value) {
 
 // Traps 1, 2, 3 and 5: sums and means, every kind of loss, each by its own name.
 TEST_CASE("dpo goldens: every loss and its gradient's norm; every gradient of the sigmoid loss") {
-  const auto device = open_device("cpu");
+  const auto device = test_device();
   for (const std::string& folder : kFolders) {
     const json golden = read_json(folder + "/golden.json");
     const json& dpo = golden["dpo"];
@@ -128,7 +129,7 @@ TEST_CASE("dpo goldens: every loss and its gradient's norm; every gradient of th
 }
 
 TEST_CASE("sft goldens: ten steps with decay, clipping, warm-up and a linear schedule") {
-  const auto device = open_device("cpu");
+  const auto device = test_device();
   for (const std::string& folder : kFolders) {
     CAPTURE(folder);
     const json golden = read_json(folder + "/golden.json");
@@ -173,7 +174,7 @@ TEST_CASE("sft goldens: ten steps with decay, clipping, warm-up and a linear sch
 }
 
 TEST_CASE("dpo goldens: ten steps from the reference") {
-  const auto device = open_device("cpu");
+  const auto device = test_device();
   for (const std::string& folder : kFolders) {
     CAPTURE(folder);
     const json golden = read_json(folder + "/golden.json");
@@ -211,7 +212,7 @@ TEST_CASE("dpo goldens: ten steps from the reference") {
 
 // Trap 6.
 TEST_CASE("dpo: the gradient of the whole loss through a model equals central differences, for every loss") {
-  const auto device = open_device("cpu");
+  const auto device = test_device();
   Config llama = tiny_config(), qwen = tiny_config();
   qwen.model_type = "qwen2";
   qwen.kv_heads = 1;
