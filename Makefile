@@ -1,6 +1,7 @@
 # Thinker. `make demo` and `make test` are all that a newcomer needs; `make help` lists the rest.
 #
 #   CUDA=0|1   forbid or force the CUDA backend (default: where nvcc and a GPU are found)
+#   CUDNN=0|1  forbid or force cuDNN's attention beside our own (default: where CUDNN_FRONTEND, a folder, has its headers)
 #   SAN=1      address and undefined-behaviour sanitizers      DEBUG=1   no optimisation, symbols
 #   BUILD=DIR  where everything is built (default: build)      V=1       print every command
 #   TRAIN=…    options of `thinker train` for smollm2, such as TRAIN="--set dtype=bf16"
@@ -48,7 +49,15 @@ ifeq ($(CUDA),1)
   CUDA_ARCH ?= $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d .)
   GENCODE := $(if $(CUDA_ARCH),-gencode arch=compute_$(CUDA_ARCH)$(,)code=sm_$(CUDA_ARCH),\
     $(foreach a,80 86 89 90,-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_90,code=compute_90)
-  OBJ_cuda := $(call objects,$(shell find tensor/cuda -name '*.cu' -o -name '*.cpp' ! -name stub.cpp | LC_ALL=C sort))
+  # cudnn-frontend has headers only, and loads cuDNN when the program starts: nothing of it is linked.
+  CUDNN_FRONTEND ?= cudnn-frontend/include
+  CUDNN_HEADERS := $(wildcard $(CUDNN_FRONTEND)/cudnn_frontend.h)
+  CUDNN_LIBRARY_HEADERS := $(wildcard $(foreach d,$(CUDNN_FRONTEND) $(CUDA_HOME)/include /usr/include,$(d)/cudnn.h))
+  CUDNN ?= $(if $(and $(CUDNN_HEADERS),$(CUDNN_LIBRARY_HEADERS)),1,0)
+  OBJ_cuda := $(call objects,$(shell find tensor/cuda -name '*.cu' -o -name '*.cpp' ! -name '*stub.cpp' | LC_ALL=C sort))
+  ifneq ($(CUDNN),1)
+    OBJ_cuda := $(OBJ_cuda:%/cudnn_attention.cpp.o=%/cudnn_attention_stub.cpp.o)
+  endif
   LDLIBS += -L$(CUDA_HOME)/lib64 -Wl,-rpath,$(CUDA_HOME)/lib64 -lcublasLt -lcudart
 else
   OBJ_cuda := $(call objects,tensor/cuda/stub.cpp)
@@ -105,6 +114,11 @@ model: $(MODEL) ## fetch SmolLM2-135M-Instruct (98 MB)
 $(MODEL):
 	tools/fetch_model.sh $@
 
+cudnn-frontend: ## fetch the headers of cudnn-frontend (11 MB, through pip), for cuDNN's attention
+	python3 -m pip download --no-deps --quiet --disable-pip-version-check --dest $@.part nvidia-cudnn-frontend==1.32.0
+	cd $@.part && python3 -m zipfile -e *.whl . && rm *.whl
+	mv $@.part $@
+
 deps: ## install what is missing (Debian packages)
 	@tools/deps.sh
 
@@ -119,10 +133,10 @@ loc: ## lines of code by folder
 	  printf '%-10s %6d\n' $$d $$(git ls-files $$d | grep -E '\.(h|cpp|cu|cuh)$$' | xargs cat | wc -l); done
 
 help:
-	@sed -n '1,7p' Makefile; grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
+	@sed -n '1,8p' Makefile; grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
 
 # Programs are linked anew when CUDA is switched on or off: the file's name says which it was.
-BACKEND := $(BUILD)/.cuda-$(CUDA)
+BACKEND := $(BUILD)/.cuda-$(CUDA)$(if $(filter 1,$(CUDNN)),-cudnn)
 $(BACKEND):
 	@mkdir -p $(BUILD)
 	@rm -f $(BUILD)/.cuda-* && touch $@
@@ -150,6 +164,12 @@ $(call objects,$(foreach l,tpo tools tests,$(call sources,$(l)))): $(BUILD)/%.cp
 	@mkdir -p $(@D)
 	$(call say,$<)
 	$(Q)$(CXX) $(OPT_cold) $(CXXFLAGS) -include $(BUILD)/prelude.h -c -o $@ $<
+
+# Its headers are not ours to warn about, and slow to optimise.
+$(BUILD)/tensor/cuda/cudnn_attention.cpp.o: tensor/cuda/cudnn_attention.cpp
+	@mkdir -p $(@D)
+	$(call say,$<)
+	$(Q)$(CXX) $(OPT_cold) $(CXXFLAGS) -isystem $(CUDNN_FRONTEND) $(if $(CUDA_HOME),-isystem $(CUDA_HOME)/include) -c -o $@ $<
 
 $(BUILD)/tensor/cuda/%.cpp.o: tensor/cuda/%.cpp
 	@mkdir -p $(@D)

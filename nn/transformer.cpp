@@ -124,7 +124,7 @@ Tensor Transformer::hidden(Tape& tape, const Batch& batch, const Decoding& decod
   pass.positions = tape.from(batch.positions);
   if (cache) pass.cache_rows = tape.from(batch.cache_rows);
   pass.plan = {tape.from<int32_t>({segments, 6}, {words, static_cast<size_t>(6 * segments)}), config_.heads,
-               config_.kv_heads, config_.head_dim};
+               config_.kv_heads, config_.head_dim, longest_sequence(batch.segments)};
   pass.decoding = decoding;
 
   Tensor x = embedding(tape, embedding_, tape.from(batch.tokens), dtype_);  // (N, C)

@@ -23,7 +23,7 @@ void* Arena::allocate(int64_t bytes, Slot& slot) {
   if (chunk_ == static_cast<int64_t>(chunks_.size())) {
     const int64_t chunk_size = std::max(size, kChunk);
     const int64_t before = chunks_.empty() ? 0 : chunks_.back().before + chunks_.back().size;
-    chunks_.push_back({static_cast<char*>(backend_.allocate(chunk_size)), chunk_size, before});
+    chunks_.push_back({static_cast<char*>(backend_.allocate(chunk_size, "activations")), chunk_size, before});
   }
   void* p = chunks_[chunk_].memory + offset_;
   offset_ += size;

@@ -40,7 +40,23 @@ struct AttentionShape {
   int64_t heads, kv_heads, head_dim;
   int64_t segments;
   double scale;  // multiplies q.k before the softmax
+  // Where the segments are whole sequences behind each other (longest_sequence() below), the length of the longest;
+  // else 0. Backends may have a faster way for those.
+  int64_t longest_sequence = 0;
 };
+
+/// The length of the longest segment where all are whole sequences: no prefix, own rows that are the query rows, and
+/// these behind each other from row 0 on. Else 0.
+inline int64_t longest_sequence(std::span<const Segment> segments) {
+  int64_t end = 0, longest = 0;
+  for (const Segment& s : segments) {
+    const bool whole = s.query_begin == end && s.prefix_len == 0 && s.own_begin == end && s.own_len == s.query_len;
+    if (!whole || s.query_len == 0) return 0;
+    end += s.query_len;
+    longest = longest < s.query_len ? s.query_len : longest;
+  }
+  return longest;
+}
 
 /// One AdamW step (Loshchilov & Hutter, "Decoupled Weight Decay Regularization"), bias corrections already formed.
 struct AdamWStep {
@@ -105,8 +121,8 @@ class Backend {
   virtual std::string description() const = 0;
 
   // ---- memory -------------------------------------------------------------------------------------------------
-  /// 64-byte aligned, not cleared. Throws Error that names the size when memory is short.
-  virtual void* allocate(int64_t bytes) = 0;
+  /// 64-byte aligned, not cleared. Throws Error when memory is short, which names the size and what it is for.
+  virtual void* allocate(int64_t bytes, const char* what) = 0;
   virtual void free(void* p) noexcept = 0;
   virtual void copy_to_host(void* host_dst, const void* src, int64_t bytes) = 0;  // waits until done
   virtual void copy_from_host(void* dst, const void* host_src, int64_t bytes) = 0;

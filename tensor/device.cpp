@@ -14,7 +14,7 @@ void* BufferPool::take(int64_t bytes) {
     free_.erase(it);
     return p;
   }
-  void* p = backend_.allocate(bytes);
+  void* p = backend_.allocate(bytes, "gradients of activations");
   sizes_[p] = bytes;
   total_ += bytes;
   return p;

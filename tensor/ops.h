@@ -41,6 +41,7 @@ Tensor rope(Tape& tape, const Tensor& x, const Tensor& positions, const Tensor& 
 struct AttentionPlan {
   Tensor segments;  // I32 (S, 6): rows of struct Segment
   int64_t heads = 0, kv_heads = 0, head_dim = 0;
+  int64_t longest_sequence = 0;  // see AttentionShape
 };
 
 /// q (N, H*D), k and v (rows, Hkv*D) -> softmax(q k^T / sqrt(D)) v over the visible keys, (N, H*D).

@@ -26,7 +26,7 @@ Tape::Target Tape::target(const Tensor& x) {
   i.grad_written = true;
   if (i.is_parameter) {
     if (!i.grad) {
-      i.grad = backend().allocate(x.grad_bytes());
+      i.grad = backend().allocate(x.grad_bytes(), "the gradient of weights");
       backend().fill_zero(i.grad, x.grad_bytes());
     }
     return {i.grad, x.grad_dtype(), Write::add};

@@ -17,7 +17,7 @@ Tensor Tensor::empty(Device& device, const Shape& shape, DType t) {
   x.impl_->device = &device;
   x.impl_->shape = shape;
   x.impl_->dtype = t;
-  x.impl_->data = device.backend().allocate(x.bytes());
+  x.impl_->data = device.backend().allocate(x.bytes(), "weights, optimizer state or a cache");
   return x;
 }
 
@@ -62,7 +62,7 @@ Tensor Tensor::in_arena(Device& device, const Shape& shape, DType t) {
 void* Tensor::raw() const {
   Impl& i = impl();
   if (i.is_parameter && !i.data) {
-    i.data = i.device->backend().allocate(bytes());
+    i.data = i.device->backend().allocate(bytes(), "weights");
     i.device->backend().fill_zero(i.data, bytes());
   }
   ENSURE(i.slot.index < 0 || i.device->arena().alive(i.slot), "a tensor of shape ", i.shape,

@@ -85,14 +85,14 @@ std::string CpuBackend::description() const {
   return concat(model, ", ", threads, threads == 1 ? " thread" : " threads");
 }
 
-void* CpuBackend::allocate(int64_t bytes) {
+void* CpuBackend::allocate(int64_t bytes, const char* what) {
   ENSURE(bytes >= 0, "[allocate] negative size ", bytes);
-  if (bytes > INT64_MAX - kHugePage) fail("out of memory: ", readable_size(bytes), " asked for");
+  if (bytes > INT64_MAX - kHugePage) fail("out of memory: ", what, " asked for ", readable_size(bytes));
   // Large buffers get huge pages where the system grants them: fewer page faults, fewer misses of the address cache.
   const int64_t alignment = bytes >= 2 * kHugePage ? kHugePage : 64;
   const int64_t size = std::max(alignment, (bytes + alignment - 1) / alignment * alignment);
   void* p = std::aligned_alloc(alignment, size);
-  if (!p) fail("out of memory: the CPU has no ", readable_size(bytes), " left; use a smaller batch or model");
+  if (!p) fail("out of memory: ", what, " asked for ", readable_size(bytes), "; use a smaller batch or model");
   if (alignment == kHugePage) madvise(p, size, MADV_HUGEPAGE);
   return p;
 }

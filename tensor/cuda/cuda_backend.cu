@@ -1,7 +1,9 @@
 // The backend itself: finding the GPU, memory, copies and changes of dtype.
 #include <algorithm>
+#include <cstdio>
 
 #include "tensor/cuda/cuda_backend.h"
+#include "tensor/cuda/fused_attention.h"
 #include "tensor/cuda/kernel.cuh"
 #include "tensor/cuda/matmul.h"
 
@@ -13,7 +15,7 @@ std::string size_in_words(int64_t bytes) {
   return concat(bytes, " bytes (", bytes / (int64_t{1} << 20), " MiB)");
 }
 
-void* device_malloc(int64_t bytes) {
+void* device_malloc(const char* what, int64_t bytes) {
   ENSURE(bytes >= 0, "CUDA: asked for ", bytes, " bytes");
   void* p = nullptr;
   // At least one byte: callers tell buffers apart by their addresses.
@@ -22,8 +24,10 @@ void* device_malloc(int64_t bytes) {
     cudaGetLastError();
     size_t left = 0, total = 0;
     CUDA_CHECK(cudaMemGetInfo(&left, &total));
-    fail("CUDA: out of memory: asked for ", size_in_words(bytes), ", the GPU has ", left / (1 << 20), " of ",
-         total / (1 << 20), " MiB left; use smaller batches or --device cpu [", __FILE__, ":", __LINE__, "]");
+    fail("CUDA: out of memory: ", what, " asked for ", size_in_words(bytes), ", the GPU has ", left / (1 << 20), " of ",
+         total / (1 << 20),
+         " MiB left; lower --micro-tokens, set checkpoint_blocks, sample with a smaller k or max_new, ",
+         "or use --device cpu [", __FILE__, ":", __LINE__, "]");
   }
   CUDA_CHECK(status);
   return p;
@@ -53,7 +57,7 @@ CudaStream::~CudaStream() {
   cudaStreamDestroy(stream_);
 }
 
-CudaBuffer::CudaBuffer(int64_t bytes) : memory_(device_malloc(bytes)) {}
+CudaBuffer::CudaBuffer(const char* what, int64_t bytes) : memory_(device_malloc(what, bytes)) {}
 
 CudaBuffer::~CudaBuffer() {
   cudaFree(memory_);
@@ -61,13 +65,20 @@ CudaBuffer::~CudaBuffer() {
 
 CudaBackend::CudaBackend(int gpu)
     : description_(open_gpu(gpu)),
-      workspace_(kWorkspaceBytes),
+      workspace_("scratch memory", kWorkspaceBytes),
       matmul_(std::make_unique<Matmul>(stream(), workspace_.get(), kWorkspaceBytes)) {}
 
 CudaBackend::~CudaBackend() = default;
 
-void* CudaBackend::allocate(int64_t bytes) {
-  return device_malloc(bytes);
+std::string CudaBackend::use_cudnn() {
+  std::string why_not;
+  fused_attention_ = FusedAttention::open(stream(), why_not);
+  if (fused_attention_) description_ += concat(", ", fused_attention_->version());
+  return why_not;
+}
+
+void* CudaBackend::allocate(int64_t bytes, const char* what) {
+  return device_malloc(what, bytes);
 }
 
 void CudaBackend::free(void* p) noexcept {
@@ -122,7 +133,10 @@ std::unique_ptr<Backend> make_cuda_backend(std::string& why_not) {
     why_not = "this program was built for other GPUs than the one here";
     return nullptr;
   }
-  return std::make_unique<CudaBackend>(0);
+  auto backend = std::make_unique<CudaBackend>(0);
+  if (const std::string no_cudnn = backend->use_cudnn(); !no_cudnn.empty())
+    std::fprintf(stderr, "attention is our own throughout: cuDNN: %s\n", no_cudnn.c_str());
+  return backend;
 }
 
 }  // namespace thinker

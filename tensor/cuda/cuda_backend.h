@@ -11,7 +11,8 @@
 
 namespace thinker {
 
-class Matmul;  // matmul.h
+class Matmul;          // matmul.h
+class FusedAttention;  // fused_attention.h
 
 /// A stream, destroyed with its owner.
 class CudaStream {
@@ -26,10 +27,10 @@ class CudaStream {
   cudaStream_t stream_ = nullptr;
 };
 
-/// Device memory, freed with its owner. Throws Error that names the size when memory is short.
+/// Device memory, freed with its owner. Throws Error when memory is short, which names the size and what it is for.
 class CudaBuffer {
  public:
-  explicit CudaBuffer(int64_t bytes);
+  CudaBuffer(const char* what, int64_t bytes);
   ~CudaBuffer();
   CudaBuffer(const CudaBuffer&) = delete;
   CudaBuffer& operator=(const CudaBuffer&) = delete;
@@ -43,12 +44,15 @@ class CudaBackend final : public Backend {
  public:
   /// Takes the given GPU for the calling thread. Throws Error when it cannot be used.
   explicit CudaBackend(int gpu);
+  /// Attention of whole sequences may from now on be cuDNN's, where that is faster. Returns why it cannot be, and an
+  /// empty text where it can or where the program was built without cuDNN.
+  std::string use_cudnn();
   ~CudaBackend() override;
 
   std::string kind() const override { return "cuda"; }
   std::string description() const override { return description_; }
 
-  void* allocate(int64_t bytes) override;
+  void* allocate(int64_t bytes, const char* what) override;
   void free(void* p) noexcept override;
   void copy_to_host(void* host_dst, const void* src, int64_t bytes) override;
   void copy_from_host(void* dst, const void* host_src, int64_t bytes) override;
@@ -109,11 +113,17 @@ class CudaBackend final : public Backend {
   static constexpr int64_t kWorkspaceBytes = int64_t{32} << 20;  // NVIDIA's advice for cuBLASLt on Hopper
 
   cudaStream_t stream() const { return stream_.get(); }
+  void attention_forward_tiles(void* out, void* lse, const void* q, const void* k, const void* v,
+                               const Segment* segments, const AttentionShape& s, DType t);
+  void attention_backward_tiles(void* dq, void* dk, void* dv, const void* dout, const void* out, const void* lse,
+                                const void* q, const void* k, const void* v, const Segment* segments,
+                                const AttentionShape& s, DType t, Write write_q, Write write_k, Write write_v);
 
   std::string description_;
   CudaStream stream_;
   CudaBuffer workspace_;  // scratch of products, sampling and sum_of_squares; the stream keeps them apart
   std::unique_ptr<Matmul> matmul_;
+  std::unique_ptr<FusedAttention> fused_attention_;  // null without cuDNN
 };
 
 }  // namespace thinker

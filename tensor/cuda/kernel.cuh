@@ -47,6 +47,32 @@ __device__ void store(T* p, Acc<T> x, Write write) {
   store(p, write == Write::add ? load(p) + x : x);
 }
 
+/// What one thread of an element-wise kernel has: 16 bytes, so that memory is read and written in few instructions.
+template <class T>
+constexpr int kPack = 16 / sizeof(T);
+template <class T>
+struct alignas(16) Pack {
+  T x[kPack<T>] = {};
+};
+
+/// Elements i to i + kPack of an array of n; what lies past its end is 0, or not written.
+template <class T>
+__device__ Pack<T> load_pack(const T* p, int64_t i, int64_t n) {
+  if (i + kPack<T> <= n && reinterpret_cast<uintptr_t>(p + i) % 16 == 0)
+    return *reinterpret_cast<const Pack<T>*>(p + i);
+  Pack<T> pack;
+  for (int j = 0; j < kPack<T> && i + j < n; ++j) pack.x[j] = p[i + j];
+  return pack;
+}
+template <class T>
+__device__ void store_pack(T* p, int64_t i, int64_t n, const Pack<T>& pack) {
+  if (i + kPack<T> <= n && reinterpret_cast<uintptr_t>(p + i) % 16 == 0) {
+    *reinterpret_cast<Pack<T>*>(p + i) = pack;
+    return;
+  }
+  for (int j = 0; j < kPack<T> && i + j < n; ++j) p[i + j] = pack.x[j];
+}
+
 // ---- choosing and launching ------------------------------------------------------------------------------------
 
 template <class T>
@@ -77,13 +103,29 @@ inline int64_t blocks_for(int64_t n) {
   return (n + kThreads - 1) / kThreads;
 }
 
+/// The same with one thread for each pack.
+template <class T>
+int64_t pack_blocks(int64_t n) {
+  return blocks_for((n + kPack<T> - 1) / kPack<T>);
+}
+
+/// Blocks of a launch, their threads, and the dynamic shared memory of each. A number alone means blocks of kThreads.
+struct Grid {
+  Grid(int64_t blocks, int threads = kThreads, int64_t shared_bytes = 0)
+      : blocks(blocks), threads(threads), shared_bytes(shared_bytes) {}
+  int64_t blocks;
+  int threads;
+  int64_t shared_bytes;
+};
+
 /// Starts a kernel and returns the launch's status, for CUDA_CHECK. No blocks, no launch: CUDA would refuse it.
 /// Untyped pointers are passed on as the kernel's own pointer types.
 template <class... Parameters, class... Arguments>
-cudaError_t launch(cudaStream_t stream, int64_t blocks, void (*kernel)(Parameters...), Arguments... arguments) {
-  if (blocks == 0) return cudaSuccess;
-  if (blocks < 0 || blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
-  kernel<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(static_cast<Parameters>(arguments)...);
+cudaError_t launch(cudaStream_t stream, const Grid& grid, void (*kernel)(Parameters...), Arguments... arguments) {
+  if (grid.blocks == 0) return cudaSuccess;
+  if (grid.blocks < 0 || grid.blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
+  kernel<<<static_cast<unsigned>(grid.blocks), grid.threads, grid.shared_bytes, stream>>>(
+      static_cast<Parameters>(arguments)...);
   return cudaGetLastError();
 }
 

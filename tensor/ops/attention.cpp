@@ -21,7 +21,8 @@ Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, 
                          plan.kv_heads,
                          plan.head_dim,
                          plan.segments.dim(0),
-                         1.0 / std::sqrt(static_cast<double>(plan.head_dim))};
+                         1.0 / std::sqrt(static_cast<double>(plan.head_dim)),
+                         plan.longest_sequence};
   const DType t = q.dtype();
   const auto* segments = reinterpret_cast<const Segment*>(plan.segments.data<int32_t>());
   Tensor out = tape.make(q.shape(), t);

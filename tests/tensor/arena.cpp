@@ -75,10 +75,11 @@ TEST_CASE("arena: a release out of order throws, as does a negative size") {
   CHECK_THROWS_AS(arena.allocate(-1, slot), Error);
 }
 
-TEST_CASE("backend: memory that is not there is refused with its size") {
+TEST_CASE("backend: memory that is not there is refused with its size and use") {
   const auto backend = make_cpu_backend();
-  CHECK_THROWS_WITH_AS(backend->allocate(int64_t{1} << 60), doctest::Contains("GiB"), Error);
-  CHECK_THROWS_WITH_AS(backend->allocate(INT64_MAX), doctest::Contains("GiB"), Error);
+  CHECK_THROWS_WITH_AS(backend->allocate(int64_t{1} << 60, "weights"),
+                       doctest::Contains("weights asked for 1.07e+09 GiB"), Error);
+  CHECK_THROWS_WITH_AS(backend->allocate(INT64_MAX, "weights"), doctest::Contains("GiB"), Error);
 }
 
 TEST_CASE("backend: copy, fill, convert") {

@@ -237,4 +237,20 @@ TEST_CASE("attention refuses sizes that do not fit") {
   CHECK_THROWS_AS(run<double>(*device, attention_op(c), random_inputs(c, 1)), Error);
 }
 
+TEST_CASE("whole sequences behind each other are told from all other segments") {
+  const std::vector<Segment> whole = {{0, 3, 0, 0, 0, 3}, {3, 7, 0, 0, 3, 7}, {10, 1, 0, 0, 10, 1}};
+  CHECK(longest_sequence(whole) == 7);
+  CHECK(longest_sequence({}) == 0);
+  const auto with = [&](const Segment& second) {
+    std::vector<Segment> changed = whole;
+    changed[1] = second;
+    return longest_sequence(changed);
+  };
+  CHECK(with({3, 7, 0, 3, 3, 7}) == 0);   // a prefix
+  CHECK(with({3, 7, 0, 0, 3, 8}) == 0);   // earlier rows in a cache
+  CHECK(with({3, 7, 0, 0, 20, 7}) == 0);  // keys that lie elsewhere
+  CHECK(with({4, 6, 0, 0, 4, 6}) == 0);   // a row of nobody
+  CHECK(with({3, 0, 0, 0, 3, 0}) == 0);   // no rows
+}
+
 }  // namespace thinker::test

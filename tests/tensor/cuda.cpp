@@ -173,7 +173,7 @@ void matmul_case(Run& run) {
 }
 
 void rmsnorm_case(Run& run) {
-  for (auto [n, c] : {std::array<int64_t, 2>{1, 1}, {3, 7}, {5, 576}, {70, 33}}) {
+  for (auto [n, c] : {std::array<int64_t, 2>{1, 1}, {3, 7}, {5, 576}, {600, 33}}) {
     Tape tape(run.device, Tape::Mode::record);
     const Tensor x = run.input(tape, {n, c}), w = run.parameter({c});
     // x has two readers: the second gradient is added to the first.
@@ -207,36 +207,70 @@ void rope_case(Run& run) {
   }
 }
 
+struct AttentionSizes {
+  int64_t n, key_rows, heads, kv_heads, head_dim;
+};
+
+/// Forward and backward with k once more as the value, so that its two gradients are added. `sharpness` multiplies q:
+/// a large one makes softmax pick few keys, whose place in the walk over the keys then matters.
+void attend(Run& run, const AttentionSizes& s, const std::vector<Segment>& list, double sharpness = 1) {
+  Tape tape(run.device, Tape::Mode::record);
+  Values queries = run.random(s.n * s.heads * s.head_dim);
+  for (double& x : queries) x *= sharpness;
+  const Tensor q = run.fill(tape.make({s.n, s.heads * s.head_dim}, run.t), queries);
+  const Tensor k = run.input(tape, {s.key_rows, s.kv_heads * s.head_dim});
+  const Tensor v = run.input(tape, {s.key_rows, s.kv_heads * s.head_dim});
+  const auto count = static_cast<int64_t>(list.size());
+  const Tensor segments =
+      tape.from<int32_t>({count, 6}, {reinterpret_cast<const int32_t*>(list.data()), static_cast<size_t>(6 * count)});
+  const AttentionPlan plan{segments, s.heads, s.kv_heads, s.head_dim, longest_sequence(list)};
+  const Tensor first = attention(tape, q, k, v, plan);
+  const Tensor y = add(tape, first, attention(tape, q, k, k, plan));
+  run.keep("out", first);
+  run.backward(tape, y);
+  run.keep_grad("q", q);
+  run.keep_grad("k", k);
+  run.keep_grad("v", v);
+}
+
+/// Small and odd: no head size here is a whole number of tensor-core tiles, and most rows are no whole vectors.
 void attention_case(Run& run) {
-  struct Plan {
-    int64_t n, key_rows, heads, kv_heads, head_dim;
-    std::vector<int32_t> segments;
-  };
-  const std::vector<Plan> plans = {
-      {1, 1, 1, 1, 1, {0, 1, 0, 0, 0, 1}},
-      {7, 7, 2, 2, 3, {0, 3, 0, 0, 0, 3, 3, 4, 0, 0, 3, 4}},
-      // a prompt, and three completions that share it; one of them is a single token
-      {14, 14, 6, 2, 7, {0, 5, 0, 0, 0, 5, 5, 3, 0, 5, 5, 3, 8, 1, 0, 5, 8, 1, 9, 5, 0, 5, 9, 5}},
-      // decoding: own rows hold earlier tokens too, and rows 17 to 19 are seen by nobody
-      {3, 20, 4, 1, 8, {0, 1, 0, 4, 4, 6, 1, 2, 0, 4, 10, 7}},
-      // more keys, and more readers of a key, than a block has threads
-      {310, 310, 3, 1, 20, {0, 270, 0, 0, 0, 270, 270, 40, 0, 270, 270, 40}},
-  };
-  for (const Plan& p : plans) {
-    Tape tape(run.device, Tape::Mode::record);
-    const Tensor q = run.input(tape, {p.n, p.heads * p.head_dim});
-    const Tensor k = run.input(tape, {p.key_rows, p.kv_heads * p.head_dim});
-    const Tensor v = run.input(tape, {p.key_rows, p.kv_heads * p.head_dim});
-    const Tensor segments = tape.from<int32_t>({static_cast<int64_t>(p.segments.size()) / 6, 6}, p.segments);
-    // k is also a value: its two gradients are added.
-    const Tensor first = attention(tape, q, k, v, {segments, p.heads, p.kv_heads, p.head_dim});
-    const Tensor y = add(tape, first, attention(tape, q, k, k, {segments, p.heads, p.kv_heads, p.head_dim}));
-    run.keep("out", first);
-    run.backward(tape, y);
-    run.keep_grad("q", q);
-    run.keep_grad("k", k);
-    run.keep_grad("v", v);
-  }
+  attend(run, {1, 1, 1, 1, 1}, {{0, 1, 0, 0, 0, 1}});
+  attend(run, {7, 7, 2, 2, 3}, {{0, 3, 0, 0, 0, 3}, {3, 4, 0, 0, 3, 4}});
+  // a prompt, and three completions that share it; one of them is a single token
+  attend(run, {14, 14, 6, 2, 7}, {{0, 5, 0, 0, 0, 5}, {5, 3, 0, 5, 5, 3}, {8, 1, 0, 5, 8, 1}, {9, 5, 0, 5, 9, 5}});
+  // decoding: own rows hold earlier tokens too, and rows 17 to 19 are seen by nobody
+  attend(run, {3, 20, 4, 1, 8}, {{0, 1, 0, 4, 4, 6}, {1, 2, 0, 4, 10, 7}});
+  // more keys, and more readers of a key, than a block has threads
+  attend(run, {310, 310, 3, 1, 20}, {{0, 270, 0, 0, 0, 270}, {270, 40, 0, 270, 270, 40}});
+}
+
+/// Every width of tiles, and one head wider than they are. Prompt and completions end on both sides of a tile's end.
+void attention_tiles_case(Run& run) {
+  const std::vector<Segment> list = {{0, 66, 0, 0, 0, 66},
+                                     {66, 1, 0, 66, 66, 1},
+                                     {67, 63, 0, 66, 67, 63},
+                                     {130, 100, 0, 66, 130, 100},
+                                     {230, 64, 0, 0, 230, 64}};
+  for (int64_t d : {32, 64, 96, 128}) attend(run, {294, 294, 6, 2, d}, list);
+  attend(run, {70, 70, 2, 1, 200}, {{0, 70, 0, 0, 0, 70}});
+  // not packed: rows between the segments, and queries out of order
+  attend(run, {150, 400, 1, 1, 64}, {{80, 70, 10, 100, 300, 90}, {0, 80, 10, 40, 150, 80}}, 8);
+}
+
+/// Whole sequences behind each other, as cuDNN may take them.
+void attention_sequences_case(Run& run) {
+  const std::vector<Segment> list = {{0, 70, 0, 0, 0, 70}, {70, 1, 0, 0, 70, 1}, {71, 129, 0, 0, 71, 129}};
+  for (int64_t d : {64, 128}) attend(run, {200, 200, 6, 2, d}, list);
+}
+
+/// Single queries: long caches, whose keys several blocks share, and more segments than a warp looks at together.
+void attention_decoding_case(Run& run) {
+  attend(run, {3, 1300, 6, 2, 64}, {{0, 1, 100, 300, 400, 1}, {1, 1, 100, 300, 401, 200}, {2, 1, 0, 0, 700, 513}}, 8);
+  attend(run, {2, 700, 32, 1, 40}, {{0, 1, 0, 100, 100, 400}, {1, 1, 0, 100, 600, 7}});  // more readers than a tile has
+  std::vector<Segment> many;
+  for (int32_t i = 0; i < 70; ++i) many.push_back({i, 1, 0, 50, 50 + 10 * i, 1 + i % 10});
+  attend(run, {70, 760, 4, 2, 128}, many, 8);
 }
 
 void swiglu_case(Run& run) {
@@ -248,6 +282,10 @@ void swiglu_case(Run& run) {
     run.backward(tape, y);
     run.keep_grad("gate", gate);
     run.keep_grad("up", up);
+    const Tensor both = run.input(tape, {n, 5});  // its two gradients are written by one call
+    const Tensor squared = swiglu(tape, both, both);
+    run.backward(tape, squared);
+    run.keep_grad("both", both);
   }
 }
 
@@ -259,6 +297,11 @@ void add_case(Run& run) {
   run.backward(tape, y);
   run.keep_grad("a", a);
   run.keep_grad("b", b);
+  // from a row's second number on, which is not aligned
+  const Tensor sum = run.input(tape, {3, 111});
+  const auto second = [](const Tensor& x) { return static_cast<char*>(x.raw()) + size_of(x.dtype()); };
+  run.backend.accumulate(second(sum), second(a), 300, run.t, Write::add);
+  run.keep("sum", sum);
 }
 
 void token_logprob_case(Run& run) {
@@ -385,6 +428,9 @@ constexpr Case kCases[] = {{"embedding", embedding_case},
                            {"rmsnorm", rmsnorm_case},
                            {"rope", rope_case},
                            {"attention", attention_case},
+                           {"attention in tiles", attention_tiles_case},
+                           {"attention, whole sequences", attention_sequences_case},
+                           {"attention, decoding", attention_decoding_case},
                            {"swiglu", swiglu_case},
                            {"add", add_case},
                            {"logprob", token_logprob_case},
@@ -400,7 +446,7 @@ double tolerance(DType t) {
   switch (t) {
     case DType::F64: return 1e-12;  // some hundred additions in another order, exp and sin within 2 units
     case DType::F32: return 1e-5;   // the same at 6e-8 a rounding; a TF32 product would miss it
-    default: return 1e-2;           // 2^-9 a stored number, and several such numbers meet in one result
+    default: return 1e-2;           // 2^-9 a stored number, and several such meet in one result: four in attention's dq
   }
 }
 
