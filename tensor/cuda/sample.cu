@@ -3,9 +3,12 @@
 // Tokens are ranked by (weight descending, id ascending), with weight = exp((logit - best) / temperature), where best
 // is the largest logit that may be drawn: relative to a forbidden one all weights might underflow. A weight is at most
 // 1, so the bits of its float and the inverted id make one whole number below 2^62 that is larger the higher a token
-// ranks. Every filter keeps the tokens from some rank up, so it is a least rank, and the strictest filter wins. A least
-// rank is found bit by bit from the highest, by asking how many tokens, or how much mass, a trial would keep. So is the
-// drawn token: the one where the mass of the ids before it does not yet exceed uniform * total.
+// ranks. Every filter keeps the tokens from some rank up, so it is a least rank, and the strictest filter wins.
+//
+// A least rank is found without a sort, digit by digit from the highest: all tokens that agree with the digits found so
+// far are counted into the buckets of the next digit, and the bucket where the wanted number, or mass, is reached gives
+// that digit. The drawn token is found in the same way, among inverted ids. Masses are whole numbers, 2^45 for the best
+// token, so that sums do not depend on the order in which threads add.
 #include <vector>
 
 #include "tensor/cuda/kernel.cuh"
@@ -15,7 +18,7 @@ namespace thinker {
 namespace {
 
 constexpr int kRankBits = 62;
-constexpr int kIdBits = 31;
+constexpr int kIdBits = 22;                               // vocabularies are smaller
 constexpr int32_t kNotFinite = -1, kNothingAllowed = -2;  // in place of an id
 
 struct DrawnToken {
@@ -23,20 +26,66 @@ struct DrawnToken {
   float logprob;
 };
 
-/// The largest number of so many bits that satisfies a condition which holds up to some number and not above; 0 when
-/// none does. All threads of the block ask together.
-template <class Holds>
-__device__ uint64_t largest_number(int bits, const Holds& holds) {
-  uint64_t number = 0;
-  for (int bit = bits - 1; bit >= 0; --bit) {
-    const uint64_t trial = number | uint64_t{1} << bit;
-    if (holds(trial)) number = trial;
+constexpr int kDigitBits = 11;
+constexpr int kBuckets = 1 << kDigitBits;
+
+/// What a block's threads find together: shared memory.
+struct Search {
+  unsigned long long buckets[kBuckets];        // sums by digit
+  unsigned long long warps[kThreads / kWarp];  // sums of the threads of a warp
+  unsigned long long digit, above;             // the digit, and what the buckets above it hold
+};
+
+/// The largest key r below 2^bits for which the amounts of all keys from r up sum to at least `wanted`; 0 when there is
+/// none. key_of(i) and amount_of(i) tell of token i < v; an amount of 0 is not counted. All threads of the block ask
+/// together.
+template <class KeyOf, class AmountOf>
+__device__ uint64_t largest_key(Search& search, int bits, uint64_t wanted, int64_t v, const KeyOf& key_of,
+                                const AmountOf& amount_of) {
+  constexpr int kPerThread = kBuckets / kThreads;
+  uint64_t key = 0;
+  for (int digits = (bits + kDigitBits - 1) / kDigitBits; digits > 0; --digits) {
+    const int shift = (digits - 1) * kDigitBits;
+    for (int b = threadIdx.x; b < kBuckets; b += kThreads) search.buckets[b] = 0;
+    __syncthreads();
+    for (int64_t i = threadIdx.x; i < v; i += kThreads) {
+      const uint64_t amount = amount_of(i);
+      if (amount == 0) continue;
+      const uint64_t digit = (key_of(i) >> shift) - (key << kDigitBits);  // at least kBuckets for other leading digits
+      if (digit < kBuckets) atomicAdd(&search.buckets[digit], static_cast<unsigned long long>(amount));
+    }
+    __syncthreads();
+    // Each thread has a run of buckets, thread 0 the highest.
+    const int top = kBuckets - 1 - static_cast<int>(threadIdx.x) * kPerThread;
+    unsigned long long mine = 0;
+    for (int b = 0; b < kPerThread; ++b) mine += search.buckets[top - b];
+    unsigned long long above = mine;  // first with the thread's own
+    for (unsigned apart = 1; apart < kWarp; apart *= 2) {
+      const unsigned long long other = __shfl_up_sync(0xffffffffu, above, apart);
+      if (threadIdx.x % kWarp >= apart) above += other;
+    }
+    if (threadIdx.x % kWarp == kWarp - 1) search.warps[threadIdx.x / kWarp] = above;
+    if (threadIdx.x == 0) search.digit = search.above = 0;
+    __syncthreads();
+    above -= mine;
+    for (unsigned warp = 0; warp < threadIdx.x / kWarp; ++warp) above += search.warps[warp];
+    if (above < wanted && above + mine >= wanted) {  // one thread at most
+      int b = 0;
+      while (above + search.buckets[top - b] < wanted) above += search.buckets[top - b++];
+      search.digit = static_cast<unsigned long long>(top - b);
+      search.above = above;
+    }
+    __syncthreads();
+    key = key << kDigitBits | search.digit;
+    wanted -= search.above;
+    __syncthreads();  // before the shared arrays are written again
   }
-  return number;
+  return key;
 }
 
 /// One row of logits as weights.
 struct Weights {
+  Search& search;
   const float* logits;
   float best, inverse_temperature;
   const int32_t* end_ids;
@@ -53,24 +102,33 @@ struct Weights {
     return static_cast<uint64_t>(__float_as_uint(weight)) << 32 | (0xffffffffu - static_cast<uint32_t>(id));
   }
 
-  __device__ double count(uint64_t least) const {
-    double tokens = 0;
-    for (int64_t i = threadIdx.x; i < v; i += kThreads) tokens += rank(of(i), i) >= least;
-    return block_sum(tokens);
+  /// A weight as a whole number: at least 1 where it is not 0, and 0 for what ranks below `least`.
+  __device__ uint64_t mass(int64_t id, uint64_t least) const {
+    const float weight = of(id);
+    if (weight == 0 || rank(weight, id) < least) return 0;
+    return max(static_cast<unsigned long long>(static_cast<double>(weight) * 0x1p45), 1ull);
   }
-  /// The mass of the ids below `end` that rank at least `least`.
-  __device__ double mass(uint64_t least, uint64_t end) const {
-    double sum = 0;
-    for (int64_t i = threadIdx.x; i < v && static_cast<uint64_t>(i) < end; i += kThreads) {
-      const float weight = of(i);
-      if (rank(weight, i) >= least) sum += weight;
-    }
+  /// The mass of all that ranks at least `least`.
+  __device__ uint64_t total(uint64_t least) const {
+    uint64_t sum = 0;
+    for (int64_t i = threadIdx.x; i < v; i += kThreads) sum += mass(i, least);
     return block_sum(sum);
   }
 };
 
+/// The least rank that top-k keeps.
 __device__ uint64_t least_rank_of_top_k(const Weights& w, int64_t k) {
-  return largest_number(kRankBits, [&](uint64_t least) { return w.count(least) >= static_cast<double>(k); });
+  return largest_key(
+      w.search, kRankBits, static_cast<uint64_t>(k), w.v, [&](int64_t i) { return w.rank(w.of(i), i); },
+      [](int64_t) { return uint64_t{1}; });
+}
+
+/// The least rank that top-p keeps of what ranks at least `least`.
+__device__ uint64_t least_rank_of_top_p(const Weights& w, uint64_t least, double p) {
+  const auto wanted = static_cast<uint64_t>(ceil(p * static_cast<double>(w.total(least))));
+  return largest_key(
+      w.search, kRankBits, wanted > 0 ? wanted : 1, w.v, [&](int64_t i) { return w.rank(w.of(i), i); },
+      [&](int64_t i) { return w.mass(i, least); });
 }
 
 /// The lowest id with the best logit. Compared as logits: the exponentials of neighbours may be equal.
@@ -86,24 +144,24 @@ __device__ int32_t draw(const Weights& w, double uniform, const SamplingOptions&
   if (o.greedy) return best_id(w);
   uint64_t least = 0;
   if (o.top_k > 0 && o.top_k < w.v) least = least_rank_of_top_k(w, o.top_k);
-  if (o.top_p < 1) {
-    const double wanted = o.top_p * w.mass(least, w.v);
-    const uint64_t p = largest_number(kRankBits, [&](uint64_t trial) {
-      const double kept = w.mass(trial, w.v);
-      return kept > 0 && kept >= wanted;  // at least one token stays
-    });
-    least = max(least, p);
-  }
+  if (o.top_p < 1) least = max(least, least_rank_of_top_p(w, least, o.top_p));
   if (o.min_p > 0)
     least =
         max(least, static_cast<uint64_t>(__float_as_uint(static_cast<float>(o.min_p))) << 32);  // the best weight is 1
-  const double wanted = uniform * w.mass(least, w.v);
-  return static_cast<int32_t>(largest_number(kIdBits, [&](uint64_t id) { return w.mass(least, id) <= wanted; }));
+  // The lowest id where the mass up to it is more than uniform * total.
+  const uint64_t total = w.total(least);
+  const uint64_t before = min(static_cast<uint64_t>(uniform * static_cast<double>(total)), total - 1);
+  const uint64_t last = (uint64_t{1} << kIdBits) - 1;
+  const uint64_t inverted = largest_key(
+      w.search, kIdBits, before + 1, w.v, [&](int64_t i) { return last - static_cast<uint64_t>(i); },
+      [&](int64_t i) { return w.mass(i, least); });
+  return static_cast<int32_t>(last - inverted);
 }
 
 /// One block a row of logits (N, V).
 __global__ void sample_kernel(DrawnToken* drawn, const float* logits, const SampleRow* rows, const int32_t* end_ids,
                               int64_t number_of_end_ids, SamplingOptions o, int64_t v) {
+  __shared__ Search search;
   const SampleRow row = rows[blockIdx.x];
   logits += blockIdx.x * v;
   float largest = -INFINITY;
@@ -118,7 +176,7 @@ __global__ void sample_kernel(DrawnToken* drawn, const float* logits, const Samp
     id = kNotFinite;
   } else if (id < 0) {
     const float inverse_temperature = o.greedy ? 1.0f : static_cast<float>(1 / o.temperature);
-    Weights w{logits, 0.0f, inverse_temperature, end_ids, row.end_is_forbidden ? number_of_end_ids : 0, v};
+    Weights w{search, logits, 0.0f, inverse_temperature, end_ids, row.end_is_forbidden ? number_of_end_ids : 0, v};
     float best = -INFINITY;
     for (int64_t i = threadIdx.x; i < v; i += kThreads) best = fmax(best, w.allowed_logit(i));
     w.best = block_max(best);
@@ -133,6 +191,7 @@ void CudaBackend::sample(int32_t* host_ids, float* host_logprobs, const void* lo
                          const int32_t* host_end_ids, int64_t end_ids, const SamplingOptions& options, int64_t n,
                          int64_t v) {
   if (n == 0) return;
+  ENSURE(v < int64_t{1} << kIdBits, "[sample] a vocabulary of ", v);
   // In the workspace: the rows, the drawn tokens, the end ids. Each part is aligned for the next.
   const int64_t rows_bytes = n * static_cast<int64_t>(sizeof(SampleRow));
   const int64_t drawn_bytes = n * static_cast<int64_t>(sizeof(DrawnToken));
