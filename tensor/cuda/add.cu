@@ -1,5 +1,5 @@
 // Element-wise sums: the residual connection, the accumulation of gradients, and the bias of a linear layer.
-#include "tensor/cuda/kernel.cuh"
+#include "tensor/cuda/column_sums.cuh"
 
 namespace thinker {
 
@@ -7,14 +7,22 @@ namespace {
 
 template <class T>
 __global__ void add_kernel(T* y, const T* a, const T* b, int64_t n) {
-  const int64_t i = global_thread();
-  if (i < n) store(y + i, load(a + i) + load(b + i));
+  const int64_t i = global_thread() * kPack<T>;
+  if (i >= n) return;
+  const Pack<T> left = load_pack(a, i, n), right = load_pack(b, i, n);
+  Pack<T> sum;
+  for (int j = 0; j < kPack<T>; ++j) store(&sum.x[j], load(&left.x[j]) + load(&right.x[j]));
+  store_pack(y, i, n, sum);
 }
 
 template <class T>
 __global__ void accumulate_kernel(T* dst, const T* src, int64_t n, Write write) {
-  const int64_t i = global_thread();
-  if (i < n) store(dst + i, load(src + i), write);
+  const int64_t i = global_thread() * kPack<T>;
+  if (i >= n) return;
+  Pack<T> sum = write == Write::add ? load_pack(dst, i, n) : Pack<T>{};
+  const Pack<T> x = load_pack(src, i, n);
+  for (int j = 0; j < kPack<T>; ++j) store(&sum.x[j], load(&x.x[j]), write);
+  store_pack(dst, i, n, sum);
 }
 
 template <class T>
@@ -23,26 +31,24 @@ __global__ void bias_forward_kernel(T* y, const T* bias, int64_t n, int64_t c) {
   if (i < n * c) store(y + i, load(bias + i % c), Write::add);
 }
 
-/// One thread a column: it adds the rows in order.
+/// What one row adds to the gradient of the bias.
 template <class T>
-__global__ void bias_backward_kernel(Acc<T>* dbias, const T* dy, int64_t n, int64_t c) {
-  const int64_t column = global_thread();
-  if (column >= c) return;
-  Acc<T> sum = 0;
-  for (int64_t row = 0; row < n; ++row) sum += load(dy + row * c + column);
-  dbias[column] += sum;
-}
+struct BiasGradient {
+  const T* dy;
+  int64_t c;
+  __device__ Acc<T> operator()(int64_t row, int64_t column) const { return load(dy + row * c + column); }
+};
 
 }  // namespace
 
 void CudaBackend::add(void* y, const void* a, const void* b, int64_t n, DType t) {
   for_dtype("add", t,
-            [&]<class T>(Type<T>) { CUDA_CHECK(launch(stream(), blocks_for(n), add_kernel<T>, y, a, b, n)); });
+            [&]<class T>(Type<T>) { CUDA_CHECK(launch(stream(), pack_blocks<T>(n), add_kernel<T>, y, a, b, n)); });
 }
 
 void CudaBackend::accumulate(void* dst, const void* src, int64_t n, DType t, Write write) {
   for_dtype("accumulate", t, [&]<class T>(Type<T>) {
-    CUDA_CHECK(launch(stream(), blocks_for(n), accumulate_kernel<T>, dst, src, n, write));
+    CUDA_CHECK(launch(stream(), pack_blocks<T>(n), accumulate_kernel<T>, dst, src, n, write));
   });
 }
 
@@ -54,7 +60,8 @@ void CudaBackend::bias_forward(void* y, const void* bias, int64_t n, int64_t c, 
 
 void CudaBackend::bias_backward(void* dbias, const void* dy, int64_t n, int64_t c, DType t) {
   for_dtype("bias", t, [&]<class T>(Type<T>) {
-    CUDA_CHECK(launch(stream(), blocks_for(c), bias_backward_kernel<T>, dbias, dy, n, c));
+    const BiasGradient<T> value{static_cast<const T*>(dy), c};
+    add_column_sums<Acc<T>>(stream(), workspace_.get(), kWorkspaceBytes, dbias, n, c, value);
   });
 }
 

@@ -1,6 +1,7 @@
 // Rows taken and put by index: y[i] = x[index[i]]; backward adds dy[i] into row index[i].
-// Indices may repeat, and floating-point atomics would add in any order. So in backward every row of dx has blocks of
-// its own, which search the whole index for that row and add what they find from the first to the last.
+// Indices may repeat, and floating-point atomics would add in any order. So in backward the first place in the index
+// that names a row has blocks of its own for that row, which add what all places that name it give, from the first to
+// the last.
 #include "tensor/cuda/kernel.cuh"
 
 namespace thinker {
@@ -19,21 +20,25 @@ __global__ void scatter_rows_kernel(T* dst, const T* src, const int32_t* index, 
   if (i < n * c) dst[index[i / c] * c + i % c] = src[i];
 }
 
-/// One block for kThreads columns of one row of dx (rows, C). `tiles` such blocks make a row.
+/// One block for kThreads columns of the row of dx (rows, C) that one place in the index names. `tiles` such blocks
+/// make a row.
 template <class D, class T>
-__global__ void gather_backward_kernel(D* dx, const T* dy, const int32_t* index, int64_t n, int64_t c, int64_t tiles,
-                                       Write write) {
-  const int64_t row = blockIdx.x / tiles;
+__global__ void gather_backward_kernel(D* dx, const T* dy, const int32_t* index, int64_t n, int64_t c, int64_t tiles) {
+  const int64_t place = blockIdx.x / tiles;
   const int64_t column = blockIdx.x % tiles * kThreads + threadIdx.x;
+  const int64_t row = index[place];
+  int named_before = 0;
+  for (int64_t i = threadIdx.x; i < place; i += kThreads) named_before |= index[i] == row;
+  if (__syncthreads_or(named_before)) return;
   Acc<T> sum = 0;
-  for (int64_t begin = 0; begin < n; begin += kThreads) {
+  for (int64_t begin = place; begin < n; begin += kThreads) {
     // Most stretches of the index do not name this row: one look by all threads together skips them.
     const int64_t mine = begin + threadIdx.x;
     if (!__syncthreads_or(mine < n && index[mine] == row) || column >= c) continue;
     for (int64_t i = begin; i < begin + kThreads && i < n; ++i)
       if (index[i] == row) sum += load(dy + i * c + column);
   }
-  if (column < c) store(dx + row * c + column, static_cast<Acc<D>>(sum), write);
+  if (column < c) store(dx + row * c + column, static_cast<Acc<D>>(sum), Write::add);
 }
 
 }  // namespace
@@ -54,11 +59,12 @@ void CudaBackend::gather_backward(void* dx, const void* dy, const int32_t* index
                                   DType dx_t, DType t, Write write) {
   ENSURE(dx_t == t || dx_t == accumulator_of(t), "[gather] a gradient of ", name(dx_t), " for ", name(t));
   const int64_t tiles = blocks_for(c);
+  if (write == Write::set) fill_zero(dx, rows * c * size_of(dx_t));
   for_dtype("gather", t, [&]<class T>(Type<T>) {
     if (dx_t == t)
-      CUDA_CHECK(launch(stream(), rows * tiles, gather_backward_kernel<T, T>, dx, dy, index, n, c, tiles, write));
+      CUDA_CHECK(launch(stream(), n * tiles, gather_backward_kernel<T, T>, dx, dy, index, n, c, tiles));
     else
-      CUDA_CHECK(launch(stream(), rows * tiles, gather_backward_kernel<Acc<T>, T>, dx, dy, index, n, c, tiles, write));
+      CUDA_CHECK(launch(stream(), n * tiles, gather_backward_kernel<Acc<T>, T>, dx, dy, index, n, c, tiles));
   });
 }
 

@@ -1,6 +1,6 @@
 // RMSNorm: y = x * r * w with r = 1 / sqrt(mean(x^2) + eps), saved for backward.
 //   dx_c  = r (dy_c w_c - x_c r^2 mean over c of (dy_c w_c x_c)),  dw_c += sum over rows of dy_c x_c r
-#include "tensor/cuda/kernel.cuh"
+#include "tensor/cuda/column_sums.cuh"
 
 namespace thinker {
 
@@ -37,19 +37,16 @@ __global__ void rmsnorm_backward_x_kernel(T* dx, const T* dy, const T* x, const 
     store(dx + j, r * (load(dy + j) * load(w + j) - load(x + j) * pull), write);
 }
 
-/// One thread a column: it adds the rows in order.
+/// What one row adds to the gradient of w.
 template <class T>
-__global__ void rmsnorm_backward_w_kernel(Acc<T>* dw, const T* dy, const T* x, const Acc<T>* rstd, int64_t n,
-                                          int64_t c) {
-  const int64_t column = global_thread();
-  if (column >= c) return;
-  Acc<T> sum = 0;
-  for (int64_t row = 0; row < n; ++row) {
-    const int64_t i = row * c + column;
-    sum += load(dy + i) * load(x + i) * rstd[row];
+struct WeightGradient {
+  const T *dy, *x;
+  const Acc<T>* rstd;
+  int64_t c;
+  __device__ Acc<T> operator()(int64_t row, int64_t column) const {
+    return load(dy + row * c + column) * load(x + row * c + column) * rstd[row];
   }
-  dw[column] += sum;
-}
+};
 
 }  // namespace
 
@@ -64,7 +61,10 @@ void CudaBackend::rmsnorm_backward(void* dx, void* dw, const void* dy, const voi
                                    int64_t n, int64_t c, DType t, Write write) {
   for_dtype("rmsnorm", t, [&]<class T>(Type<T>) {
     CUDA_CHECK(launch(stream(), n, rmsnorm_backward_x_kernel<T>, dx, dy, x, w, rstd, c, write));
-    if (dw) CUDA_CHECK(launch(stream(), blocks_for(c), rmsnorm_backward_w_kernel<T>, dw, dy, x, rstd, n, c));
+    if (!dw) return;
+    const WeightGradient<T> value{static_cast<const T*>(dy), static_cast<const T*>(x), static_cast<const Acc<T>*>(rstd),
+                                  c};
+    add_column_sums<Acc<T>>(stream(), workspace_.get(), kWorkspaceBytes, dw, n, c, value);
   });
 }
 
