@@ -1,3 +1,4 @@
+// What cuDNN needs to be told of a packed batch, and the measurement that decides between it and our kernels.
 #include "tensor/cuda/fused_attention.h"
 #include "tensor/cuda/kernel.cuh"
 

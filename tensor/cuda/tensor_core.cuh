@@ -1,5 +1,5 @@
 // What tensor cores multiply, and how their operands get from shared memory into registers: a few PTX instructions
-// behind functions. Only these files' inline assembly depends on the instruction set (sm_80 and later).
+// behind functions, for sm_80 and later. There is no other inline assembly.
 //
 // A warp holds matrices in pieces. Lane l has, with g = l / 4 and t = l % 4:
 //   a (16, 16): a[0] row g, columns 2t and 2t+1; a[1] row g+8; a[2] row g, columns 2t+8 and 2t+9; a[3] row g+8 of these
