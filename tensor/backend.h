@@ -184,6 +184,8 @@ class Backend {
 
   // ---- element-wise -------------------------------------------------------------------------------------------
   virtual void add(void* y, const void* a, const void* b, int64_t n, DType t) = 0;
+  /// y = factor x or y += factor x; y may be x.
+  virtual void scale(void* y, const void* x, double factor, int64_t n, DType t, Write write) = 0;
   /// dst = src or dst += src.
   virtual void accumulate(void* dst, const void* src, int64_t n, DType t, Write write) = 0;
   /// y = silu(gate) * up, all (N, F) with n = N*F elements; silu(x) = x / (1 + exp(-x)).

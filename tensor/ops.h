@@ -20,6 +20,9 @@ inline Tensor embedding(Tape& tape, const Tensor& table, const Tensor& ids) {
 /// made of the weight; then, and where the weight is stored in another dtype than x's, the tape must not record.
 Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias = {}, const void* packed = nullptr);
 
+/// y (N, O) += x weight^T, in place; x (N, I), weight (O, I).
+void add_linear(Tape& tape, const Tensor& y, const Tensor& x, const Tensor& weight);
+
 /// The weight of a linear layer as the op takes it.
 struct LinearWeight {
   Tensor weight, bias = {};
@@ -52,6 +55,9 @@ Tensor swiglu(Tape& tape, const Tensor& gate, const Tensor& up);
 
 /// a + b, same shape.
 Tensor add(Tape& tape, const Tensor& a, const Tensor& b);
+
+/// x * factor.
+Tensor scale(Tape& tape, const Tensor& x, double factor);
 
 /// x (N, C), index I32 (M) -> rows x[index], (M, C). Indices may repeat: with a shared prefix the prompt's last row
 /// predicts the first token of every completion, so the backward adds.

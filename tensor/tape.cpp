@@ -1,5 +1,7 @@
 #include "tensor/tape.h"
 
+#include <algorithm>
+
 namespace thinker {
 
 Tape::~Tape() {
@@ -7,12 +9,22 @@ Tape::~Tape() {
   device_.arena().release(begin_);
 }
 
-void Tape::record(const char* op, const Tensor& output, std::function<void()> backward) {
-  if (recording()) entries_.push_back({op, output, false, std::move(backward)});
+namespace {
+
+bool any_wants_grad(Tape::Inputs inputs) {
+  return std::any_of(inputs.begin(), inputs.end(), [](const Tensor* x) { return x->defined() && x->wants_grad(); });
 }
 
-void Tape::record_in_place(const char* op, const Tensor& x, std::function<void()> backward) {
-  if (recording()) entries_.push_back({op, x, true, std::move(backward)});
+}  // namespace
+
+void Tape::record(const char* op, const Tensor& output, Inputs inputs, std::function<void()> backward) {
+  output.impl().frozen = !any_wants_grad(inputs);  // also unrecorded: checkpoint asks it of a block that just ran
+  if (recording() && output.wants_grad()) entries_.push_back({op, output, false, std::move(backward)});
+}
+
+void Tape::record_in_place(const char* op, const Tensor& x, Inputs inputs, std::function<void()> backward) {
+  if (any_wants_grad(inputs)) x.impl().frozen = false;
+  if (recording() && x.wants_grad()) entries_.push_back({op, x, true, std::move(backward)});
 }
 
 void* Tape::upstream(const Tensor& output) const {
@@ -22,6 +34,7 @@ void* Tape::upstream(const Tensor& output) const {
 
 Tape::Target Tape::target(const Tensor& x) {
   Tensor::Impl& i = x.impl();
+  ENSURE(!(i.is_parameter && i.frozen), "a gradient for a frozen parameter of shape ", i.shape);
   const Write write = i.grad_written ? Write::add : Write::set;
   i.grad_written = true;
   if (i.is_parameter) {

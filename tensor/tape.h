@@ -6,10 +6,14 @@
 // parameter's gradient is always added to (Tensor::zero_grad starts it again). An activation's gradient is given
 // back to a pool as soon as the op that made the activation has used it.
 //
+// What nobody wants is not computed: an op none of whose inputs wants a gradient (frozen parameters, constants, and
+// what was made of such alone) is not recorded, and its output wants none either.
+//
 // A tape is a scope: when it ends, every activation made during its life is released.
 #pragma once
 
 #include <functional>
+#include <initializer_list>
 #include <span>
 #include <vector>
 
@@ -46,14 +50,19 @@ class Tape {
     return from<T>({static_cast<int64_t>(values.size())}, std::span<const T>(values));
   }
 
-  /// Records the backward of the op that made `output`. It runs only when `output` received a gradient.
-  void record(const char* op, const Tensor& output, std::function<void()> backward);
-  /// The same for an op that changed `x` in place: the gradient of `x` stays, for the op that made `x`.
-  void record_in_place(const char* op, const Tensor& x, std::function<void()> backward);
+  /// The differentiable inputs of an op; undefined ones are passed over.
+  using Inputs = std::initializer_list<const Tensor*>;
+  /// Records the backward of the op that made `output` of `inputs`, if one of these wants a gradient. It runs only when
+  /// `output` received a gradient.
+  void record(const char* op, const Tensor& output, Inputs inputs, std::function<void()> backward);
+  /// The same for an op that changed `x` in place, by `inputs` or by itself: the gradient of `x` stays, for the op that
+  /// made `x`.
+  void record_in_place(const char* op, const Tensor& x, Inputs inputs, std::function<void()> backward);
 
   /// Inside a backward: the gradient that arrived at an op's output.
   void* upstream(const Tensor& output) const;
-  /// Inside a backward: where to write a gradient, and how.
+  /// Inside a backward: where to write a gradient, and how. A frozen parameter has no such place; for any other tensor
+  /// that wants no gradient it is memory that nobody reads.
   struct Target {
     void* data;
     DType dtype;

@@ -70,6 +70,15 @@ void* Tensor::raw() const {
   return i.data;
 }
 
+void Tensor::freeze() const {
+  Impl& i = impl();
+  ENSURE(i.is_parameter || !i.grad, "freeze of an activation that has received a gradient");
+  i.frozen = true;
+  if (i.grad) i.device->backend().free(i.grad);
+  i.grad = nullptr;
+  i.grad_written = false;
+}
+
 void Tensor::zero_grad() const {
   Impl& i = impl();
   ENSURE(i.is_parameter, "zero_grad of a tensor that is not a parameter");

@@ -65,8 +65,11 @@ class Tensor {
   /// is only read may be stored smaller than what it is computed with.
   void place_in(const Tensor& memory, int64_t offset, DType t) const;
 
-  /// False for constants and caches: arrays of their own that are no parameters. Nothing computes their gradient.
-  bool wants_grad() const { return impl().is_parameter || impl().slot.index >= 0; }
+  /// False for constants and caches (arrays of their own that are no parameters) and for what is frozen. Nothing
+  /// computes their gradient.
+  bool wants_grad() const { return (impl().is_parameter || impl().slot.index >= 0) && !impl().frozen; }
+  /// From now on nothing computes its gradient; a parameter gives the memory of its gradient back.
+  void freeze() const;
 
   // ---- the gradient: kept by Tape (tensor/tape.h), read by optimizers and tests ----
   DType grad_dtype() const { return is_parameter() ? accumulator_of(dtype()) : dtype(); }
@@ -96,6 +99,7 @@ class Tensor {
     std::shared_ptr<Impl> home;  // whose memory holds the data, where it is not this tensor's own
     Arena::Slot slot;            // index -1: an array of its own
     bool is_parameter = false;
+    bool frozen = false;  // by freeze(), or an activation of whose op no input wants a gradient
     void* grad = nullptr;
     bool grad_written = false;
     ~Impl();

@@ -9,8 +9,9 @@ Tensor add(Tape& tape, const Tensor& a, const Tensor& b) {
   const DType t = a.dtype();
   Tensor y = tape.make(a.shape(), t);
   tape.backend().add(y.raw(), a.raw(), b.raw(), n, t);
-  tape.record("add", y, [&tape, a, b, y, n, t] {
+  tape.record("add", y, {&a, &b}, [&tape, a, b, y, n, t] {
     for (const Tensor& x : {a, b}) {
+      if (!x.wants_grad()) continue;
       const Tape::Target dx = tape.target(x);
       tape.backend().accumulate(dx.data, tape.upstream(y), n, t, dx.write);
     }

@@ -28,7 +28,7 @@ Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, 
   Tensor out = tape.make(q.shape(), t);
   Tensor lse = tape.make({s.n, s.heads}, accumulator_of(t));
   tape.backend().attention_forward(out.raw(), lse.raw(), q.raw(), k.raw(), v.raw(), segments, s, t);
-  tape.record("attention", out, [&tape, q, k, v, out, lse, segments = plan.segments, s, t] {
+  tape.record("attention", out, {&q, &k, &v}, [&tape, q, k, v, out, lse, segments = plan.segments, s, t] {
     const Tape::Target dq = tape.target(q), dk = tape.target(k), dv = tape.target(v);
     tape.backend().attention_backward(dq.data, dk.data, dv.data, tape.upstream(out), out.raw(), lse.raw(), q.raw(),
                                       k.raw(), v.raw(), reinterpret_cast<const Segment*>(segments.data<int32_t>()), s,

@@ -6,21 +6,23 @@ namespace thinker {
 
 Tensor checkpoint(Tape& tape, const Tensor& x, const std::function<Tensor(Tape&, const Tensor&)>& block) {
   if (!tape.recording()) return block(tape, x);
-  Tensor y;
+  const Tensor y = tape.make(x.shape(), x.dtype());
+  Tensor result;  // wants a gradient where the block holds a parameter that does, whatever x wants
   {
-    y = tape.make(x.shape(), x.dtype());
     Tape inner(tape.device(), Tape::Mode::no_grad);
-    const Tensor result = block(inner, x);
+    result = block(inner, x);
     ENSURE(result.shape() == x.shape() && result.dtype() == x.dtype(), "[checkpoint] a block changed ", x.shape(),
            " to ", result.shape());
     tape.backend().copy(y.raw(), result.raw(), y.bytes());
   }
-  tape.record("checkpoint", y, [&tape, x, y, block] {
+  tape.record("checkpoint", y, {&x, &result}, [&tape, x, y, block] {
     Tape inner(tape.device(), Tape::Mode::record);
-    Tensor input = inner.make(x.shape(), x.dtype());
+    const Tensor input = inner.make(x.shape(), x.dtype());
+    if (!x.wants_grad()) input.freeze();
     tape.backend().copy(input.raw(), x.raw(), x.bytes());
     const Tensor again = block(inner, input);
     inner.backward_from(again, tape.upstream(y));
+    if (!x.wants_grad()) return;
     const Tape::Target dx = tape.target(x);
     tape.backend().accumulate(dx.data, inner.upstream(input), x.numel(), x.dtype(), dx.write);
   });

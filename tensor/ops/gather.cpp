@@ -11,8 +11,7 @@ Tensor take_rows(Tape& tape, const char* op, const Tensor& x, const Tensor& inde
   const int64_t n = index.dim(0), rows = x.dim(0), c = x.dim(1);
   Tensor y = tape.make({n, c}, x.dtype());
   tape.backend().gather_forward(y.raw(), x.raw(), index.data<int32_t>(), n, c, x.dtype());
-  tape.record(op, y, [&tape, x, y, index, n, rows, c] {
-    if (!x.wants_grad()) return;
+  tape.record(op, y, {&x}, [&tape, x, y, index, n, rows, c] {
     const Tape::Target dx = tape.target(x);
     tape.backend().gather_backward(dx.data, tape.upstream(y), index.data<int32_t>(), n, rows, c, dx.dtype, y.dtype(),
                                    dx.write);

@@ -1,4 +1,5 @@
 // Linear layer: y = x W^T + b.   dx = dy W,  dW += dy^T x,  db += column sums of dy.
+// add_linear puts a second product on top of a first one, y += x W^T: a low-rank adapter costs no second (N, O) array.
 #include <algorithm>
 
 #include "tensor/ops.h"
@@ -6,6 +7,21 @@
 namespace thinker {
 
 namespace {
+
+/// dx = dy W and dW += dy^T x, each where it is wanted.
+void product_backward(Tape& tape, const void* dy, const Tensor& x, const Tensor& weight) {
+  Backend& backend = tape.backend();
+  const int64_t n = x.dim(0), in = x.dim(1), out = weight.dim(0);
+  const DType t = x.dtype();
+  if (x.wants_grad()) {
+    const Tape::Target dx = tape.target(x);
+    backend.matmul(dx.data, dy, weight.raw(), n, in, out, Transpose::no, Transpose::no, t, dx.dtype, dx.write);
+  }
+  if (weight.wants_grad()) {
+    const Tape::Target dw = tape.target(weight);
+    backend.matmul(dw.data, dy, x.raw(), out, in, n, Transpose::yes, Transpose::no, t, dw.dtype, dw.write);
+  }
+}
 
 void check(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   ENSURE(x.shape().rank() == 2 && weight.shape().rank() == 2 && x.dim(1) == weight.dim(1), "[linear] x ", x.shape(),
@@ -57,19 +73,24 @@ Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& b
     backend.matmul(y.raw(), x.raw(), weight.raw(), n, out, in, Transpose::no, Transpose::yes, t, t, Write::set);
   if (bias.defined()) backend.bias_forward(y.raw(), bias.raw(), n, out, t);
 
-  tape.record("linear", y, [&tape, &backend, x, y, weight, bias, n, in, out, t] {
+  tape.record("linear", y, {&x, &weight, &bias}, [&tape, x, y, weight, bias] {
     const void* dy = tape.upstream(y);
-    if (x.wants_grad()) {
-      const Tape::Target dx = tape.target(x);
-      backend.matmul(dx.data, dy, weight.raw(), n, in, out, Transpose::no, Transpose::no, t, dx.dtype, dx.write);
-    }
-    if (weight.wants_grad()) {
-      const Tape::Target dw = tape.target(weight);
-      backend.matmul(dw.data, dy, x.raw(), out, in, n, Transpose::yes, Transpose::no, t, dw.dtype, dw.write);
-    }
-    if (bias.defined() && bias.wants_grad()) backend.bias_backward(tape.target(bias).data, dy, n, out, t);
+    product_backward(tape, dy, x, weight);
+    if (bias.defined() && bias.wants_grad())
+      tape.backend().bias_backward(tape.target(bias).data, dy, y.dim(0), y.dim(1), y.dtype());
   });
   return y;
+}
+
+void add_linear(Tape& tape, const Tensor& y, const Tensor& x, const Tensor& weight) {
+  check(x, weight, {});
+  ENSURE(x.dtype() == weight.dtype() && y.dtype() == x.dtype() && y.shape() == Shape({x.dim(0), weight.dim(0)}),
+         "[add_linear] y ", y.shape(), " for x ", x.shape(), " and weight ", weight.shape());
+  const DType t = x.dtype();
+  tape.backend().matmul(y.raw(), x.raw(), weight.raw(), x.dim(0), weight.dim(0), x.dim(1), Transpose::no,
+                        Transpose::yes, t, t, Write::add);
+  tape.record_in_place("add_linear", y, {&x, &weight},
+                       [&tape, x, y, weight] { product_backward(tape, tape.upstream(y), x, weight); });
 }
 
 }  // namespace thinker

@@ -12,7 +12,7 @@ Tensor masked_sum(Tape& tape, const Tensor& x, const Tensor& weight, const Tenso
   const DType acc = x.dtype();
   Tensor y = tape.make({b}, acc);
   tape.backend().masked_sum_forward(y.raw(), x.raw(), weight.raw(), offsets.data<int32_t>(), b, acc);
-  tape.record("masked_sum", y, [&tape, x, y, weight, offsets, b, acc] {
+  tape.record("masked_sum", y, {&x}, [&tape, x, y, weight, offsets, b, acc] {
     const Tape::Target dx = tape.target(x);
     // Rows outside every sequence get no gradient: the first writer starts from zeros.
     if (dx.write == Write::set) tape.backend().fill_zero(dx.data, x.bytes());

@@ -14,7 +14,7 @@ Tensor rmsnorm(Tape& tape, const Tensor& x, const Tensor& weight, double eps) {
   Tensor y = tape.make(x.shape(), t);
   Tensor rstd = tape.make({n}, accumulator_of(t));
   tape.backend().rmsnorm_forward(y.raw(), rstd.raw(), x.raw(), weight.raw(), n, c, eps, t);
-  tape.record("rmsnorm", y, [&tape, x, y, weight, rstd, n, c, t] {
+  tape.record("rmsnorm", y, {&x, &weight}, [&tape, x, y, weight, rstd, n, c, t] {
     const Tape::Target dx = tape.target(x);
     void* dw = weight.wants_grad() ? tape.target(weight).data : nullptr;
     tape.backend().rmsnorm_backward(dx.data, dw, tape.upstream(y), x.raw(), weight.raw(), rstd.raw(), n, c, t,

@@ -14,7 +14,7 @@ Tensor rope(Tape& tape, const Tensor& x, const Tensor& positions, const Tensor& 
   const int64_t n = x.dim(0), h = x.dim(1) / d;
   const DType t = x.dtype();
   tape.backend().rope(x.raw(), positions.data<int32_t>(), inverse_frequency.raw(), n, h, d, +1, t);
-  tape.record_in_place("rope", x, [&tape, x, positions, inverse_frequency, n, h, d, t] {
+  tape.record_in_place("rope", x, {}, [&tape, x, positions, inverse_frequency, n, h, d, t] {
     tape.backend().rope(tape.upstream(x), positions.data<int32_t>(), inverse_frequency.raw(), n, h, d, -1, t);
   });
   return x;

@@ -11,7 +11,7 @@ Tensor swiglu(Tape& tape, const Tensor& gate, const Tensor& up) {
   const DType t = gate.dtype();
   Tensor y = tape.make(gate.shape(), t);
   tape.backend().swiglu_forward(y.raw(), gate.raw(), up.raw(), n, t);
-  tape.record("swiglu", y, [&tape, gate, up, y, n, t] {
+  tape.record("swiglu", y, {&gate, &up}, [&tape, gate, up, y, n, t] {
     const Tape::Target dgate = tape.target(gate), dup = tape.target(up);
     tape.backend().swiglu_backward(dgate.data, dup.data, tape.upstream(y), gate.raw(), up.raw(), n, t, dgate.write,
                                    dup.write);

@@ -53,35 +53,37 @@ Tensor token_logprob(Tape& tape, const Tensor& hidden, const Tensor& head, const
     tape.device().arena().release(mark);
   }
 
-  tape.record("token_logprob", logprob, [&tape, &backend, hidden, head, targets, logprob, lse, tile, m, c, v, t, acc] {
-    const char* upstream = static_cast<const char*>(tape.upstream(logprob));
-    const Tape::Target dhidden = tape.target(hidden), dhead = head.wants_grad() ? tape.target(head) : Tape::Target{};
-    const Arena::Mark mark = tape.device().arena().mark();
-    const Tensor logits = tape.make(tile, acc);
-    const Tensor dlogits = acc == t ? logits : tape.make(tile, t);
-    // dhidden is a sum over all columns: rounded to t at its end only.
-    const Tensor sums = acc == t ? Tensor{} : tape.make({m, c}, acc);
-    const Tape::Target dx = acc == t ? dhidden : Tape::Target{sums.raw(), acc, Write::set};
-    for_tiles(m, v, [&](int64_t i, int64_t n, const LogitColumns& columns) {
-      backend.matmul(logits.raw(), row(hidden, i), row(head, columns.first), n, columns.width, c, Transpose::no,
-                     Transpose::yes, t, acc, Write::set);
-      backend.logprob_backward(dlogits.raw(), logits.raw(), row(lse, i), targets.data<int32_t>() + i,
-                               upstream + i * size_of(acc), n, columns, acc, t);
-      backend.matmul(static_cast<char*>(dx.data) + i * c * size_of(dx.dtype), dlogits.raw(), row(head, columns.first),
-                     n, c, columns.width, Transpose::no, Transpose::no, t, dx.dtype,
-                     columns.first == 0 ? dx.write : Write::add);
-      if (!dhead.data) return;
-      backend.matmul(static_cast<char*>(dhead.data) + columns.first * c * size_of(dhead.dtype), dlogits.raw(),
-                     row(hidden, i), columns.width, c, n, Transpose::yes, Transpose::no, t, dhead.dtype,
-                     i == 0 ? dhead.write : Write::add);
-    });
-    if (sums.defined()) {
-      const Tensor rounded = tape.make({m, c}, t);
-      backend.convert(rounded.raw(), sums.raw(), m * c, t, acc);
-      backend.accumulate(dhidden.data, rounded.raw(), m * c, t, dhidden.write);
-    }
-    tape.device().arena().release(mark);
-  });
+  tape.record("token_logprob", logprob, {&hidden, &head},
+              [&tape, &backend, hidden, head, targets, logprob, lse, tile, m, c, v, t, acc] {
+                const char* upstream = static_cast<const char*>(tape.upstream(logprob));
+                const Tape::Target dhidden = tape.target(hidden),
+                                   dhead = head.wants_grad() ? tape.target(head) : Tape::Target{};
+                const Arena::Mark mark = tape.device().arena().mark();
+                const Tensor logits = tape.make(tile, acc);
+                const Tensor dlogits = acc == t ? logits : tape.make(tile, t);
+                // dhidden is a sum over all columns: rounded to t at its end only.
+                const Tensor sums = acc == t ? Tensor{} : tape.make({m, c}, acc);
+                const Tape::Target dx = acc == t ? dhidden : Tape::Target{sums.raw(), acc, Write::set};
+                for_tiles(m, v, [&](int64_t i, int64_t n, const LogitColumns& columns) {
+                  backend.matmul(logits.raw(), row(hidden, i), row(head, columns.first), n, columns.width, c,
+                                 Transpose::no, Transpose::yes, t, acc, Write::set);
+                  backend.logprob_backward(dlogits.raw(), logits.raw(), row(lse, i), targets.data<int32_t>() + i,
+                                           upstream + i * size_of(acc), n, columns, acc, t);
+                  backend.matmul(static_cast<char*>(dx.data) + i * c * size_of(dx.dtype), dlogits.raw(),
+                                 row(head, columns.first), n, c, columns.width, Transpose::no, Transpose::no, t,
+                                 dx.dtype, columns.first == 0 ? dx.write : Write::add);
+                  if (!dhead.data) return;
+                  backend.matmul(static_cast<char*>(dhead.data) + columns.first * c * size_of(dhead.dtype),
+                                 dlogits.raw(), row(hidden, i), columns.width, c, n, Transpose::yes, Transpose::no, t,
+                                 dhead.dtype, i == 0 ? dhead.write : Write::add);
+                });
+                if (sums.defined()) {
+                  const Tensor rounded = tape.make({m, c}, t);
+                  backend.convert(rounded.raw(), sums.raw(), m * c, t, acc);
+                  backend.accumulate(dhidden.data, rounded.raw(), m * c, t, dhidden.write);
+                }
+                tape.device().arena().release(mark);
+              });
   return logprob;
 }
 

@@ -11,7 +11,7 @@ Tensor widen(Tape& tape, const Tensor& x) {
   Backend& backend = tape.backend();
   const int64_t n = x.numel();
   backend.convert(y.raw(), x.raw(), n, acc, t);
-  tape.record("widen", y, [&tape, &backend, x, y, n, t, acc] {
+  tape.record("widen", y, {&x}, [&tape, &backend, x, y, n, t, acc] {
     const void* dy = tape.upstream(y);
     const Tape::Target dx = tape.target(x);
     if (dx.dtype == acc) {  // a parameter's

@@ -139,9 +139,11 @@ void linear_case(Run& run) {
   for (auto [n, in, out] : {std::array<int64_t, 3>{1, 3, 7}, {33, 70, 130}, {300, 64, 17}}) {
     Tape tape(run.device, Tape::Mode::record);
     const Tensor x = run.input(tape, {n, in}), w = run.parameter({out, in}), bias = run.parameter({out});
-    const Tensor y = linear(tape, x, w, bias);
+    const Tensor y = linear(tape, x, w, bias), w2 = run.parameter({out, in});
+    add_linear(tape, y, x, w2);
     run.keep("y", y);
     run.backward(tape, y);
+    run.keep_grad("w2", w2);
     run.keep_grad("x", x);
     run.keep_grad("w", w);
     run.keep_grad("bias", bias);
@@ -417,6 +419,15 @@ void empty_case(Run& run) {
   run.keep("sum of squares", Values{run.backend.sum_of_squares(y.raw(), 0, run.acc)}, run.acc);
 }
 
+void scale_case(Run& run) {
+  Tape tape(run.device, Tape::Mode::record);
+  const Tensor x = run.input(tape, {3, 111});
+  const Tensor y = add(tape, scale(tape, x, -1.75), scale(tape, x, 0.3));
+  run.keep("y", y);
+  run.backward(tape, y);
+  run.keep_grad("x", x);
+}
+
 struct Case {
   const char* name;
   void (*run)(Run&);
@@ -433,6 +444,7 @@ constexpr Case kCases[] = {{"embedding", embedding_case},
                            {"attention, decoding", attention_decoding_case},
                            {"swiglu", swiglu_case},
                            {"add", add_case},
+                           {"scale", scale_case},
                            {"logprob", token_logprob_case},
                            {"masked_sum", masked_sum_case},
                            {"optimizer", optimizer_case},

@@ -61,6 +61,35 @@ TEST_CASE("linear: gradients, odd sizes") {
   }
 }
 
+TEST_CASE("add_linear: gradients, and the values of a sum") {
+  const auto device = open_device("cpu");
+  Rng rng = test_rng(11);
+  // The adapter of a linear layer: y = x w^T + (x a^T) b^T.
+  const Op adapted = [](Tape& tape, const std::vector<Tensor>& x) {
+    const Tensor y = linear(tape, x[0], x[1]);
+    add_linear(tape, y, linear(tape, x[0], x[2]), x[3]);
+    return y;
+  };
+  const Op summed = [](Tape& tape, const std::vector<Tensor>& x) {
+    return add(tape, linear(tape, x[0], x[1]), linear(tape, linear(tape, x[0], x[2]), x[3]));
+  };
+  for (const auto& [n, in, out, r] : {std::array{1, 1, 1, 1}, {1, 3, 7, 2}, {7, 5, 3, 1}, {40, 33, 17, 3}}) {
+    INFO(n, " rows, ", in, " -> ", r, " -> ", out);
+    const std::vector<Input> x = {activation({n, in}, rng), parameter({out, in}, rng), parameter({r, in}, rng),
+                                  parameter({out, r}, rng)};
+    check_op(*device, adapted, x);
+    check_forward(*device, adapted, x, run<double>(*device, summed, x).y);
+  }
+  const std::vector<Input> zero = {activation({9, 33}, rng),
+                                   parameter({17, 33}, rng),
+                                   parameter({3, 33}, rng),
+                                   {{17, 3}, std::vector<double>(51, 0.0), true}};
+  CHECK(same_bits(run<float>(*device, adapted, zero).y, run<float>(*device, kLinear, {zero[0], zero[1]}).y));
+  Tape tape(*device, Tape::Mode::no_grad);
+  const Tensor y = tape.make({2, 3}, DType::F32), x = tape.make({2, 5}, DType::F32);
+  CHECK_THROWS_WITH_AS(add_linear(tape, y, x, tape.make({4, 5}, DType::F32)), doctest::Contains("[add_linear]"), Error);
+}
+
 TEST_CASE("linear equals a plain loop") {
   const auto device = open_device("cpu");
   Rng rng = test_rng(2);

@@ -188,4 +188,38 @@ TEST_CASE("open_device: an unknown name is named") {
   CHECK(device->backend().description().find("thread") != std::string::npos);
 }
 
+TEST_CASE("frozen parameters hold no gradient, and nothing is computed below the first that learns") {
+  const auto device = open_device("cpu");
+  const Tensor table = parameter_of(*device, {2, 2}, {1, 2, 3, 4}), norm = parameter_of(*device, {2}, {1, 1});
+  const Tensor w1 = parameter_of(*device, {2, 2}, {1, 2, 3, 4}), w2 = parameter_of(*device, {2, 2}, {5, 6, 7, 8});
+  const auto product_operations = [&](bool through_checkpoint) {
+    const double before = device->backend().product_operations();
+    Tape tape(*device, Tape::Mode::record);
+    const Tensor x = embedding(tape, table, tape.from<int32_t>({1, 0, 1}));
+    const auto block = [&](Tape& inner, const Tensor& in) {
+      const Tensor below = linear(inner, rmsnorm(inner, in, norm, 1e-5), w1);
+      return add(inner, in, linear(inner, below, w2));
+    };
+    const Tensor y = through_checkpoint ? checkpoint(tape, x, block) : block(tape, x);
+    tape.backward<float>(y, std::vector<float>{1, 2, 3, 4, 5, 6});
+    return device->backend().product_operations() - before;
+  };
+  const double product = 2 * 3 * 2 * 2;
+  CHECK(product_operations(false) == 6 * product);  // two forward, each with two backward
+  const std::vector<float> of_w2 = w2.grad_to_host<float>();
+  for (const Tensor& x : {table, norm, w1}) x.freeze();
+  for (const Tensor& x : {table, norm, w1}) CHECK(x.grad() == nullptr);
+  w2.zero_grad();
+  CHECK(product_operations(false) == 3 * product);
+  CHECK(w2.grad_to_host<float>() == of_w2);
+  w2.zero_grad();
+  CHECK(product_operations(true) == 5 * product);  // forward twice
+  CHECK(w2.grad_to_host<float>() == of_w2);
+  w2.freeze();
+  CHECK(product_operations(true) == 2 * product);
+  for (const Tensor& x : {table, norm, w1, w2}) CHECK(x.grad() == nullptr);
+  Tape tape(*device, Tape::Mode::record);
+  CHECK_THROWS_WITH_AS(tape.target(w1), doctest::Contains("frozen"), Error);
+}
+
 }  // namespace thinker::test
