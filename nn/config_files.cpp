@@ -2,10 +2,11 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
+#include "nn/json_file.h"
 #include "nn/load.h"
-#include "tensor/safetensors.h"
+#include "nn/lora.h"
+#include "nn/weight_file.h"
 
 namespace thinker {
 
@@ -13,63 +14,6 @@ namespace {
 
 using nlohmann::json;
 using nlohmann::ordered_json;
-
-/// Parses a JSON object file. Nesting is bounded: the parser recurses nowhere, but a tree's destructor does.
-json read_object(const std::string& path) {
-  constexpr int kDepth = 64;
-  bool too_deep = false;
-  const auto bounded = [&](int depth, json::parse_event_t, json&) {
-    too_deep = too_deep || depth > kDepth;
-    return depth <= kDepth;
-  };
-  json object;
-  try {
-    object = json::parse(read_text_file(path), bounded);
-  } catch (const json::exception& e) {
-    fail(path, ": is not JSON (", e.what(), ")");
-  }
-  if (too_deep || !object.is_object()) fail(path, ": is not a JSON object of a usable depth");
-  return object;
-}
-
-/// Typed look-ups that name file and key.
-class Keys {
- public:
-  Keys(const json& object, std::string path) : object_(object), path_(std::move(path)) {}
-
-  const json* find(const char* key) const {
-    const auto it = object_.find(key);
-    return it == object_.end() || it->is_null() ? nullptr : &*it;
-  }
-  int64_t integer(const char* key) const {
-    const json* value = find(key);
-    if (!value || !value->is_number_integer()) fail(path_, ": \"", key, "\" is missing or not an integer");
-    return value->get<int64_t>();
-  }
-  int64_t integer_or(const char* key, int64_t otherwise) const { return find(key) ? integer(key) : otherwise; }
-  double number_or(const char* key, double otherwise) const {
-    const json* value = find(key);
-    if (!value) return otherwise;
-    if (!value->is_number()) fail(path_, ": \"", key, "\" is not a number");
-    return value->get<double>();
-  }
-  bool flag_or(const char* key, bool otherwise) const {
-    const json* value = find(key);
-    if (!value) return otherwise;
-    if (!value->is_boolean()) fail(path_, ": \"", key, "\" is neither true nor false");
-    return value->get<bool>();
-  }
-  std::string text(const char* key) const {
-    const json* value = find(key);
-    if (!value || !value->is_string()) fail(path_, ": \"", key, "\" is missing or not a string");
-    return value->get<std::string>();
-  }
-  const std::string& path() const { return path_; }
-
- private:
-  const json& object_;
-  std::string path_;
-};
 
 RopeScaling read_rope_scaling(const json& object, const std::string& path) {
   if (!object.is_object()) fail(path, ": \"rope_scaling\" is not an object");
@@ -276,26 +220,11 @@ void write_settings(const std::string& folder, ordered_json config, const Genera
   write_file_atomically(folder + "/generation_config.json", generation.dump(2) + "\n");
 }
 
-/// Writes all weights of a Transformer or RewardModel.
 template <class Model>
-void write_weights(const std::string& folder, const Model& model, StoredAs stored_as) {
-  std::map<std::string, Tensor> weights;
-  std::vector<TensorHeader> headers;
-  model.visit([&](const std::string& name, const Tensor& w) {
-    weights[name] = w;
-    headers.push_back({name, stored_as == StoredAs::f32 ? "F32" : "BF16", w.shape()});
-  });
-  std::vector<std::byte> host;
-  auto data_of = [&](const TensorHeader& h) {
-    const Tensor& w = weights.at(h.name);
-    const DType stored = stored_as == StoredAs::f32 ? DType::F32 : DType::BF16;
-    const Tensor converted = w.dtype() == stored ? w : Tensor::zeros(model.device(), w.shape(), stored);
-    if (w.dtype() != stored) model.device().backend().convert(converted.raw(), w.raw(), w.numel(), stored, w.dtype());
-    host.resize(converted.bytes());
-    model.device().backend().copy_to_host(host.data(), converted.raw(), converted.bytes());
-    return std::span<const std::byte>(host);
-  };
-  write_safetensors(folder + "/model.safetensors", headers, data_of);
+NamedWeights weights_of(const Model& model) {
+  NamedWeights weights;
+  model.visit([&](const std::string& name, const Tensor& w) { weights.emplace_back(name, w); });
+  return weights;
 }
 
 }  // namespace
@@ -303,13 +232,15 @@ void write_weights(const std::string& folder, const Model& model, StoredAs store
 void save_checkpoint(const std::string& folder, const Transformer& model, const GenerationDefaults& defaults,
                      StoredAs stored_as) {
   write_settings(folder, config_to_json(model.config(), Head::language, stored_as), defaults);
-  write_weights(folder, model, stored_as);
+  write_weights(folder + "/model.safetensors", weights_of(model), stored_as,
+                [&](const Tensor& weight) { return merged(model, weight); });
 }
 
 void save_checkpoint(const std::string& folder, const RewardModel& model, const GenerationDefaults& defaults,
                      StoredAs stored_as) {
   write_settings(folder, config_to_json(model.body().config(), Head::reward, stored_as), defaults);
-  write_weights(folder, model, stored_as);
+  write_weights(folder + "/model.safetensors", weights_of(model), stored_as,
+                [&](const Tensor& weight) { return merged(model.body(), weight); });
 }
 
 }  // namespace thinker

@@ -4,24 +4,13 @@
 #include <map>
 #include <optional>
 
+#include "nn/weight_file.h"
 #include "tensor/quantize.h"
 #include "tensor/safetensors.h"
 
 namespace thinker {
 
 namespace {
-
-/// Copies fp32 values to a weight of any dtype on any device.
-void assign(const Tensor& weight, const std::vector<float>& values) {
-  Device& device = weight.device();
-  if (weight.dtype() == DType::F32) {
-    device.backend().copy_from_host(weight.raw(), values.data(), weight.bytes());
-    return;
-  }
-  const Tensor source = Tensor::from<float>(device, weight.shape(), values);
-  device.backend().convert(weight.raw(), source.raw(), weight.numel(), weight.dtype(), DType::F32);
-  device.backend().synchronize();
-}
 
 bool is_matrix(const Tensor& weight) {
   return weight.shape().rank() == 2;

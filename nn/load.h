@@ -60,6 +60,7 @@ Transformer load_gguf(Device& device, const GgufFile& file, DType t, OutputHead 
 enum class StoredAs { f32, bf16 };
 
 /// Writes config.json, generation_config.json and model.safetensors into the folder (made if needed), each atomically.
+/// Adapters (nn/lora.h) are written merged into their weights.
 void save_checkpoint(const std::string& folder, const Transformer& model, const GenerationDefaults& defaults,
                      StoredAs stored_as);
 void save_checkpoint(const std::string& folder, const RewardModel& model, const GenerationDefaults& defaults,

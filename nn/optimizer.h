@@ -25,11 +25,11 @@ int64_t moment_bytes(OptimizerState state, int64_t n);
 
 class AdamW {
  public:
-  /// For a model with device() and visit(fn(name, weight)). Moments in fewer bits than fp32 are for weights in F32 or
-  /// BF16.
+  /// For a model with device() and visit_trained(fn(name, weight)). Moments in fewer bits than fp32 are for weights in
+  /// F32 or BF16.
   template <class Model>
   AdamW(const Model& model, const AdamWOptions& options) : device_(&model.device()), options_(options) {
-    model.visit([&](const std::string& name, const Tensor& weight) { add(name, weight); });
+    model.visit_trained([&](const std::string& name, const Tensor& weight) { add(name, weight); });
   }
 
   /// Clips, updates every weight, clears the gradients. Returns the norm before clipping. Throws Error, leaving the

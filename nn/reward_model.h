@@ -29,6 +29,10 @@ class RewardModel {
     fn(std::string("score.weight"), score_);
   }
 
+  void visit_trained(const std::function<void(const std::string&, const Tensor&)>& fn) const {
+    body_.visit_trained(fn);
+    fn("score.weight", score_);
+  }
   void zero_grad() const;
 
  private:

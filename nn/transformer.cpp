@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "nn/lora.h"
 #include "nn/packed_weights.h"
 #include "tensor/rng.h"
 
@@ -24,15 +25,25 @@ struct Transformer::Pass {
   Tensor cache_rows;  // I32 (N), undefined without a cache
   AttentionPlan plan;
   Decoding decoding;
+  const Lora* lora = nullptr;
 
   const void* packed(const Tensor& weight) const { return decoding.packed ? decoding.packed->find(weight) : nullptr; }
 
   Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight) const {
-    return thinker::linear(tape, x, weight, {}, packed(weight));
+    const Tensor y = thinker::linear(tape, x, weight, {}, packed(weight));
+    adapt(tape, y, x, weight);
+    return y;
   }
   std::vector<Tensor> linears(Tape& tape, const Tensor& x, std::vector<LinearWeight> weights) const {
     for (LinearWeight& w : weights) w.packed = packed(w.weight);
-    return thinker::linears(tape, x, weights);
+    const std::vector<Tensor> ys = thinker::linears(tape, x, weights);
+    for (size_t i = 0; i < ys.size(); ++i) adapt(tape, ys[i], x, weights[i].weight);
+    return ys;
+  }
+  /// y += (alpha / rank) (x A^T) B^T, where the weight has an adapter.
+  void adapt(Tape& tape, const Tensor& y, const Tensor& x, const Tensor& weight) const {
+    const Adapter* adapter = lora ? lora->find(weight) : nullptr;
+    if (adapter) add_linear(tape, y, scale(tape, thinker::linear(tape, x, adapter->a), lora->scale()), adapter->b);
   }
 };
 
@@ -126,6 +137,7 @@ Tensor Transformer::hidden(Tape& tape, const Batch& batch, const Decoding& decod
   pass.plan = {tape.from<int32_t>({segments, 6}, {words, static_cast<size_t>(6 * segments)}), config_.heads,
                config_.kv_heads, config_.head_dim, longest_sequence(batch.segments)};
   pass.decoding = decoding;
+  pass.lora = adapters_ == Adapters::on ? lora_.get() : nullptr;
 
   Tensor x = embedding(tape, embedding_, tape.from(batch.tokens), dtype_);  // (N, C)
   for (int64_t layer = 0; layer < config_.layers; ++layer) {
@@ -172,8 +184,20 @@ int64_t Transformer::parameters() const {
   return n;
 }
 
+void Transformer::attach(std::shared_ptr<const Lora> lora) {
+  visit([](const std::string&, const Tensor& w) { w.freeze(); });
+  lora_ = std::move(lora);
+}
+
+void Transformer::visit_trained(const std::function<void(const std::string&, const Tensor&)>& fn) const {
+  if (lora_)
+    lora_->visit(fn);
+  else
+    visit(fn);
+}
+
 void Transformer::zero_grad() const {
-  visit([](const std::string&, const Tensor& w) { w.zero_grad(); });
+  visit_trained([](const std::string&, const Tensor& w) { w.zero_grad(); });
 }
 
 }  // namespace thinker

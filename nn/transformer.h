@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -16,7 +18,11 @@ namespace thinker {
 /// Whether training keeps each block's activations or computes them again in backward.
 enum class Recompute { nothing, blocks };
 
+/// Whether a model computes with its adapters, if it has any (nn/lora.h), or as it was before it got them.
+enum class Adapters { on, off };
+
 class PackedWeights;
+class Lora;
 
 /// What decoding adds to a forward.
 struct Decoding {
@@ -79,7 +85,15 @@ class Transformer {
     if (!config_.tied_head) fn(std::string("lm_head.weight"), head_);
   }
 
-  /// Number of trainable numbers.
+  /// Adapters learn from now on in place of the weights, which are frozen (nn/lora.h: add_lora).
+  void attach(std::shared_ptr<const Lora> lora);
+  const Lora* lora() const { return lora_.get(); }
+  void set_adapters(Adapters which) { adapters_ = which; }
+
+  /// Calls fn for what is trained: every weight, or the adapters' matrices where there are adapters.
+  void visit_trained(const std::function<void(const std::string&, const Tensor&)>& fn) const;
+
+  /// Number of weights' numbers, adapters not among them.
   int64_t parameters() const;
   void zero_grad() const;
 
@@ -106,6 +120,8 @@ class Transformer {
   Config config_;
   DType dtype_;
   Recompute recompute_ = Recompute::nothing;
+  std::shared_ptr<const Lora> lora_;
+  Adapters adapters_ = Adapters::on;
   Tensor embedding_;  // (V, C)
   std::vector<Block> blocks_;
   Tensor final_norm_;         // (C)

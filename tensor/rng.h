@@ -20,7 +20,8 @@ enum class Purpose : uint32_t {
   generate_data = 5,
   corrupt = 6,
   judge_noise = 7,
-  hold_out = 8
+  hold_out = 8,
+  adapter = 9
 };
 
 /// One block of Philox: 128 random bits for a 128-bit counter under a 64-bit key.

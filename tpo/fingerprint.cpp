@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "nn/lora.h"
 #include "tensor/check.h"
 
 namespace thinker {
@@ -42,11 +43,15 @@ Fingerprint& Fingerprint::add(std::span<const std::byte> bytes) {
 
 Fingerprint& Fingerprint::add(const Transformer& model) {
   std::vector<std::byte> host;
-  model.visit([&](const std::string& name, const Tensor& weight) {
+  const auto add_tensor = [&](const std::string& name, const Tensor& weight) {
     host.resize(weight.bytes());
     model.device().backend().copy_to_host(host.data(), weight.raw(), weight.bytes());
     add(name).add(host);
-  });
+  };
+  model.visit(add_tensor);
+  if (!model.lora()) return *this;
+  model.lora()->visit(add_tensor);
+  add(model.lora()->scale());
   return *this;
 }
 

@@ -30,7 +30,7 @@ class Fingerprint {
   Fingerprint& add(std::string_view text) { return add(std::as_bytes(std::span(text))); }
   Fingerprint& add(std::span<const int32_t> ids) { return add(std::as_bytes(ids)); }
   Fingerprint& add(double x) { return add(std::as_bytes(std::span(&x, 1))); }
-  /// Every weight's name and bits.
+  /// Every weight's name and bits, those of adapters too.
   Fingerprint& add(const Transformer& model);
 
   /// "sha256:" and 64 hexadecimal digits.
