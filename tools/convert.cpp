@@ -1,21 +1,24 @@
 // thinker convert: any MODEL to a Hugging Face folder that transformers and llama.cpp's converter load.
+#include "nn/lora.h"
 #include "tools/common.h"
 
 namespace thinker {
 
 void add_convert(CLI::App& app) {
   struct Options {
-    std::string model, out, dtype = "f32";
+    std::string model, out, adapter, dtype = "f32";
   };
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("convert", "a model to a Hugging Face folder");
   command->add_option("MODEL", options->model, "folder or .gguf file")->required();
   command->add_option("OUT", options->out, "folder to write")->required();
+  command->add_option("--adapter", options->adapter, "folder of a low-rank adapter (PEFT's layout) to merge in");
   command->add_option("--dtype", options->dtype, "f32 or bf16")->check(one_of({"f32", "bf16"}));
   command->callback([options] {
     const StoredAs stored_as = dtype_from_name(options->dtype) == DType::F32 ? StoredAs::f32 : StoredAs::bf16;
     const auto device = open_device("cpu");
-    const Model model = open_model(*device, options->model, DType::F32);
+    Model model = open_model(*device, options->model, DType::F32);
+    if (!options->adapter.empty()) model.net.attach(read_adapter(options->adapter, model.net));
     prepare_folder(options->out);
     model.save(options->out, stored_as);
   });

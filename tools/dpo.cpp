@@ -12,6 +12,7 @@ struct Options {
   std::string model, pairs, out, reference, log;
   DpoOptions dpo;
   TrainFlags train;
+  LoraFlags lora;
   DeviceOptions device;
   ProgressOptions progress;
 };
@@ -23,14 +24,16 @@ void run(const Options& options) {
     throw UsageError(e.what());
   }
   const TrainOptions train = options.train.resolve();
+  const std::optional<LoraOptions> lora = options.lora.resolve();
   const auto [device, dtype] = options.device.open();
   prepare_folder(options.out);
   Model model = open_model(*device, options.model, dtype);
   const std::vector<IdPair> pairs = read_id_pairs(options.pairs, model.text);
   if (pairs.empty()) fail(options.pairs, ": holds no pairs");
+  if (lora) add_lora(model.net, *lora, train.seed, train.iteration);
   const bool own_reference = options.reference.empty();
   const std::vector<ReferenceLogps> reference =
-      own_reference ? reference_logps(model.net, pairs, train)
+      own_reference ? reference_logps_of_start(model.net, pairs, train)
                     : reference_logps(open_model(*device, options.reference, dtype).net, pairs, train);
   StepLogFile log(options.log);
   const int64_t steps = steps_per_epoch(static_cast<int64_t>(pairs.size()), train) * train.epochs;
@@ -47,6 +50,7 @@ void run(const Options& options) {
   train_dpo(model.net, optimizer, pairs, reference, own_reference ? ReferenceIs::start : ReferenceIs::other,
             options.dpo, train, hooks);
   model.save(options.out);
+  if (lora) save_adapter(options.out + "/adapter", model.net, options.model);
 }
 
 }  // namespace
@@ -70,6 +74,7 @@ void add_dpo(CLI::App& app) {
   command->add_option("--reference", options->reference, "reference MODEL (default: MODEL as it is at the start)");
   command->add_option("--log", options->log, "JSONL file with one line a step");
   options->train.add_to(*command);
+  options->lora.add_to(*command);
   options->device.add_to(*command);
   options->progress.add_to(*command);
   command->callback([options] { run(*options); });

@@ -42,14 +42,16 @@ void print_plan(std::ostream& out, const Recipe& recipe, const Model& model) {
   const double flops = 2.0 * p * sampled + 6.0 * p * trained;
   const double rate = product_flops(model.net.device(), model.net.dtype());
   const auto weight_bytes = static_cast<double>(size_of(model.net.dtype()));
-  const double state = p * (weight_bytes + 4.0 + 8.0 + (weight_bytes < 4.0 ? 4.0 : 0.0));
+  const double adapters = recipe.lora ? static_cast<double>(Lora(model.net, *recipe.lora).parameters()) : 0.0;
+  const double learning = recipe.lora ? adapters : p;
+  const double state = (p + adapters) * weight_bytes + learning * (4.0 + 8.0 + (weight_bytes < 4.0 ? 4.0 : 0.0));
   char text[400];
   std::snprintf(text, sizeof text,
-                "parameters          %.1f million\n"
+                "parameters          %.1f million, of which %.1f million learn\n"
                 "weights, gradients, optimizer  %.2f GB; activations come on top\n"
                 "tokens at most      %.0f sampled, %.0f trained\n"
                 "arithmetic at most  %.0f TFLOP; at half of this device's %.0f GFLOP/s: %.0f s\n",
-                p / 1e6, state / 1e9, sampled, trained, flops / 1e12, rate / 1e9, flops / (0.5 * rate));
+                p / 1e6, learning / 1e6, state / 1e9, sampled, trained, flops / 1e12, rate / 1e9, flops / (0.5 * rate));
   out << text << "(evaluations are not counted)\n";
 }
 

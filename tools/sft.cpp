@@ -12,18 +12,21 @@ struct Options {
   std::string model, data, out, log;
   bool all_turns = false;
   TrainFlags train;
+  LoraFlags lora;
   DeviceOptions device;
   ProgressOptions progress;
 };
 
 void run(const Options& options) {
   const TrainOptions train = options.train.resolve();
+  const std::optional<LoraOptions> lora = options.lora.resolve();
   const auto [device, dtype] = options.device.open();
   Model model = open_model(*device, options.model, dtype);
   const std::vector<SftExample> examples =
       read_supervised(options.data, model.text, options.all_turns ? TrainedTurns::all : TrainedTurns::last);
   if (examples.empty()) fail(options.data, ": holds no examples");
   prepare_folder(options.out);
+  if (lora) add_lora(model.net, *lora, train.seed, train.iteration);
   StepLogFile log(options.log);
   const int64_t steps = steps_per_epoch(static_cast<int64_t>(examples.size()), train) * train.epochs;
   const auto display = options.progress.show("nothing was saved; the same command begins anew");
@@ -37,6 +40,7 @@ void run(const Options& options) {
   };
   train_sft(model.net, examples, train, hooks);
   model.save(options.out);
+  if (lora) save_adapter(options.out + "/adapter", model.net, options.model);
 }
 
 }  // namespace
@@ -51,6 +55,7 @@ void add_sft(CLI::App& app) {
   command->add_flag("--train-all-turns", options->all_turns, "train every assistant message, not only the last");
   command->add_option("--log", options->log, "JSONL file with one line a step");
   options->train.add_to(*command);
+  options->lora.add_to(*command);
   options->device.add_to(*command);
   options->progress.add_to(*command);
   command->callback([options] { run(*options); });

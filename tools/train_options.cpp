@@ -1,5 +1,8 @@
 #include "tools/train_options.h"
 
+#include <algorithm>
+
+#include "tools/commands.h"
 #include "tools/validators.h"
 
 namespace thinker {
@@ -29,6 +32,28 @@ TrainOptions TrainFlags::resolve() const {
   resolved.adamw.state = optimizer_state_from_name(optimizer_state);
   resolved.order = no_shuffle ? Order::as_given : Order::shuffled;
   return resolved;
+}
+
+void LoraFlags::add_to(CLI::App& command) {
+  rank_ = command.add_option("--lora-rank", options_.rank, "train adapters of this rank, not the weights")
+              ->check(whole(1, kGreatestLoraRank));
+  command.add_option("--lora-alpha", options_.alpha, "adapters count alpha / rank times")
+      ->check(number_above(0.0))
+      ->needs(rank_);
+  command
+      .add_option("--lora-targets", options_.targets, "layers with adapters, by commas (default: all linear layers)")
+      ->check(one_of(lora_targets()))
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->needs(rank_);
+}
+
+std::optional<LoraOptions> LoraFlags::resolve() const {
+  if (rank_->count() == 0) return std::nullopt;
+  const auto& targets = options_.targets;
+  for (auto at = targets.begin(); at != targets.end(); ++at)
+    if (std::find(targets.begin(), at, *at) != at) throw UsageError("--lora-targets names " + *at + " twice");
+  return options_;
 }
 
 StepLogFile::StepLogFile(const std::string& path) : path_(path) {

@@ -3,8 +3,10 @@
 
 #include <CLI/CLI.hpp>
 #include <fstream>
+#include <optional>
 #include <string>
 
+#include "nn/lora.h"
 #include "tpo/jsonl.h"
 #include "tpo/training.h"
 
@@ -19,6 +21,18 @@ struct TrainFlags {
 
   void add_to(CLI::App& command);
   TrainOptions resolve() const;
+};
+
+/// --lora-rank, --lora-alpha, --lora-targets.
+class LoraFlags {
+ public:
+  void add_to(CLI::App& command);
+  /// Nothing without --lora-rank. Throws UsageError when a layer is named twice.
+  std::optional<LoraOptions> resolve() const;
+
+ private:
+  LoraOptions options_;
+  CLI::Option* rank_ = nullptr;
 };
 
 /// Writes lines to FILE, each at once, or does nothing when the name is empty. Throws Error when a line cannot be

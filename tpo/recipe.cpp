@@ -113,16 +113,19 @@ class Reader {
       fail(place_, ": ", e.what());
     }
   }
-  void lora(const char* key) {
-    const Json* value = find(key);
-    if (value && !value->is_null()) error(key, "is not available yet; use null");
-  }
   void names(const char* key, std::vector<std::string>& to, const std::vector<std::string>& allowed) {
     const Json* value = find(key);
     if (!value) return;
     if (!value->is_array()) error(key, "is not a list");
     to.clear();
     for (const Json& item : *value) to.push_back(allowed[index_of(key, string_of(key, item), allowed)]);
+  }
+  /// The same for a set: some of the words, each once.
+  void subset(const char* key, std::vector<std::string>& to, const std::vector<std::string>& allowed) {
+    names(key, to, allowed);
+    if (to.empty()) error(key, "is empty");
+    for (auto at = to.begin(); at != to.end(); ++at)
+      if (std::find(to.begin(), at, *at) != at) error(key, "names \"" + *at + "\" twice");
   }
 
   /// A nested object. Null, where it is allowed, is told to the caller.
@@ -137,6 +140,15 @@ class Reader {
     body(inner);
     inner.refuse_unknown(all_paths_ ? *all_paths_ : std::vector<std::string>{});
     return value ? Section::object : Section::absent;
+  }
+
+  /// A nested object, or null (the default) for nothing.
+  template <class T, class Body>
+  void optional_section(const char* key, std::optional<T>& to, const Body& body) {
+    to.emplace();
+    if (section(
+            key, [&](auto& s) { body(s, *to); }, true) != Section::object)
+      to.reset();
   }
 
   /// all_paths: of the whole recipe, so that a key in the wrong section can be told where it belongs.
@@ -198,8 +210,10 @@ class Writer {
                                            : Json{{"generator", source.generator}, {"count", source.count}};
   }
   void judge(const char* key, const Json& value) { json[key] = value; }
-  void lora(const char* key) { json[key] = nullptr; }
   void names(const char* key, const std::vector<std::string>& list, const std::vector<std::string>&) {
+    json[key] = list;
+  }
+  void subset(const char* key, const std::vector<std::string>& list, const std::vector<std::string>&) {
     json[key] = list;
   }
   template <class Body>
@@ -208,6 +222,11 @@ class Writer {
     body(inner);
     json[key] = inner.json;
     return Reader::Section::object;
+  }
+  template <class T, class Body>
+  void optional_section(const char* key, const std::optional<T>& value, const Body& body) {
+    json[key] = nullptr;
+    if (value) section(key, [&](auto& s) { body(s, *value); });
   }
 };
 
@@ -267,7 +286,11 @@ void visit(R& r, Visitor& v) {
     s.number("weight_decay", r.dpo.weight_decay, at_least(0));
     s.choice("optimizer_state", r.dpo.optimizer_state, {"f32", "bf16", "8bit"});
   });
-  v.lora("lora");
+  v.optional_section("lora", r.lora, [](auto& s, auto& lora) {
+    s.integer("rank", lora.rank, within(1, kGreatestLoraRank));
+    s.number("alpha", lora.alpha, above(0));
+    s.subset("targets", lora.targets, lora_targets());
+  });
   v.flag("checkpoint_blocks", r.checkpoint_blocks);
   v.choice("select", r.select, {"judge", "last"});
   v.section("eval", [&](auto& s) {
@@ -330,7 +353,9 @@ Recipe parse_recipe(const Json& given, const std::string& place) {
   json.erase("version");
   json.erase("inputs");
   std::vector<std::string> paths;
-  collect_paths(recipe_to_json(Recipe{}), "", &paths);
+  Recipe with_all_sections;
+  with_all_sections.lora.emplace();
+  collect_paths(recipe_to_json(with_all_sections), "", &paths);
   Recipe recipe;
   Reader reader(json, place, "");
   reader.know_paths(&paths);

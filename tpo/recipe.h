@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "nn/lora.h"
 #include "nn/optimizer.h"
 #include "nn/schedule.h"
 #include "tpo/dpo.h"
@@ -93,6 +94,7 @@ struct Recipe {
     OptimizerState optimizer_state = OptimizerState::f32;  // AdamW's moments, in the warm-up too
   } dpo;
 
+  std::optional<LoraOptions> lora;  // none ("lora": null): all weights are trained, in the warm-up too
   bool checkpoint_blocks = false;
   Select select = Select::judge;
 

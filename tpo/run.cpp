@@ -189,6 +189,7 @@ class Run {
       train_warm_up(examples);
       fs::remove_all(folder + "/checkpoint.new");
       model_.save(folder + "/checkpoint.new");
+      if (recipe_.lora) save_adapter(folder + "/checkpoint.new/adapter", model_.net, recipe_.model);
       fs::rename(folder + "/checkpoint.new", folder + "/checkpoint");
     }
     load(folder + "/checkpoint");
@@ -211,6 +212,7 @@ class Run {
       progress("", step.step, steps);
     };
     progress("", 0, steps);
+    if (recipe_.lora) add_lora(model_.net, *recipe_.lora, recipe_.seed, 0);
     train_sft(model_.net, examples, train, hooks);
   }
 
@@ -330,6 +332,8 @@ class Run {
     stage.train.adamw.weight_decay = recipe_.dpo.weight_decay;
     stage.train.adamw.state = recipe_.dpo.optimizer_state;
     stage.recompute = recipe_.checkpoint_blocks ? Recompute::blocks : Recompute::nothing;
+    stage.lora = recipe_.lora;
+    stage.base = result_.checkpoint.empty() ? recipe_.model : result_.checkpoint;
     stage.reference_folder = recipe_.dpo.reference == Reference::seed && t > 1 ? seed_checkpoint() : "";
     const std::vector<IdPair> pairs = read_id_pairs(folder + "/pairs.jsonl", model_.text);
     const int64_t per_epoch = steps_per_epoch(static_cast<int64_t>(pairs.size()), stage.train);

@@ -7,6 +7,8 @@
 //                                                                     and with them
 //          warmup/  samples.jsonl  checkpoint/  eval.jsonl            where the recipe has a format warm-up
 //          iter-T/  prompts.jsonl  samples.jsonl  judgments.jsonl  pairs.jsonl  checkpoint/  eval.jsonl
+// With "lora" the warm-up and every iteration train fresh adapters; a checkpoint is the model with these merged, and
+// checkpoint/adapter/ holds them alone. The next iteration, and its reference "previous", begin from the merged model.
 #pragma once
 
 #include <functional>

@@ -191,6 +191,14 @@ std::vector<ReferenceLogps> reference_logps(const Transformer& reference, const 
   return logps;
 }
 
+std::vector<ReferenceLogps> reference_logps_of_start(Transformer& policy, const std::vector<IdPair>& pairs,
+                                                     const TrainOptions& options) {
+  policy.set_adapters(Adapters::off);
+  std::vector<ReferenceLogps> logps = reference_logps(policy, pairs, options);
+  policy.set_adapters(Adapters::on);
+  return logps;
+}
+
 void train_dpo(Transformer& policy, AdamW& optimizer, const std::vector<IdPair>& pairs,
                const std::vector<ReferenceLogps>& reference, ReferenceIs reference_is, const DpoOptions& loss,
                const TrainOptions& options, const TrainHooks& hooks) {

@@ -75,6 +75,10 @@ struct ReferenceLogps {
 std::vector<ReferenceLogps> reference_logps(const Transformer& reference, const std::vector<IdPair>& pairs,
                                             const TrainOptions& options);
 
+/// The same with the policy itself as the reference, as it was before any training of its adapters: these are off.
+std::vector<ReferenceLogps> reference_logps_of_start(Transformer& policy, const std::vector<IdPair>& pairs,
+                                                     const TrainOptions& options);
+
 /// Whether the reference is the policy at the start of training, so that the first margins must be 0.
 enum class ReferenceIs { start, other };
 

@@ -132,6 +132,13 @@ TEST_CASE("cli: wrong usage is one line on stderr that names the remedy, and sta
       {{"eval", "M", "--prompts", "P", "--judge", "rule", "--out", "E", "--export", "alpaca-eval"}, "--export-file"},
       {{"eval", "M", "--prompts", "P", "--judge", "rule", "--out", "E", "--export", "alpaka"}, "\"alpaca-eval\""},
       {{"judge-report"}, "JUDGMENTS is required"},
+      {{"dpo", "M", "--pairs", "F", "--out", "D", "--lora-rank", "0"}, "--lora-rank: 0 is not a whole number from 1"},
+      {{"dpo", "M", "--pairs", "F", "--out", "D", "--lora-alpha", "8"}, "--lora-alpha requires --lora-rank"},
+      {{"sft", "M", "--data", "F", "--out", "D", "--lora-targets", "q_proj"}, "--lora-targets requires --lora-rank"},
+      {{"sft", "M", "--data", "F", "--out", "D", "--lora-rank", "2", "--lora-targets", "q_proj,v_prj"},
+       "\"v_prj\" is unknown; did you mean \"v_proj\"?"},
+      {{"sft", "M", "--data", "F", "--out", "D", "--lora-rank", "2", "--lora-targets", "q_proj,q_proj"},
+       "--lora-targets names q_proj twice"},
   };
   for (const auto& [arguments, remedy] : cases) {
     const Outcome outcome = run_thinker(arguments);
@@ -166,6 +173,8 @@ TEST_CASE(
        "/nonexistent"},
       {{"judge", "--samples", prompts, "--judge", "no.json", "--out", folder / "j"}, "no.json"},
       {{"convert", model, file}, "the folder cannot be made"},
+      {{"convert", model, folder / "c", "--adapter", folder / "none"}, "adapter_config.json"},
+      {{"convert", model, folder / "c", "--adapter", "tests/goldens/lora"}, "adapter_model.safetensors: tensor "},
       {{"train", folder / "none.json"}, "none.json"},
   };
   for (const auto& [arguments, reason] : cases) {
@@ -327,6 +336,34 @@ TEST_CASE("cli: sample, judge, pair and dpo by hand on files; the thought prompt
   CHECK(holds(run_thinker({"generate", reward, "--prompt", "north"}).err, "is a reward model and writes no text"));
   CHECK(
       holds(run_thinker({"reward", model, "--pairs", pairs, "--out", reward}).err, "1 pairs to train on, 0 held out"));
+}
+
+TEST_CASE("cli: dpo and sft train adapters, and convert merges them into the same checkpoint") {
+  const TempFolder folder;
+  const std::string& model = model_folder();
+  const std::string pairs = folder.write("pairs.jsonl", "{\"prompt\":\"north\",\"chosen\":\"a\",\"rejected\":\"b\"}\n");
+  const std::string data = folder.write("data.jsonl", "{\"prompt\":\"north\",\"completion\":\"west\"}\n");
+  const std::string log = folder / "log.jsonl";
+  const std::vector<std::vector<std::string>> commands{
+      {"dpo", model, "--pairs", pairs, "--lora-rank", "3", "--lora-alpha", "4.5", "--lora-targets", "q_proj,up_proj"},
+      {"sft", model, "--data", data, "--lora-rank", "2"}};
+  for (std::vector<std::string> command : commands) {
+    const std::string out = folder / command[0], again = folder / (command[0] + "-merged");
+    for (const std::string word : {"--out", out.c_str(), "--lr", "1e-2", "--epochs", "3", "--log", log.c_str()})
+      command.push_back(word);
+    REQUIRE(run_thinker(command).status == 0);
+    const Json config = parse_json(read_text_file(out + "/adapter/adapter_config.json"), out);
+    CHECK(config["base_model_name_or_path"] == model);
+    CHECK(config["target_modules"].size() == (command[0] == "dpo" ? 2 : 7));
+    CHECK(config["lora_alpha"] == (command[0] == "dpo" ? Json(4.5) : Json(32)));
+    REQUIRE(run_thinker({"convert", model, again, "--adapter", out + "/adapter"}).status == 0);
+    CHECK(read_text_file(again + "/model.safetensors") == read_text_file(out + "/model.safetensors"));
+    CHECK(read_text_file(out + "/model.safetensors") != read_text_file(model + "/model.safetensors"));
+    const std::vector<JsonLine> steps = read_jsonl(log);
+    REQUIRE(steps.size() == 3);
+    CHECK(steps[2].number("loss") < steps[0].number("loss"));
+    if (command[0] == "dpo") CHECK(steps[0].number("margin") == 0.0);
+  }
 }
 
 TEST_CASE("cli: judge and eval tell IFEval's accuracies where the prompts are of its format") {

@@ -128,8 +128,31 @@ TEST_CASE("recipe: wrong types and values name the path") {
   CHECK_THROWS_WITH_AS(parse_recipe(Json::parse("{}"), "r.json"), doctest::Contains("name: missing"), Error);
 }
 
+TEST_CASE("recipe: adapters are none, or an object with defaults for what is not given") {
+  CHECK(!parsed({}).lora);
+  const Recipe some = parsed({"lora={}"}), few = parsed({"lora.rank=8", "lora.targets=[\"v_proj\", \"q_proj\"]"});
+  REQUIRE(some.lora);
+  CHECK(some.lora->rank == 16);
+  CHECK(some.lora->alpha == 32);
+  CHECK(some.lora->targets == lora_targets());
+  REQUIRE(few.lora);
+  CHECK(few.lora->rank == 8);
+  CHECK(few.lora->targets == std::vector<std::string>{"v_proj", "q_proj"});
+  for (const Recipe& r : {some, few}) CHECK(recipe_to_json(parse_recipe(recipe_to_json(r), "r")) == recipe_to_json(r));
+  refuses("lora=16", "lora: is not an object");
+  refuses("lora.rank=0", "lora.rank: is 0; it must be from 1 to 65536");
+  refuses("lora.rank=1.5", "lora.rank: is not an integer");
+  refuses("lora.alpha=0", "lora.alpha: is 0; it must be above 0");
+  refuses("lora.targets=\"q_proj\"", "lora.targets: is not a list");
+  refuses("lora.targets=[]", "lora.targets: is empty");
+  refuses("lora.targets=[\"q_prj\"]", "lora.targets: \"q_prj\" is unknown; did you mean \"q_proj\"?");
+  refuses("lora.targets=[\"q_proj\", \"q_proj\"]", "lora.targets: names \"q_proj\" twice");
+  refuses("lora.dropout=0.1", "lora.dropout: unknown key");
+  refuses("lora.rnak=4", "did you mean lora.rank?");
+  refuses("rank=4", "did you mean lora.rank?");
+}
+
 TEST_CASE("recipe: what is not available says so, and keys must fit together") {
-  refuses("lora={\"rank\": 8}", "lora: is not available yet");
   refuses("judge={\"kind\": \"pairwise\"}", "judge.model: missing");
   refuses("judge={\"kind\": \"rles\"}", "did you mean \"rule\"");
   refuses("dpo.label_smoothing=0.1", "choose cdpo or robust");  // trap 3

@@ -37,6 +37,13 @@ std::string without_times(const std::string& log) {
   return text;
 }
 
+/// adapter_config.json with the base's path as seen from the run's folder.
+std::string without_folder(const std::string& config, const std::string& folder) {
+  Json json = Json::parse(config);
+  json["base_model_name_or_path"] = fs::relative(json["base_model_name_or_path"].get<std::string>(), folder).string();
+  return json.dump();
+}
+
 /// Every file of a folder, by its path within.
 std::map<std::string, std::string> files_of(const std::string& folder) {
   std::map<std::string, std::string> files;
@@ -47,7 +54,9 @@ std::map<std::string, std::string> files_of(const std::string& folder) {
       continue;
     }
     const std::string text = read_text_file(entry.path().string());
-    files[path] = path == "log.jsonl" ? without_times(text) : text;
+    files[path] = path == "log.jsonl"                     ? without_times(text)
+                  : path.ends_with("adapter_config.json") ? without_folder(text, folder)
+                                                          : text;
   }
   return files;
 }
@@ -257,12 +266,44 @@ TEST_CASE("run: the reference is the model before, or the seed's beginning") {
   }
 }
 
+TEST_CASE("run: with adapters every checkpoint is the model before with them merged, and the next begins from it") {
+  const Recipe recipe = world().recipe({"warmup={\"samples\": 24, \"epochs\": 1, \"lr\": 0.001}", "dpo.lr=0.01",
+                                        "lora={\"rank\": 3, \"alpha\": 4, \"targets\": [\"q_proj\", \"down_proj\"]}"});
+  world().run(recipe, "adapters");
+  const std::string run = world().folder / "adapters";
+  std::string before = world().folder / "seed";
+  for (const std::string stage : {"/warmup", "/iter-1", "/iter-2"}) {
+    CAPTURE(stage);
+    const std::string checkpoint = run + stage + "/checkpoint", adapter = checkpoint + "/adapter";
+    Model model = open_model(*world().device, before, DType::F32);
+    const Values base = weights_of(model.net),
+                 found = weights_of(open_model(*world().device, checkpoint, DType::F32).net);
+    model.net.attach(read_adapter(adapter, model.net));
+    CHECK(model.net.lora()->options().targets == recipe.lora->targets);
+    model.net.visit([&](const std::string& name, const Tensor& w) {
+      const bool adapted = name.find("down_proj") != name.npos || name.find("q_proj") != name.npos;
+      CHECK_MESSAGE(found.at(name) == host_values(merged(model.net, w)), name);
+      CHECK_MESSAGE((found.at(name) == base.at(name)) == !adapted, name);
+    });
+    CHECK(read_json(adapter + "/adapter_config.json")["base_model_name_or_path"] == before);
+    before = checkpoint;
+  }
+  for (int64_t t : {1, 2}) {
+    const Json first = log_of(run, t, "train")[0];
+    CHECK(first["margin"] == 0.0);
+    CHECK(first["loss"].get<double>() == doctest::Approx(std::log(2.0)).epsilon(1e-8));
+  }
+  CHECK(log_of(run, 2, "train").back()["margin"] != 0.0);
+}
+
 // Trap 37.
 // Some deaths, beginning with another one for each kind; THOROUGH=1 dies everywhere.
 TEST_CASE("run: killed at any line of the log or any progress report, resumed, it ends with the same bytes") {
   const std::vector<std::pair<std::string, Recipe>> recipes = {
       {"thinking", world().recipe({"warmup={\"samples\": 24, \"epochs\": 1, \"lr\": 0.001}", "dpo.reference=seed"})},
       {"direct", world().recipe({"thought=none", "select=last", "dpo.epochs=3"})},
+      {"adapters", world().recipe({"warmup={\"samples\": 24, \"epochs\": 1, \"lr\": 0.001}", "lora={\"rank\": 3}",
+                                   "dpo.epochs=3"})},
   };
   const bool thorough = std::getenv("THOROUGH");
   int64_t first = 0;

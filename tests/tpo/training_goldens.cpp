@@ -3,6 +3,7 @@
 #include <cstring>
 #include <tuple>
 
+#include "nn/lora.h"
 #include "tensor/safetensors.h"
 #include "tests/nn/models.h"
 #include "tests/tensor/temp_folder.h"
@@ -73,7 +74,7 @@ Frozen frozen_step(const Transformer& model, const std::vector<IdPair>& pairs,
             {.on_step = [&](const StepLog& l) { result.log = l; }});
   optimizer.save(folder / "state.safetensors");
   const SafetensorsFile state(folder / "state.safetensors");
-  policy.visit([&](const std::string& name, const Tensor& w) {
+  policy.visit_trained([&](const std::string& name, const Tensor& w) {
     const NamedTensor& m = state.tensors().at("m." + name);
     std::vector<double>& values = result.gradients[name];
     if (w.dtype() == DType::F64) {
@@ -218,13 +219,22 @@ TEST_CASE("dpo: the gradient of the whole loss through a model equals central di
   qwen.kv_heads = 1;
   qwen.tied_head = false;
   qwen.attention_bias = true;
-  for (Config config : {llama, qwen}) {
+  for (auto [config, rank] : {std::pair(llama, 0), {qwen, 0}, {llama, 3}, {qwen, 1}}) {
     config.vocab = 31;
     config.width = 14;
     config.ffn = 19;
     config.head_dim = 6;
-    const Transformer model = random_model(*device, config, DType::F64);
+    CAPTURE(rank);
+    Transformer model = random_model(*device, config, DType::F64);
     Rng rng(31, Purpose::generate_data);
+    if (rank > 0) {
+      add_lora(model, {.rank = rank, .alpha = 1.5 * rank}, 1, 0);
+      model.visit_trained([&](const std::string&, const Tensor& w) {
+        std::vector<double> values(w.numel());
+        for (double& x : values) x = 0.3 * rng.normal();
+        set_values(w, values);
+      });
+    }
     std::vector<IdPair> pairs;
     for (const auto& [p, c, r] : std::vector<std::tuple<int, int, int>>{{5, 6, 4}, {1, 3, 1}, {4, 1, 7}}) {
       pairs.push_back({random_ids(rng, p, 31), random_ids(rng, c, 31), random_ids(rng, r, 31)});
@@ -255,7 +265,7 @@ TEST_CASE("dpo: the gradient of the whole loss through a model equals central di
       return now;
     };
     constexpr double kStep = 1e-5;
-    model.visit([&](const std::string& name, const Tensor& w) {
+    model.visit_trained([&](const std::string& name, const Tensor& w) {
       const std::vector<double> values = host_values(w);
       for (int sample = 0; sample < 6; ++sample) {
         const int64_t i = rng.below(w.numel());

@@ -86,7 +86,11 @@ TrainState read_state(const std::string& path, size_t pairs, const std::string& 
 class Training {
  public:
   Training(Model& model, const std::vector<IdPair>& pairs, const PreferenceStage& stage, const std::string& folder)
-      : model_(model), pairs_(pairs), stage_(stage), folder_(folder), optimizer_(model.net, stage.train.adamw) {}
+      : model_(with_adapters(model, stage)),
+        pairs_(pairs),
+        stage_(stage),
+        folder_(folder),
+        optimizer_(model.net, stage.train.adamw) {}
 
   void run() {
     if (fs::exists(current() + "/state.json"))
@@ -108,24 +112,28 @@ class Training {
   }
 
  private:
+  static Model& with_adapters(Model& model, const PreferenceStage& stage) {
+    if (stage.lora) add_lora(model.net, *stage.lora, stage.train.seed, stage.train.iteration);
+    return model;
+  }
+
   std::string current() const { return state_folder(folder_); }
   std::string best() const { return best_folder(folder_); }
 
   void begin() {
     fs::remove_all(best());
     state_.begun_from = fingerprint(model_.net, pairs_);
-    const Transformer* reference = &model_.net;
-    std::optional<Model> other;
-    if (!stage_.reference_folder.empty()) {
-      other = open_model(model_.net.device(), stage_.reference_folder, model_.net.dtype());
-      reference = &other->net;
+    if (stage_.reference_folder.empty()) {
+      state_.reference = reference_logps_of_start(model_.net, pairs_, stage_.train);
+      return;
     }
-    state_.reference = reference_logps(*reference, pairs_, stage_.train);
+    const Model other = open_model(model_.net.device(), stage_.reference_folder, model_.net.dtype());
+    state_.reference = reference_logps(other.net, pairs_, stage_.train);
   }
 
   void resume() {
     state_ = read_state(current() + "/state.json", pairs_.size(), fingerprint(model_.net, pairs_));
-    model_.net = load_huggingface(model_.net.device(), current(), model_.net.dtype());
+    load_trained(current());
     optimizer_ = AdamW(model_.net, stage_.train.adamw);
     optimizer_.load(current() + "/optimizer.safetensors");
   }
@@ -137,17 +145,32 @@ class Training {
       if (score > state_.best_score) {
         state_.best_score = score;
         state_.best_epoch = epoch;
-        model_.save(best());
+        save_trained(best());
       }
     }
     if (epoch == stage_.train.epochs) return;
     const std::string fresh = current() + ".new";
     fs::remove_all(fresh);
-    save_checkpoint(fresh, model_.net, {}, StoredAs::f32);
+    save_trained(fresh);
     optimizer_.save(fresh + "/optimizer.safetensors");
     write_state(fresh + "/state.json", state_);
     fs::remove_all(current());
     fs::rename(fresh, current());
+  }
+
+  /// What training has moved: all weights, or the adapters beside weights that are as at the start.
+  void save_trained(const std::string& to) const {
+    if (stage_.lora)
+      save_adapter(to, model_.net, stage_.base);
+    else
+      save_checkpoint(to, model_.net, {}, StoredAs::f32);
+  }
+
+  void load_trained(const std::string& from) {
+    if (stage_.lora)
+      model_.net.attach(read_adapter(from, model_.net));
+    else
+      model_.net = load_huggingface(model_.net.device(), from, model_.net.dtype());
   }
 
   /// The checkpoint appears under its name only when it is complete.
@@ -155,8 +178,9 @@ class Training {
     const std::string fresh = folder_ + "/checkpoint.new";
     fs::remove_all(fresh);
     const bool last_is_best = !stage_.select || state_.best_epoch == stage_.train.epochs;
-    if (!last_is_best) model_.net = load_huggingface(model_.net.device(), best(), model_.net.dtype());
+    if (!last_is_best) load_trained(best());
     model_.save(fresh);
+    if (stage_.lora) save_adapter(fresh + "/adapter", model_.net, stage_.base);
     fs::remove_all(folder_ + "/checkpoint");
     fs::rename(fresh, folder_ + "/checkpoint");
   }

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "nn/lora.h"
 #include "tpo/model.h"
 #include "tpo/training.h"
 
@@ -15,7 +17,9 @@ struct PreferenceStage {
   DpoOptions loss;
   TrainOptions train;
   Recompute recompute = Recompute::nothing;
-  std::string reference_folder;  // MODEL of the reference; empty: the policy as it is at the start
+  std::optional<LoraOptions> lora;  // fresh adapters learn; the weights stay as they are
+  std::string base;                 // MODEL that training starts from, for the adapters' file
+  std::string reference_folder;     // MODEL of the reference; empty: the policy as it is at the start
   std::function<void(const StepLog&, int64_t steps)> on_step;
   /// The held-out score of the policy after an epoch; the best epoch's weights are the result (of equals the first).
   /// Without it the last epoch's are.
@@ -30,7 +34,8 @@ void remove_train_state(const std::string& folder);
 
 /// Trains the model in place and writes FOLDER/checkpoint. Between epochs FOLDER/train_state holds what is needed to go
 /// on; it is removed at the end. After an interruption a call with the same arguments (and the model as it was at the
-/// iteration's start) ends with the same bits.
+/// iteration's start) ends with the same bits. With stage.lora the checkpoint is the model with its adapters merged,
+/// and FOLDER/checkpoint/adapter holds these alone.
 void train_on_pairs(Model& model, const std::vector<IdPair>& pairs, const PreferenceStage& stage,
                     const std::string& folder);
 
