@@ -4,6 +4,7 @@
 #   CUDNN=0|1  forbid or force cuDNN's attention beside our own (default: where CUDNN_FRONTEND, a folder, has its headers)
 #   SAN=1      address and undefined-behaviour sanitizers      DEBUG=1   no optimisation, symbols
 #   BUILD=DIR  where everything is built (default: build)      V=1       print every command
+#   BUNDLE=DIR headers and libraries that `make gpu-bundle` gathered, for a machine without Debian's packages
 #   TRAIN=…    options of `thinker train` for smollm2, such as TRAIN="--set dtype=bf16"
 
 Q := $(if $(filter 1,$(V)),,@)
@@ -22,6 +23,11 @@ CXXFLAGS ?= -march=native
 # g++ 12 warns of overlaps and overflows in plain string sums where there are none (GCC bug 105651): the two -Wno.
 CXXFLAGS += -std=c++20 -fno-math-errno -fno-tree-slp-vectorize -Wall -Wextra -Werror -Wno-restrict -Wno-stringop-overflow -fopenmp -I. -MMD -MP
 LDLIBS   += -ldnnl -lpcre2-8 -lcld2 -lcpp-httplib -lcrypto -fopenmp -lpthread
+ifneq ($(BUNDLE),)
+  # RPATH, not RUNPATH: the bundle's libraries load each other from it, too. A toolkit's own cuDNN comes first.
+  CXXFLAGS += -isystem $(BUNDLE)/include -idirafter $(BUNDLE)/cuda-include
+  LDLIBS += -L$(BUNDLE)/lib -Wl,--disable-new-dtags,-rpath,$(abspath $(BUNDLE)/lib),-rpath-link,$(BUNDLE)/lib
+endif
 ifeq ($(DEBUG),1)
   OPT_hot := -O0 -g
   OPT_cold := -O0 -g
@@ -71,7 +77,7 @@ LINK_tpo       := $(LINK_nn) $(OBJ_tokenizer) $(OBJ_tpo)
 LINK_tools     := $(LINK_tpo) $(filter-out %/thinker.cpp.o,$(OBJ_tools))
 TESTS := $(LAYERS:%=$(BUILD)/test-%)
 
-.PHONY: all demo reproduce test bench bench-peers scaling smollm2 model deps format check loc clean help
+.PHONY: all demo reproduce test bench bench-peers scaling smollm2 model gpu-bundle deps format check loc clean help
 # A recipe that builds calls make again, so that it sees the headers that `deps` may just have installed.
 JOBS ?= $(shell nproc)
 again = @$(MAKE) --no-print-directory -j$(JOBS)
@@ -118,6 +124,9 @@ cudnn-frontend: ## fetch the headers of cudnn-frontend (11 MB, through pip), for
 	python3 -m pip download --no-deps --quiet --disable-pip-version-check --dest $@.part nvidia-cudnn-frontend==1.32.0
 	cd $@.part && python3 -m zipfile -e *.whl . && rm *.whl
 	mv $@.part $@
+
+gpu-bundle: ## what a GPU machine without network lacks, into gpu-bundle/; there, run tools/gpu_check.sh
+	tools/gpu_bundle.sh gpu-bundle
 
 deps: ## install what is missing (Debian packages)
 	@tools/deps.sh
