@@ -121,6 +121,8 @@ class Backend {
   virtual std::string description() const = 0;
 
   // ---- memory -------------------------------------------------------------------------------------------------
+  /// All memory of the device, used or not; 0 where it is not known.
+  virtual int64_t memory_bytes() const { return 0; }
   /// 64-byte aligned, not cleared. Throws Error when memory is short, which names the size and what it is for.
   virtual void* allocate(int64_t bytes, const char* what) = 0;
   virtual void free(void* p) noexcept = 0;

@@ -64,8 +64,12 @@ Tensor scale(Tape& tape, const Tensor& x, double factor);
 Tensor gather(Tape& tape, const Tensor& x, const Tensor& index);
 
 /// hidden (M, C), head (V, C), targets I32 (M) -> log softmax(hidden head^T)[target], acc (M). The logits exist for one
-/// chunk of rows at a time only: forward keeps one log-sum-exp a row, backward computes each chunk's logits again.
+/// tile of rows and columns at a time only: forward keeps one log-sum-exp a row, backward computes each tile's logits
+/// again.
 Tensor token_logprob(Tape& tape, const Tensor& hidden, const Tensor& head, const Tensor& targets);
+
+/// A tile of logits (rows, V): all that exists of them at the same time.
+Shape logits_tile(int64_t rows, int64_t v);
 
 /// x acc (M), weight acc (M), offsets I32 (B+1) -> y acc (B), y[b] = sum of weight[i] x[i] over sequence b's rows.
 Tensor masked_sum(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& offsets);

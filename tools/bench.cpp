@@ -4,11 +4,14 @@
 #include <sys/resource.h>
 
 #include <cstdio>
+#include <filesystem>
+#include <iostream>
 
 #include "nn/generate.h"
 #include "nn/optimizer.h"
 #include "tools/bench_work.h"
 #include "tools/common.h"
+#include "tools/plan.h"
 #include "tpo/training.h"
 
 namespace thinker {
@@ -16,10 +19,10 @@ namespace thinker {
 namespace {
 
 struct Options {
-  std::string model, only;
+  std::string model, config, only;
   DeviceOptions device;
   int64_t repeat = 3;
-  bool scaling = false;
+  bool scaling = false, memory = false;
 
   bool wants(std::string_view what) const { return what.find(only) != what.npos; }
 };
@@ -190,7 +193,16 @@ void bench_dpo(Transformer& net, const char* what, int64_t repeat, double produc
   row(what, 4.0 / best, "pairs/s", flops * 1e-9 / best / product, "products");
 }
 
+/// MODEL's network, or one of the shape of --config.
+Transformer open_net(Device& device, const Options& options, DType t) {
+  if (options.config.empty()) return open_model(device, options.model, t).net;
+  const bool folder = std::filesystem::is_directory(options.config);
+  const Config config = folder ? read_config(options.config) : read_config_file(options.config);
+  return model_of_shape(device, config, t);
+}
+
 void run(const Options& options) {
+  if (options.memory) return print_memory_table(std::cout);
   const auto [device, t] = options.device.open();
   if (options.scaling) return print_scaling(*device, t, options.repeat);
   if (!options.model.empty()) open_tokenizer(options.model);  // a wrong name is told before the measurements
@@ -206,26 +218,25 @@ void run(const Options& options) {
   row("reading memory", bandwidth, "GB/s");
   const double product = std::max(big, mid);
   bench_demo(*device, options, product);
-  if (options.model.empty()) return;
-  bench_weights(*device, options, t, bandwidth, product);
-  Model model = open_model(*device, options.model, t);
+  if (options.model.empty() && options.config.empty()) return;
+  if (!options.model.empty()) bench_weights(*device, options, t, bandwidth, product);
+  Transformer net = open_net(*device, options, t);
   const Sampling sampling[] = {{"generate, 8 rows, K = 8 of 2 prompts, 64 new tokens", 8, 2, 8, 64},
                                {"generate, 32 rows, K = 8 of 8 prompts, 64 new tokens", 32, 8, 8, 64},
                                {"generate, 64 rows, K = 8 of 8 prompts, 128 new tokens", 64, 8, 8, 128}};
   for (const Sampling& work : sampling)
-    if (options.wants(work.what)) bench_generate(model.net, work, options.repeat, bandwidth, product);
+    if (options.wants(work.what)) bench_generate(net, work, options.repeat, bandwidth, product);
   const auto if_wanted = [&](const char* what, const auto& work) {
     if (options.wants(what)) work(what);
   };
   if_wanted("score a sequence of 512 tokens",
-            [&](const char* what) { bench_score(model.net, what, 1, 1, 511, options.repeat, product); });
+            [&](const char* what) { bench_score(net, what, 1, 1, 511, options.repeat, product); });
   if_wanted("score 64 completions of 32 tokens on a prompt of 512",
-            [&](const char* what) { bench_score(model.net, what, 512, 64, 32, options.repeat, product); });
-  if_wanted("SFT step, 8 x 512 tokens", [&](const char* what) {
-    bench_sft(model.net, what, std::vector<int64_t>(8, 512), options.repeat, product);
-  });
+            [&](const char* what) { bench_score(net, what, 512, 64, 32, options.repeat, product); });
+  if_wanted("SFT step, 8 x 512 tokens",
+            [&](const char* what) { bench_sft(net, what, std::vector<int64_t>(8, 512), options.repeat, product); });
   if_wanted("DPO step, batch 4, prompts 128, completions 96-224",
-            [&](const char* what) { bench_dpo(model.net, what, options.repeat, product); });
+            [&](const char* what) { bench_dpo(net, what, options.repeat, product); });
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   row("peak memory of this process", static_cast<double>(usage.ru_maxrss) / 1e6, "GB");
@@ -237,10 +248,14 @@ void run(const Options& options) {
 void add_bench(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("bench", "speed of this machine, and of a model on it");
-  command->add_option("MODEL", options->model, "folder or .gguf file");
+  CLI::Option* model = command->add_option("MODEL", options->model, "folder or .gguf file");
+  command
+      ->add_option("--config", options->config, "in place of MODEL: a config.json, or its folder; weights are random")
+      ->excludes(model);
   command->add_option("--repeat", options->repeat, "repetitions; the best counts")->check(whole(1, 1000));
   command->add_option("--only", options->only, "only the work whose name holds this text");
   command->add_flag("--scaling", options->scaling, "how time and memory grow with length, batch and width: JSON lines");
+  command->add_flag("--memory", options->memory, "what fits on GPUs of 24, 80 and 139 GiB, predicted: a table");
   options->device.add_to(*command);
   command->callback([options] { run(*options); });
 }

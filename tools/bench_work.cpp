@@ -20,6 +20,26 @@ double best_seconds(int64_t repeat, const std::function<void()>& work) {
   return best;
 }
 
+Transformer model_of_shape(Device& device, const Config& config, DType t) {
+  constexpr int64_t kNumbers = int64_t{1} << 20;
+  Rng rng(7, Purpose::initialise);
+  std::vector<float> values(kNumbers);
+  for (float& x : values) x = static_cast<float>(0.02 * rng.normal());
+  const Tensor noise = Tensor::from<float>(device, {kNumbers}, values);
+  std::fill(values.begin(), values.end(), 1.0f);
+  const Tensor ones = Tensor::from<float>(device, {kNumbers}, values);
+  Transformer net(device, config, t);
+  net.visit([&](const std::string& name, const Tensor& w) {
+    const Tensor& source = name.ends_with("norm.weight") ? ones : noise;
+    for (int64_t i = 0; i < w.numel(); i += kNumbers) {
+      void* to = static_cast<char*>(w.raw()) + i * size_of(t);
+      device.backend().convert(to, source.raw(), std::min(kNumbers, w.numel() - i), t, DType::F32);
+    }
+  });
+  device.backend().synchronize();
+  return net;
+}
+
 std::vector<int32_t> random_ids(Rng& rng, int64_t n, int64_t vocab) {
   std::vector<int32_t> ids(n);
   for (int32_t& id : ids) id = static_cast<int32_t>(rng.below(vocab));

@@ -15,6 +15,10 @@ namespace thinker {
 /// Best seconds of `repeat` calls, after one that is not counted.
 double best_seconds(int64_t repeat, const std::function<void()>& work);
 
+/// A model of a shape without weights of its own: normal numbers with deviation 0.02, the same million again and again,
+/// so that billions take seconds; norms are 1.
+Transformer model_of_shape(Device& device, const Config& config, DType t);
+
 std::vector<int32_t> random_ids(Rng& rng, int64_t n, int64_t vocab);
 
 /// `samples` outputs of `new_tokens` for each of `prompts` prompts of 16 tokens, at most `rows` at the same time.

@@ -28,30 +28,31 @@ double product_flops(Device& device, DType t) {
 
 }  // namespace
 
-void print_plan(std::ostream& out, const Recipe& recipe, const Model& model) {
+void print_plan(std::ostream& out, const Recipe& recipe, const Model& model, const PromptSets& prompts) {
+  Device& device = model.net.device();
+  const RunShape shape = run_shape(recipe, model.net, longest_prompt(recipe, model.text, prompts));
+  print_memory(out, model.net.config(), shape, device.backend().memory_bytes(), &device.backend());
   const auto p = static_cast<double>(model.net.parameters());
-  const auto k = static_cast<double>(recipe.sampling.k), length = static_cast<double>(recipe.sampling.max_new);
-  const auto prompts = static_cast<double>(recipe.prompts_per_iteration),
-             iterations = static_cast<double>(recipe.iterations);
+  const auto k = static_cast<double>(recipe.sampling.k), length = static_cast<double>(recipe.sampling.max_new),
+             prompt = static_cast<double>(shape.sampling.prompt_length);
+  const auto iterations = static_cast<double>(recipe.iterations),
+             asked = iterations * static_cast<double>(recipe.prompts_per_iteration);
   const bool warms_up = recipe.thought != "none" && recipe.warmup.samples > 0;
   const double warmup = warms_up ? static_cast<double>(recipe.warmup.samples) : 0.0;
-  // Upper bounds: every output as long as allowed, a pair from every prompt, prompts as long as outputs.
-  const double sampled = iterations * prompts * k * length + warmup * length;
-  const double trained = iterations * prompts * 3.0 * length * static_cast<double>(recipe.dpo.epochs) +
-                         warmup * 2.0 * length * static_cast<double>(recipe.warmup.epochs);
+  // Upper bounds: every output as long as allowed, a pair from every prompt, every prompt as long as the longest.
+  const double sampled = asked * k * length + warmup * length;
+  const double trained = asked * (prompt + 2.0 * length) * static_cast<double>(recipe.dpo.epochs) +
+                         warmup * (prompt + length) * static_cast<double>(recipe.warmup.epochs);
   const double flops = 2.0 * p * sampled + 6.0 * p * trained;
-  const double rate = product_flops(model.net.device(), model.net.dtype());
-  const auto weight_bytes = static_cast<double>(size_of(model.net.dtype()));
-  const double adapters = recipe.lora ? static_cast<double>(Lora(model.net, *recipe.lora).parameters()) : 0.0;
-  const double learning = recipe.lora ? adapters : p;
-  const double state = (p + adapters) * weight_bytes + learning * (4.0 + 8.0 + (weight_bytes < 4.0 ? 4.0 : 0.0));
+  const double rate = product_flops(device, model.net.dtype());
+  const double learning = recipe.lora ? static_cast<double>(Lora(model.net, *recipe.lora).parameters()) : p;
   char text[400];
   std::snprintf(text, sizeof text,
                 "parameters          %.1f million, of which %.1f million learn\n"
-                "weights, gradients, optimizer  %.2f GB; activations come on top\n"
+                "prompts at most     %.0f tokens\n"
                 "tokens at most      %.0f sampled, %.0f trained\n"
                 "arithmetic at most  %.0f TFLOP; at half of this device's %.0f GFLOP/s: %.0f s\n",
-                p / 1e6, learning / 1e6, state / 1e9, sampled, trained, flops / 1e12, rate / 1e9, flops / (0.5 * rate));
+                p / 1e6, learning / 1e6, prompt, sampled, trained, flops / 1e12, rate / 1e9, flops / (0.5 * rate));
   out << text << "(evaluations are not counted)\n";
 }
 

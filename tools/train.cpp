@@ -66,7 +66,7 @@ void run(const Options& options) {
   Model model = open_model(*device, recipe.model, dtype);
   if (options.plan) {
     std::cout << recipe_to_json(recipe).dump(2) << "\n";
-    print_plan(std::cerr, recipe, model);
+    print_plan(std::cerr, recipe, model, prompts);
     return;
   }
   prepare_folder(options.out);

@@ -285,6 +285,7 @@ void visit(R& r, Visitor& v) {
     s.number("clip", r.dpo.clip, at_least(0));
     s.number("weight_decay", r.dpo.weight_decay, at_least(0));
     s.choice("optimizer_state", r.dpo.optimizer_state, {"f32", "bf16", "8bit"});
+    s.integer("micro_tokens", r.dpo.micro_tokens, at_least(1));
   });
   v.optional_section("lora", r.lora, [](auto& s, auto& lora) {
     s.integer("rank", lora.rank, within(1, kGreatestLoraRank));

@@ -10,13 +10,13 @@
 #include <vector>
 
 #include "nn/lora.h"
-#include "nn/optimizer.h"
 #include "nn/schedule.h"
 #include "tpo/dpo.h"
 #include "tpo/jsonl.h"
 #include "tpo/pairs.h"
 #include "tpo/stages/pair.h"
 #include "tpo/stages/sample.h"
+#include "tpo/training.h"
 
 namespace thinker {
 
@@ -92,6 +92,7 @@ struct Recipe {
     double clip = 1.0;  // of the global gradient norm; 0: none
     double weight_decay = 0.0;
     OptimizerState optimizer_state = OptimizerState::f32;  // AdamW's moments, in the warm-up too
+    int64_t micro_tokens = TrainOptions().micro_tokens;    // rows of one forward, in the warm-up too
   } dpo;
 
   std::optional<LoraOptions> lora;  // none ("lora": null): all weights are trained, in the warm-up too

@@ -23,8 +23,6 @@ namespace fs = std::filesystem;
 /// Below this share of parsed outputs an iteration has too little to learn from.
 constexpr double kLeastParsed = 0.1;
 
-constexpr int64_t kTinyModel = 20'000'000;
-
 class Run {
  public:
   Run(const Recipe& recipe, Model& model, const PromptSets& prompts, const RunOptions& options)
@@ -113,8 +111,7 @@ class Run {
     stage.thought_budget = recipe_.thought_budget;
     stage.k = recipe_.sampling.k;
     stage.max_new = recipe_.sampling.max_new;
-    // Enough rows for efficient products; a tiny model needs more of them, and they cost it little.
-    stage.max_rows = model_.net.parameters() < kTinyModel ? 256 : 64;
+    stage.max_rows = sampling_rows(model_.net.parameters());
     stage.sampling = {.temperature = recipe_.sampling.temperature,
                       .top_k = 0,
                       .top_p = recipe_.sampling.top_p,
@@ -204,6 +201,7 @@ class Run {
     train.epochs = recipe_.warmup.epochs;
     train.seed = recipe_.seed;
     train.adamw.state = recipe_.dpo.optimizer_state;
+    train.micro_tokens = recipe_.dpo.micro_tokens;
     const int64_t steps = steps_per_epoch(static_cast<int64_t>(examples.size()), train) * train.epochs;
     const Progress progress = named("warm-up: train");
     TrainHooks hooks;
@@ -331,6 +329,7 @@ class Run {
     stage.train.adamw.clip = recipe_.dpo.clip;
     stage.train.adamw.weight_decay = recipe_.dpo.weight_decay;
     stage.train.adamw.state = recipe_.dpo.optimizer_state;
+    stage.train.micro_tokens = recipe_.dpo.micro_tokens;
     stage.recompute = recipe_.checkpoint_blocks ? Recompute::blocks : Recompute::nothing;
     stage.lora = recipe_.lora;
     stage.base = result_.checkpoint.empty() ? recipe_.model : result_.checkpoint;
@@ -395,6 +394,11 @@ class Run {
 };
 
 }  // namespace
+
+int64_t sampling_rows(int64_t parameters) {
+  constexpr int64_t kTinyModel = 20'000'000;
+  return parameters < kTinyModel ? 256 : 64;
+}
 
 RunResult run_loop(const Recipe& recipe, Model& model, const PromptSets& prompts, const RunOptions& options) {
   return Run(recipe, model, prompts, options).run();

@@ -59,6 +59,10 @@ struct RunResult {
   std::string checkpoint;  // the last one
 };
 
+/// How many samples a run decodes at the same time: enough rows for efficient products; a tiny model needs more of
+/// them, and they cost it little.
+int64_t sampling_rows(int64_t parameters);
+
 /// Runs all of the recipe on an opened model, which is trained in place. Throws Error when the folder holds a run and
 /// resume was not asked for, when it holds a run of another recipe, when another process runs there, or with advice
 /// when too few outputs parse to go on. What progress throws ends the run; a resumed one goes on with the same bits.

@@ -22,6 +22,7 @@ class CpuBackend final : public Backend {
   std::string kind() const override { return "cpu"; }
   std::string description() const override;
 
+  int64_t memory_bytes() const override;
   void* allocate(int64_t bytes, const char* what) override;
   void free(void* p) noexcept override;
   void copy_to_host(void* host_dst, const void* src, int64_t bytes) override;

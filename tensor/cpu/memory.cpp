@@ -1,5 +1,6 @@
 // Memory of the CPU backend, conversion of dtypes, and what the backend says about itself.
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstring>
 #include <fstream>
@@ -83,6 +84,14 @@ std::string CpuBackend::description() const {
   }
   const int threads = omp_get_max_threads();
   return concat(model, ", ", threads, threads == 1 ? " thread" : " threads");
+}
+
+int64_t CpuBackend::memory_bytes() const {
+  const int64_t machine = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+  // A container may be allowed less: a number, or the word max.
+  int64_t allowed = 0;
+  std::ifstream in("/sys/fs/cgroup/memory.max");
+  return in >> allowed && allowed > 0 ? std::min(allowed, machine) : machine;
 }
 
 void* CpuBackend::allocate(int64_t bytes, const char* what) {

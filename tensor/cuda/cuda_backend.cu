@@ -70,6 +70,12 @@ CudaBackend::CudaBackend(int gpu)
 
 CudaBackend::~CudaBackend() = default;
 
+int64_t CudaBackend::memory_bytes() const {
+  size_t free = 0, total = 0;
+  CUDA_CHECK(cudaMemGetInfo(&free, &total));
+  return static_cast<int64_t>(total);
+}
+
 std::string CudaBackend::use_cudnn() {
   std::string why_not;
   fused_attention_ = FusedAttention::open(stream(), why_not);

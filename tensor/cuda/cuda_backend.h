@@ -52,6 +52,7 @@ class CudaBackend final : public Backend {
   std::string kind() const override { return "cuda"; }
   std::string description() const override { return description_; }
 
+  int64_t memory_bytes() const override;
   void* allocate(int64_t bytes, const char* what) override;
   void free(void* p) noexcept override;
   void copy_to_host(void* host_dst, const void* src, int64_t bytes) override;

@@ -32,6 +32,10 @@ void for_tiles(int64_t m, int64_t v, const Body& body) {
 
 }  // namespace
 
+Shape logits_tile(int64_t rows, int64_t v) {
+  return {std::min(rows, kTileRows), std::min(v, kTileColumns)};
+}
+
 Tensor token_logprob(Tape& tape, const Tensor& hidden, const Tensor& head, const Tensor& targets) {
   ENSURE(hidden.shape().rank() == 2 && head.shape().rank() == 2 && hidden.dim(1) == head.dim(1) &&
              targets.numel() == hidden.dim(0) && hidden.dtype() == head.dtype(),
@@ -41,7 +45,7 @@ Tensor token_logprob(Tape& tape, const Tensor& hidden, const Tensor& head, const
   Backend& backend = tape.backend();
   Tensor logprob = tape.make({m}, acc);
   Tensor lse = tape.make({m}, acc);
-  const Shape tile{std::min(m, kTileRows), std::min(v, kTileColumns)};
+  const Shape tile = logits_tile(m, v);
   {
     const Arena::Mark mark = tape.device().arena().mark();
     const Tensor logits = tape.make(tile, acc);

@@ -22,7 +22,7 @@ const char* const kEveryKey = R"({
   "pairs": {"rho": 0.0, "length": "chars", "parse_failures": "drop", "truncated": "drop"},
   "dpo": {"loss": "sigmoid", "beta": 0.1, "nll": 0.0, "label_smoothing": 0.0, "reference": "previous", "lr": 5e-6,
           "schedule": "linear", "warmup": 4, "batch": 16, "epochs": 2, "clip": 1.0, "weight_decay": 0.0,
-          "optimizer_state": "f32"},
+          "optimizer_state": "f32", "micro_tokens": 2048},
   "lora": null, "checkpoint_blocks": false,
   "select": "judge", "eval": {"temperature": 0.8, "top_p": 0.95, "resample": 2},
   "log": ["jsonl"]
@@ -109,6 +109,7 @@ TEST_CASE("recipe: wrong types and values name the path") {
   refuses("dpo=3", "dpo: is not an object");
   refuses("seed=-1", "seed: is not an integer of at least 0");
   refuses("sampling.top_p=1.5", "sampling.top_p: is 1.5; it must be above 0 and at most 1");
+  refuses("dpo.micro_tokens=0", "dpo.micro_tokens: is 0; it must be at least 1");
   refuses("sampling.k=1", "sampling.k: is 1; it must be from 2");
   refuses("sampling.max_new=1e30", "is not an integer");
   refuses("sampling.max_new=9000000000000", "not absurdly large");
