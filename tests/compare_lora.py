@@ -64,7 +64,7 @@ def main():
     for name, other in (("the checkpoint's", checkpoint), ("those merged by PEFT", merged)):
         worst[name] = max(float((logits(other, ids) - x).abs().max()) for ids, x in zip(prompts, found))
     weights = dict(merged.named_parameters())
-    apart = max(float((p - weights[name]).abs().max()) for name, p in checkpoint.named_parameters())
+    apart = max(float((p - weights[name]).detach().abs().max()) for name, p in checkpoint.named_parameters())
     for name, off in worst.items():
         ok = off <= TOLERANCE
         failed += not ok
