@@ -65,7 +65,7 @@ class TwoWeights {
         matrix_(Tensor::parameter(device, {19, 31}, t)),
         vector_(Tensor::parameter(device, {300}, t)) {
     Rng rng(3, Purpose::initialise);
-    visit([&](const std::string&, const Tensor& w) {
+    visit_trained([&](const std::string&, const Tensor& w) {
       std::vector<double> values(w.numel());
       for (double& x : values) x = rng.normal();
       set_values(w, values);
@@ -73,7 +73,7 @@ class TwoWeights {
   }
   Device& device() const { return *device_; }
   template <class Fn>
-  void visit(Fn&& fn) const {
+  void visit_trained(Fn&& fn) const {
     fn(std::string("matrix"), matrix_);
     fn(std::string("vector"), vector_);
   }
@@ -81,7 +81,7 @@ class TwoWeights {
   void set_gradients(uint64_t step) const {
     Rng rng(step, Purpose::generate_data);
     Tape tape(*device_, Tape::Mode::record);
-    visit([&](const std::string&, const Tensor& w) {
+    visit_trained([&](const std::string&, const Tensor& w) {
       std::vector<float> g = wide(w);
       for (float& x : g) x += 0.1f * static_cast<float>(rng.normal());
       device_->backend().copy_from_host(tape.target(w).data, g.data(), static_cast<int64_t>(4 * g.size()));
@@ -94,7 +94,7 @@ class TwoWeights {
   }
   std::vector<float> values() const {
     std::vector<float> all;
-    visit([&](const std::string&, const Tensor& w) {
+    visit_trained([&](const std::string&, const Tensor& w) {
       for (float x : wide(w)) all.push_back(x);
     });
     return all;
@@ -289,12 +289,12 @@ TEST_CASE("adamw: each format of the state with each dtype of weights is saved, 
       const SafetensorsFile file(path);
       for (const auto& [key, tensor] : file.tensors())
         if (!key.starts_with("master.")) bytes += static_cast<int64_t>(tensor.data.size());
-      model.visit([&](const std::string&, const Tensor& w) { expected += moment_bytes(state, w.numel()); });
+      model.visit_trained([&](const std::string&, const Tensor& w) { expected += moment_bytes(state, w.numel()); });
       CHECK(bytes == expected);
 
       std::vector<Tensor> targets;
-      copy.visit([&](const std::string&, const Tensor& w) { targets.push_back(w); });
-      model.visit([&, i = 0](const std::string&, const Tensor& w) mutable {
+      copy.visit_trained([&](const std::string&, const Tensor& w) { targets.push_back(w); });
+      model.visit_trained([&, i = 0](const std::string&, const Tensor& w) mutable {
         device->backend().copy(targets[i++].raw(), w.raw(), w.bytes());
       });
       AdamW loaded(copy, options);
