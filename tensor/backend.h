@@ -100,7 +100,6 @@ struct SampleRow {
 /// Columns [first, first + width) of logits (N, vocabulary): as many as stay in the caches.
 struct LogitColumns {
   int64_t first, width, vocabulary;
-  bool is_last() const { return first + width == vocabulary; }
 };
 
 /// A weight (N, K) that is stored as weight_t, and where its product goes.

@@ -55,7 +55,7 @@ void CpuBackend::logprob_forward(void* logprob, void* lse, const void* logits, c
         sums[i] = columns.first == 0 ? here : log_add(sums[i], here);
         const int64_t target = targets[i] - columns.first;
         if (target >= 0 && target < columns.width) picked[i] = row[target];
-        if (columns.is_last()) picked[i] -= sums[i];
+        if (columns.first + columns.width == columns.vocabulary) picked[i] -= sums[i];
       }
     });
   });

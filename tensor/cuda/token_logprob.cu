@@ -25,7 +25,7 @@ __global__ void logprob_forward_kernel(A* logprob, A* lse, const A* logits, cons
   lse[row] = log_sum;
   const int64_t target = targets[row] - columns.first;
   if (target >= 0 && target < columns.width) logprob[row] = logits[target];
-  if (columns.is_last()) logprob[row] -= log_sum;
+  if (columns.first + columns.width == columns.vocabulary) logprob[row] -= log_sum;
 }
 
 /// One block a row. dlogits may be logits itself: each thread writes only what it alone has read.
