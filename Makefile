@@ -1,6 +1,6 @@
 # Thinker. `make demo` and `make test` are all that a newcomer needs; `make help` lists the rest.
 #
-#   CUDA=0|1   forbid or force the CUDA backend (default: where nvcc and a GPU are found)
+#   CUDA=0|1   forbid or force the CUDA backend (default: 1 where there are nvcc and a GPU of compute capability 8.0 or more)
 #   CUDNN=0|1  forbid or force cuDNN's attention beside our own (default: where CUDNN_FRONTEND, a folder, has its headers)
 #   SAN=1      address and undefined-behaviour sanitizers      DEBUG=1   no optimisation, symbols
 #   BUILD=DIR  where everything is built (default: build)      V=1       print every command
@@ -11,7 +11,9 @@ Q := $(if $(filter 1,$(V)),,@)
 say = @$(if $(filter 1,$(V)),:,echo "  $(1)")
 
 NVCC  ?= $(firstword $(wildcard /usr/local/cuda/bin/nvcc) $(shell command -v nvcc 2>/dev/null))
-CUDA  ?= $(if $(and $(NVCC),$(shell command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L 2>/dev/null | head -n 1)),1,0)
+# The GPU's compute capability, such as 90 for 9.0; empty without a GPU. Tensor cores multiply bf16 (mma) from 80 on.
+GPU_ARCH := $(if $(NVCC),$(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | sed -n '1s/^\([0-9]*\)\.\([0-9]\)$$/\1\2/p'))
+CUDA  ?= $(if $(shell [ 0$(GPU_ARCH) -ge 80 ] && echo yes),1,0)
 BUILD ?= build
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(NVCC))
 
@@ -52,11 +54,11 @@ $(foreach l,$(LAYERS),$(eval OBJ_$(l) := $(call objects,$(call sources,$(l)))))
 , := ,
 ifeq ($(CUDA),1)
   # One device: its own architecture. None here (CI): all that we support, and PTX of the newest for later cards.
-  CUDA_ARCH ?= $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d .)
+  CUDA_ARCH ?= $(GPU_ARCH)
   GENCODE := $(if $(CUDA_ARCH),-gencode arch=compute_$(CUDA_ARCH)$(,)code=sm_$(CUDA_ARCH),\
     $(foreach a,80 86 89 90,-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_90,code=compute_90)
   # cudnn-frontend has headers only, and loads cuDNN when the program starts: nothing of it is linked.
-  CUDNN_FRONTEND ?= cudnn-frontend/include
+  CUDNN_FRONTEND ?= $(if $(BUNDLE),$(BUNDLE)/cuda-include,cudnn-frontend/include)
   CUDNN_HEADERS := $(wildcard $(CUDNN_FRONTEND)/cudnn_frontend.h)
   CUDNN_LIBRARY_HEADERS := $(wildcard $(foreach d,$(CUDNN_FRONTEND) $(CUDA_HOME)/include /usr/include,$(d)/cudnn.h))
   CUDNN ?= $(if $(and $(CUDNN_HEADERS),$(CUDNN_LIBRARY_HEADERS)),1,0)
@@ -120,13 +122,14 @@ model: $(MODEL) ## fetch SmolLM2-135M-Instruct (98 MB)
 $(MODEL):
 	tools/fetch_model.sh $@
 
+CUDNN_FRONTEND_PACKAGE := nvidia-cudnn-frontend==1.32.0
 cudnn-frontend: ## fetch the headers of cudnn-frontend (11 MB, through pip), for cuDNN's attention
-	python3 -m pip download --no-deps --quiet --disable-pip-version-check --dest $@.part nvidia-cudnn-frontend==1.32.0
+	python3 -m pip download --no-deps --quiet --disable-pip-version-check --dest $@.part $(CUDNN_FRONTEND_PACKAGE)
 	cd $@.part && python3 -m zipfile -e *.whl . && rm *.whl
 	mv $@.part $@
 
 gpu-bundle: ## what a GPU machine without network lacks, into gpu-bundle/; there, run tools/gpu_check.sh
-	tools/gpu_bundle.sh gpu-bundle
+	tools/gpu_bundle.sh gpu-bundle $(CUDNN_FRONTEND_PACKAGE)
 
 deps: ## install what is missing (Debian packages)
 	@tools/deps.sh
@@ -174,11 +177,11 @@ $(call objects,$(foreach l,tpo tools tests,$(call sources,$(l)))): $(BUILD)/%.cp
 	$(call say,$<)
 	$(Q)$(CXX) $(OPT_cold) $(CXXFLAGS) -include $(BUILD)/prelude.h -c -o $@ $<
 
-# Its headers are not ours to warn about, and slow to optimise.
+# Its headers are not ours to warn about, and slow to optimise. A toolkit's own cuDNN comes before a bundle's.
 $(BUILD)/tensor/cuda/cudnn_attention.cpp.o: tensor/cuda/cudnn_attention.cpp
 	@mkdir -p $(@D)
 	$(call say,$<)
-	$(Q)$(CXX) $(OPT_cold) $(CXXFLAGS) -isystem $(CUDNN_FRONTEND) $(if $(CUDA_HOME),-isystem $(CUDA_HOME)/include) -c -o $@ $<
+	$(Q)$(CXX) $(OPT_cold) $(CXXFLAGS) $(if $(CUDA_HOME),-isystem $(CUDA_HOME)/include) -isystem $(CUDNN_FRONTEND) -c -o $@ $<
 
 $(BUILD)/tensor/cuda/%.cpp.o: tensor/cuda/%.cpp
 	@mkdir -p $(@D)

@@ -2,13 +2,14 @@
 # Gathers what a machine with a GPU, the CUDA toolkit and a compiler, but no network, lacks to build Thinker: headers and
 # libraries of the Debian packages, cudnn-frontend's headers, and cuDNN's where this machine's toolkit has them.
 # FOLDER/include, /lib and /cuda-include hold plain files only, no links, so that any way of copying keeps them.
-#   tools/gpu_bundle.sh [FOLDER]        (default: gpu-bundle; make CUDA=1 BUNDLE=gpu-bundle … builds with it)
+#   tools/gpu_bundle.sh FOLDER FRONTEND     by `make gpu-bundle`, which names cudnn-frontend's pip package and version;
+#                                           make CUDA=1 BUNDLE=FOLDER … builds with it
 set -eu
-out=${1:-gpu-bundle}
+out=$1
+frontend=$2
 most=60  # MiB
 packages="libdnnl-dev libdnnl2 ocl-icd-libopencl1 libpcre2-dev libpcre2-8-0 libcld2-dev libcld2-0 nlohmann-json3-dev
   libcli11-dev libcpp-httplib-dev libcpp-httplib0.11 libbrotli1 zlib1g libssl-dev libssl3 doctest-dev"
-frontend=nvidia-cudnn-frontend==1.32.0
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

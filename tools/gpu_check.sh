@@ -49,10 +49,8 @@ gpu_step() {
   fi
 }
 
-build_all() {
-  make --no-print-directory -j"$jobs" CUDA="$cuda" ${arch:+CUDA_ARCH=$arch} BUILD=$build BUNDLE="$bundle" \
-    $build/thinker $build/test-tensor $build/test-nn $build/test-tpo
-}
+make_here() { make --no-print-directory CUDA="$cuda" ${arch:+CUDA_ARCH=$arch} BUILD=$build BUNDLE="$bundle" "$@"; }
+build_all() { make_here -j"$jobs" $build/thinker $build/test-tensor $build/test-nn $build/test-tpo; }
 
 # compute-sanitizer does not know every device and driver: then it says so, and nothing was checked.
 sanitize() {
@@ -71,8 +69,9 @@ sanitize() {
 
 [ -d "$bundle" ] || bundle=
 export out build bundle cuda arch jobs
-export -f build_all sanitize
-note "commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown), architecture ${arch:-all}, bundle ${bundle:-none}"
+export -f make_here build_all sanitize
+cudnn=$(make_here --eval='say-cudnn: ; @echo $(CUDNN)' say-cudnn)
+note "commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown), architecture ${arch:-all}, bundle ${bundle:-none}, $([ "$cudnn" = 1 ] && echo with || echo without) cuDNN"
 nvidia-smi >"$out/nvidia-smi.txt" 2>&1 && note "$(nvidia-smi -L)"
 
 if step build "${BUILD_LIMIT:-240}" build_all; then
@@ -82,7 +81,7 @@ if step build "${BUILD_LIMIT:-240}" build_all; then
   device=cpu
   [ $gpu = no ] || device=cuda
   step ops 300 $build/test-tensor -tc="every op*"
-  THINKER_TEST_DEVICE=$device step goldens-$device 300 $build/test-nn -tc="goldens*"
+  THINKER_TEST_DEVICE=$device step goldens-$device 300 $build/test-nn -tc="*goldens*"
   THINKER_TEST_DEVICE=$device step dpo-goldens-$device 300 $build/test-tpo -tc="*goldens*"
   THINKER_TEST_DEVICE=cuda gpu_step sampling 300 $build/test-nn -tc="another device*"
   THINKER_TEST_DEVICE=cuda gpu_step dpo-steps 300 $build/test-tpo -tc="another device*"

@@ -11,7 +11,6 @@
 #include <map>
 #include <unordered_map>
 
-#include "tensor/cuda/cuda_backend.h"
 #include "tensor/cuda/cuda_check.h"
 
 namespace cudnn_frontend {
@@ -28,13 +27,20 @@ namespace {
 // have better use for it.
 constexpr int64_t kMostWorkspace = int64_t{1} << 30;
 
+// cuDNN 9.18.0. Before it the backward over ragged sequences left parts of its workspace uninitialised.
+constexpr size_t kLeastVersion = 91800;
+
 /// Names of the arrays of a graph.
 enum Array : int64_t { kQ = 1, kK, kV, kOut, kLse, kDout, kDq, kDk, kDv, kLength, kPlaceQ, kPlaceKv, kPlaceLse };
 
-/// A graph that was built, or null where cuDNN has none.
+/// A graph that was built, or null where cuDNN has none, or where there was no memory for its workspace.
 struct Plan {
   std::shared_ptr<fe::graph::Graph> graph;
   int64_t workspace = 0;
+};
+
+struct FreeMemory {
+  void operator()(void* p) const { cudaFree(p); }
 };
 
 using Tensor = std::shared_ptr<fe::graph::Tensor_attributes>;
@@ -121,7 +127,7 @@ std::shared_ptr<fe::graph::Graph> draw_backward(const PackedShape& s) {
 struct CudnnAttention::Graphs {
   cudnnHandle_t handle = nullptr;
   std::map<PackedShape, Plan> forward, backward;
-  std::unique_ptr<CudaBuffer> workspace;
+  std::unique_ptr<void, FreeMemory> workspace;
   int64_t workspace_bytes = 0;
 
   ~Graphs() {
@@ -131,7 +137,7 @@ struct CudnnAttention::Graphs {
   }
 
   template <class Draw>
-  const Plan& plan(std::map<PackedShape, Plan>& plans, const PackedShape& s, const Draw& draw) {
+  Plan& plan(std::map<PackedShape, Plan>& plans, const PackedShape& s, const Draw& draw) {
     const auto known = plans.find(s);
     if (known != plans.end()) return known->second;
     Plan& plan = plans[s];
@@ -142,16 +148,31 @@ struct CudnnAttention::Graphs {
     return plan;
   }
 
-  bool run(const Plan& plan, std::unordered_map<int64_t, void*> arrays, const PackedPlaces& places) {
+  /// Makes the workspace at least that large. False where there is no memory for it.
+  bool grow_workspace(int64_t bytes) {
+    if (bytes <= workspace_bytes) return true;
+    workspace.reset();
+    workspace_bytes = 0;
+    void* memory = nullptr;
+    const cudaError_t status = cudaMalloc(&memory, static_cast<size_t>(bytes));
+    if (status == cudaErrorMemoryAllocation) {
+      cudaGetLastError();  // forgets the error
+      return false;
+    }
+    CUDA_CHECK(status);
+    workspace.reset(memory);
+    workspace_bytes = bytes;
+    return true;
+  }
+
+  bool run(Plan& plan, std::unordered_map<int64_t, void*> arrays, const PackedPlaces& places) {
     if (!plan.graph) return false;
-    if (plan.workspace > workspace_bytes) {
-      workspace.reset();
-      workspace_bytes = 0;
-      workspace = std::make_unique<CudaBuffer>("cuDNN's attention", plan.workspace);
-      workspace_bytes = plan.workspace;
+    if (!grow_workspace(plan.workspace)) {
+      plan.graph.reset();  // from now on our kernel, which needs none
+      return false;
     }
     arrays.insert({{kLength, places.length}, {kPlaceQ, places.q}, {kPlaceKv, places.kv}, {kPlaceLse, places.lse}});
-    auto status = plan.graph->execute(handle, arrays, workspace ? workspace->get() : nullptr);
+    auto status = plan.graph->execute(handle, arrays, workspace.get());
     if (status.is_bad()) fail("cuDNN: attention failed: ", status.get_message(), "; make CUDNN=0 builds without cuDNN");
     return true;
   }
@@ -164,6 +185,18 @@ std::unique_ptr<CudnnAttention> CudnnAttention::open(cudaStream_t stream, std::s
   if (!fe::cudnn_dlhandle) fe::cudnn_dlhandle = dlopen("libcudnn.so.9", RTLD_NOW | RTLD_GLOBAL);
   if (!fe::cudnn_dlhandle) {
     why_not = "libcudnn.so.9 is not installed";
+    return nullptr;
+  }
+  if (fe::detail::get_backend_version() < kLeastVersion) {
+    why_not = concat("cuDNN ", fe::detail::get_backend_version_string(), " is older than 9.18.0");
+    return nullptr;
+  }
+  // Other architectures do not take ragged statistics.
+  int gpu = 0, major = 0;
+  CUDA_CHECK(cudaGetDevice(&gpu));
+  CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, gpu));
+  if (major != 9 && major != 10) {
+    why_not = concat("it needs a GPU of compute capability 9 or 10, this one has ", major);
     return nullptr;
   }
   auto graphs = std::make_unique<Graphs>();

@@ -35,7 +35,7 @@ class CudnnAttention {
   std::string version() const;
 
   // Backend::attention_forward and attention_backward for causal sequences in BF16, with Write::set. False where cuDNN
-  // has no way to compute that with sums in a fixed order; then nothing was computed.
+  // has no way to compute that with sums in a fixed order, or no memory for its workspace; then nothing was computed.
   bool forward(void* out, void* lse, const void* q, const void* k, const void* v, const PackedPlaces& places,
                const PackedShape& s);
   bool backward(void* dq, void* dk, void* dv, const void* dout, const void* out, const void* lse, const void* q,

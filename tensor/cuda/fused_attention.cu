@@ -85,10 +85,11 @@ void FusedAttention::run(std::map<PackedShape, Choice>& choices, const PackedSha
     const bool faster = fused() && milliseconds([&] { fused(); }) < milliseconds(ours);
     choice = choices.emplace(s, faster ? Choice::cudnn : Choice::ours).first;
   }
-  if (choice->second == Choice::ours)
-    ours();
-  else
-    fused();
+  if (choice->second == Choice::cudnn) {
+    if (fused()) return;
+    choice->second = Choice::ours;  // there is no memory for cuDNN any more
+  }
+  ours();
 }
 
 void FusedAttention::forward(const std::function<void()>& ours, void* places, void* out, void* lse, const void* q,

@@ -38,7 +38,7 @@ class FusedAttention {
       : stream_(stream), cudnn_(std::move(cudnn)) {}
   PackedPlaces fill_places(void* memory, const Segment* segments, const AttentionShape& s);
   /// Runs what was chosen for the shape, after a measurement when there is no choice yet. fused() is false where cuDNN
-  /// has no kernel.
+  /// has no kernel, or no memory for its workspace.
   void run(std::map<PackedShape, Choice>& choices, const PackedShape& s, const std::function<void()>& ours,
            const std::function<bool()>& fused);
   float milliseconds(const std::function<void()>& work);

@@ -1,4 +1,5 @@
-// Weighted sums over packed sequences: y_b = sum of weight_i x_i over the rows of sequence b.
+// Weighted sums over packed sequences: y_b = sum of weight_i x_i over the rows of sequence b. Differences of them are
+// taken later: summed in double, as on the CPU.
 #include "tensor/cuda/kernel.cuh"
 
 namespace thinker {
@@ -9,11 +10,11 @@ namespace {
 template <class A>
 __global__ void masked_sum_forward_kernel(A* y, const A* x, const A* weight, const int32_t* offsets) {
   const int64_t b = blockIdx.x;
-  A sum = 0;
+  double sum = 0;
   for (int64_t i = offsets[b] + static_cast<int64_t>(threadIdx.x); i < offsets[b + 1]; i += kThreads)
-    sum += weight[i] * x[i];
+    sum += static_cast<double>(weight[i]) * static_cast<double>(x[i]);
   sum = block_sum(sum);
-  if (threadIdx.x == 0) y[b] = sum;
+  if (threadIdx.x == 0) y[b] = static_cast<A>(sum);
 }
 
 /// One block a sequence.

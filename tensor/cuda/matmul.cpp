@@ -31,10 +31,11 @@ cudaDataType_t cuda_type(DType t) {
   fail("[matmul] has no CUDA kernel for dtype ", name(t));
 }
 
-/// The largest power of two, up to 256, that divides the address. cuBLASLt otherwise assumes 256, which a row inside
-/// a matrix need not have.
+/// The largest power of two, up to 64, that divides the address. cuBLASLt otherwise assumes 256, which a row inside a
+/// matrix need not have. 64 is what the arena promises: with more, the algorithm, and with it the last bits, would
+/// depend on where the arena put the operands.
 uint32_t alignment(const void* p) {
-  const auto address = reinterpret_cast<uintptr_t>(p) | 256;
+  const auto address = reinterpret_cast<uintptr_t>(p) | 64;
   return static_cast<uint32_t>(address & (~address + 1));
 }
 

@@ -7,8 +7,8 @@
 //
 // A least rank is found without a sort, digit by digit from the highest: all tokens that agree with the digits found so
 // far are counted into the buckets of the next digit, and the bucket where the wanted number, or mass, is reached gives
-// that digit. The drawn token is found in the same way, among inverted ids. Masses are whole numbers, 2^45 for the best
-// token, so that sums do not depend on the order in which threads add.
+// that digit. The drawn token is found in the same way, among inverted ids. Masses are whole numbers, 2^41 for the best
+// token, so that sums do not depend on the order in which threads add; over a whole vocabulary they stay below 2^63.
 #include <vector>
 
 #include "tensor/cuda/kernel.cuh"
@@ -20,6 +20,8 @@ namespace {
 constexpr int kRankBits = 62;
 constexpr int kIdBits = 22;                               // vocabularies are smaller
 constexpr int32_t kNotFinite = -1, kNothingAllowed = -2;  // in place of an id
+constexpr double kBestMass = 0x1p41;
+static_assert(kBestMass * (1 << kIdBits) <= 0x1p63, "masses of a vocabulary sum to less than 2^63");
 
 struct DrawnToken {
   int32_t id;
@@ -106,7 +108,7 @@ struct Weights {
   __device__ uint64_t mass(int64_t id, uint64_t least) const {
     const float weight = of(id);
     if (weight == 0 || rank(weight, id) < least) return 0;
-    return max(static_cast<unsigned long long>(static_cast<double>(weight) * 0x1p45), 1ull);
+    return max(static_cast<unsigned long long>(static_cast<double>(weight) * kBestMass), 1ull);
   }
   /// The mass of all that ranks at least `least`.
   __device__ uint64_t total(uint64_t least) const {
