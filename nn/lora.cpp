@@ -33,6 +33,10 @@ Lora::Lora(const Transformer& model, const LoraOptions& options) : options_(opti
   ENSURE(options.rank >= 1 && options.rank <= kGreatestLoraRank && options.alpha > 0, "adapters of rank ", options.rank,
          " and alpha ", options.alpha);
   ENSURE(!wanted.empty() && wanted.size() == options.targets.size(), "adapters of no layers, or of one twice");
+  // In one order, however they were named: an adapter that was read back is written as the same bytes.
+  options_.targets.clear();
+  for (const std::string& target : lora_targets())
+    if (wanted.contains(target)) options_.targets.push_back(target);
   uint32_t index = 0;
   model.visit([&](const std::string& name, const Tensor& weight) {
     const std::string module = module_of(name);

@@ -45,8 +45,6 @@ struct SamplingMemory {
   int64_t packed = 0;       // weights in the layout for few rows, on devices that have one
   int64_t cache = 0;        // keys and values
   int64_t activations = 0;  // with the logits of all rows
-
-  int64_t total() const { return packed + cache + activations; }
 };
 
 /// like: the backend that will sample, or null for one without packed weights.

@@ -202,6 +202,10 @@ Transformer open_net(Device& device, const Options& options, DType t) {
 }
 
 void run(const Options& options) {
+  if (options.memory && !(options.model.empty() && options.config.empty()))
+    throw UsageError("--memory is of four models of its own; `thinker train RECIPE --plan` is of one's own");
+  if (options.scaling && !(options.model.empty() && options.config.empty()))
+    throw UsageError("--scaling is of models of its own: it takes neither MODEL nor --config");
   if (options.memory) return print_memory_table(std::cout);
   const auto [device, t] = options.device.open();
   if (options.scaling) return print_scaling(*device, t, options.repeat);

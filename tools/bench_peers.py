@@ -119,7 +119,8 @@ class Bench:
                    "--gguf", self.args.model, "--folder", self.args.folder, "--cache", self.args.cache]
         done = subprocess.run([str(c) for c in command], env=self.env, capture_output=True, text=True)
         if done.returncode != 0:
-            raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "no message")
+            raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr.strip()
+                               else f"ended with status {done.returncode}")
         return json.loads(done.stdout.strip().splitlines()[-1])
 
     def run(self, row, results):

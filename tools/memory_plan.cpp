@@ -21,14 +21,18 @@ void row(std::ostream& out, const std::string& what, int64_t bytes) {
   out << text;
 }
 
+/// Pairs as long as they can be, and a shorter one that fills the micro-batch up.
 Batch micro_batch(const RunShape& shape) {
-  const std::vector<int32_t> prompt(static_cast<size_t>(shape.sampling.prompt_length), 0),
-      completion(static_cast<size_t>(shape.sampling.max_new), 0);
   Batch batch;
-  for (int64_t i = 0; i < shape.micro_pairs(); ++i) {
+  for (int64_t left = shape.micro_rows(); left >= 3;) {
+    const int64_t rows = std::min(left, shape.pair_rows());
+    const int64_t completion = std::max<int64_t>(1, shape.sampling.max_new * rows / shape.pair_rows());
+    const std::vector<int32_t> prompt(static_cast<size_t>(rows - 2 * completion), 0),
+        text(static_cast<size_t>(completion), 0);
     const Batch::Prefix prefix = batch.add_prompt(prompt);
-    batch.add_completion(prefix, completion);
-    batch.add_completion(prefix, completion);
+    batch.add_completion(prefix, text);
+    batch.add_completion(prefix, text);
+    left -= rows;
   }
   return batch;
 }
@@ -50,7 +54,7 @@ std::vector<Remedy> remedies(const RunShape& shape) {
   if (shape.training.state != OptimizerState::eight_bit)
     with("dpo.optimizer_state=8bit", [](RunShape& s) { s.training.state = OptimizerState::eight_bit; });
   if (!shape.training.lora) with("lora.rank=16", [](RunShape& s) { s.training.lora = LoraOptions{.rank = 16}; });
-  if (shape.micro_pairs() > 1)
+  if (shape.micro_rows() > shape.pair_rows())
     with(concat("dpo.micro_tokens=", shape.pair_rows()), [](RunShape& s) { s.micro_tokens = s.pair_rows(); });
   if (const int64_t half = shape.sampling.max_new / 2; half > 0)
     with(concat("sampling.max_new=", half), [&](RunShape& s) { s.sampling.max_new = half; });
@@ -59,13 +63,23 @@ std::vector<Remedy> remedies(const RunShape& shape) {
 
 }  // namespace
 
-int64_t RunShape::micro_pairs() const {
-  return std::clamp<int64_t>(micro_tokens / pair_rows(), 1, pairs);
+int64_t RunShape::micro_rows() const {
+  return std::max(pair_rows(), std::min(micro_tokens, pairs * pair_rows()));
+}
+
+SamplingWork RunShape::evaluation() const {
+  SamplingWork work = sampling;
+  work.samples = 1;
+  work.prompts = work.max_rows + 2;
+  return work;
 }
 
 RunMemory predict_run(const Config& config, const RunShape& shape, Backend* like) {
   RunMemory memory{predict_training(config, micro_batch(shape), shape.training),
                    predict_sampling(config, shape.sampling, like)};
+  const SamplingMemory evaluating = predict_sampling(config, shape.evaluation(), like);
+  memory.sampling.cache = std::max(memory.sampling.cache, evaluating.cache);
+  memory.sampling.activations = std::max(memory.sampling.activations, evaluating.activations);
   const TrainingMemory& t = memory.training;
   const int64_t lasting = t.weights + t.gradients + t.activation_gradients +
                           std::max(t.activations, memory.sampling.activations),
@@ -98,22 +112,21 @@ int64_t longest_prompt(const Recipe& recipe, const ChatTokenizer& text, const Pr
   const ThoughtStyle style = thought_style(recipe.thought);
   size_t longest = 1;
   const int64_t count = std::max<int64_t>(1, recipe.iterations * recipe.prompts_per_iteration);
-  for (const Prompt& p : prompts.train(0, count))
-    longest = std::max(longest, text.prompt_ids(apply_thought(p.messages, style)).size());
+  for (const std::vector<Prompt>& set : {prompts.train(0, count), prompts.select, prompts.test})
+    for (const Prompt& p : set) longest = std::max(longest, text.prompt_ids(apply_thought(p.messages, style)).size());
   return static_cast<int64_t>(longest);
 }
 
 void print_memory(std::ostream& out, const Config& config, const RunShape& shape, int64_t device_bytes, Backend* like) {
   const RunMemory memory = predict_run(config, shape, like);
   const TrainingMemory& t = memory.training;
-  const int64_t pairs = shape.micro_pairs(), rows = pairs * (shape.pair_rows() - 2);
-  const Shape logits = logits_tile(2 * pairs * shape.sampling.max_new, config.vocab);
+  const Shape logits = logits_tile(shape.micro_rows(), config.vocab);
   out << "memory, GiB\n";
   row(out, concat("weights, ", name(shape.training.dtype)), t.weights);
   row(out, "their gradients, F32", t.gradients);
   row(out, "fp32 copies of the weights, for the optimizer", t.masters);
   row(out, concat("AdamW's moments, ", name(shape.training.state)), t.state);
-  row(out, concat("training: activations of ", rows, " rows, ", pairs, pairs == 1 ? " pair" : " pairs"), t.activations);
+  row(out, concat("training: activations of ", shape.micro_rows(), " rows"), t.activations);
   row(out, concat("  among them logits, ", logits, " at a time"), logits.numel() * size_of(DType::F32));
   row(out, "training: gradients of activations", t.activation_gradients);
   row(out, concat("sampling: keys and values, ", shape.sampling.max_rows, " rows"), memory.sampling.cache);

@@ -21,13 +21,15 @@ struct RunShape {
 
   /// Rows of a pair: a prompt as long as the longest, and two completions of max_new.
   int64_t pair_rows() const { return sampling.prompt_length + 2 * sampling.max_new; }
-  /// Pairs of a micro-batch.
-  int64_t micro_pairs() const;
+  /// Rows of a micro-batch at most.
+  int64_t micro_rows() const;
+  /// Sampling as evaluation does it: one sample of each prompt, so that more prompts are there together.
+  SamplingWork evaluation() const;
 };
 
 struct RunMemory {
   TrainingMemory training;
-  SamplingMemory sampling;
+  SamplingMemory sampling;  // of drawing training samples or of evaluating, whichever takes more, part by part
   /// The most that is in use at once. Activations of training and of sampling share their memory; gradients stay once
   /// they are there; a checkpoint is read beside the weights that it replaces.
   int64_t peak = 0;
@@ -39,7 +41,7 @@ RunMemory predict_run(const Config& config, const RunShape& shape, Backend* like
 /// The shape of a recipe's run on a model, with prompts of at most `prompt_length` tokens.
 RunShape run_shape(const Recipe& recipe, const Transformer& net, int64_t prompt_length);
 
-/// Tokens of the longest training prompt that the recipe will sample from, its thought prompt included.
+/// Tokens of the longest prompt that the recipe will sample from, its thought prompt included.
 int64_t longest_prompt(const Recipe& recipe, const ChatTokenizer& text, const PromptSets& prompts);
 
 /// Prints tables. Where the peak exceeds `device_bytes` (0: not known), they end with the recipe's keys that lower it,

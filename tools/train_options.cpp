@@ -13,7 +13,9 @@ void TrainFlags::add_to(CLI::App& command) {
       ->check(one_of({"constant", "linear", "cosine"}));
   command.add_option("--warmup", options.warmup, "steps of linear rise")->check(whole(0));
   command.add_option("--batch", options.batch, "examples an optimizer step")->check(whole(1));
-  command.add_option("--micro-tokens", options.micro_tokens, "tokens of one forward; bounds memory, changes no result")
+  command
+      .add_option("--micro-tokens", options.micro_tokens,
+                  "tokens of one forward; bounds memory, changes nothing beyond rounding")
       ->check(whole(1));
   command.add_option("--epochs", options.epochs, "passes over the data")->check(whole(1));
   command.add_option("--clip", options.adamw.clip, "greatest norm of the gradient; 0: no clipping")
@@ -36,7 +38,8 @@ TrainOptions TrainFlags::resolve() const {
 
 void LoraFlags::add_to(CLI::App& command) {
   rank_ = command.add_option("--lora-rank", options_.rank, "train adapters of this rank, not the weights")
-              ->check(whole(1, kGreatestLoraRank));
+              ->check(whole(1, kGreatestLoraRank))
+              ->default_str("");
   command.add_option("--lora-alpha", options_.alpha, "adapters count alpha / rank times")
       ->check(number_above(0.0))
       ->needs(rank_);

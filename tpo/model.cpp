@@ -114,6 +114,9 @@ ChatTokenizer open_tokenizer(const std::string& path) {
 
 void Model::save(const std::string& folder, StoredAs stored_as) const {
   const TokenizerSpec& spec = text.tokenizer.spec();
+  // An adapter that lies beside an earlier model belongs to that one.
+  for (const char* file : {"adapter_config.json", "adapter_model.safetensors"})
+    std::filesystem::remove(folder + "/adapter/" + file);
   // Batches of other programs need a pad token; an end token serves, since nothing of ours ever pads.
   save_checkpoint(folder, net, {text.end_ids, spec.bos, text.end_ids.front()}, stored_as);
   write_tokenizer_json(folder, spec);

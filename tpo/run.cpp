@@ -211,8 +211,12 @@ class Run {
     };
     progress("", 0, steps);
     if (recipe_.lora) add_lora(model_.net, *recipe_.lora, recipe_.seed, 0);
+    model_.net.set_recompute(recompute());
     train_sft(model_.net, examples, train, hooks);
+    model_.net.set_recompute(Recompute::nothing);
   }
+
+  Recompute recompute() const { return recipe_.checkpoint_blocks ? Recompute::blocks : Recompute::nothing; }
 
   // ---- one iteration ----
 

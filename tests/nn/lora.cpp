@@ -229,7 +229,7 @@ TEST_CASE("lora: a folder gives back the same bits; a checkpoint holds the merge
 }
 
 TEST_CASE("lora goldens: logits, log-probs and the gradient of every A and B, from a folder that PEFT wrote") {
-  const auto device = open_device("cpu");
+  const auto device = test_device();
   const json golden = read_json(kAdapter + "/golden.json");
   const SafetensorsFile expected(kAdapter + "/values.safetensors");
   const auto wanted = [&](const std::string& name) {

@@ -31,7 +31,7 @@ std::string printed(const RunShape& shape, int64_t device_bytes) {
 TEST_CASE("plan: the peak is of what exists together") {
   RunShape shape = some_shape();
   CHECK(shape.pair_rows() == 160);
-  CHECK(shape.micro_pairs() == 3);
+  CHECK(shape.micro_rows() == 500);
   const RunMemory all = predict_run(tiny_config(), shape, nullptr);
   const TrainingMemory& t = all.training;
   const int64_t lasting =
@@ -41,9 +41,14 @@ TEST_CASE("plan: the peak is of what exists together") {
   CHECK(predict_run(tiny_config(), shape, nullptr).peak ==
         lasting + std::max({t.state, all.sampling.cache, t.weights}));
   shape.micro_tokens = 1;  // a pair is never cut
-  CHECK(shape.micro_pairs() == 1);
+  CHECK(shape.micro_rows() == 160);
   shape.micro_tokens = 1'000'000;
-  CHECK(shape.micro_pairs() == shape.pairs);
+  CHECK(shape.micro_rows() == 160 * shape.pairs);
+  // Evaluation draws one sample of each prompt: as many prompts lie in the cache as rows are drawn.
+  const int64_t drawn = predict_sampling(tiny_config(), shape.sampling, nullptr).cache,
+                evaluated = predict_sampling(tiny_config(), shape.evaluation(), nullptr).cache;
+  CHECK(evaluated > drawn);
+  CHECK(all.sampling.cache == evaluated);
 }
 
 TEST_CASE("plan: what does not fit is told, with every key that helps and by how much") {

@@ -58,6 +58,20 @@ TEST_CASE("model: saved and opened, it has the same ids, ends and log-probs") {
   CHECK(again.text.decode(completion) == "mn|a b");
 }
 
+TEST_CASE("model: an earlier model's adapter does not stay beside a new one; other files do") {
+  const TempFolder folder;
+  const auto device = open_device("cpu");
+  const Model model = tiny::untrained_model(*device);
+  const std::string adapter = folder / "saved/adapter";
+  std::filesystem::create_directories(adapter);
+  for (const char* file : {"/adapter_config.json", "/adapter_model.safetensors", "/notes.txt"})
+    write_file_atomically(adapter + file, "{}");
+  model.save(folder / "saved");
+  CHECK(!std::filesystem::exists(adapter + "/adapter_config.json"));
+  CHECK(!std::filesystem::exists(adapter + "/adapter_model.safetensors"));
+  CHECK(std::filesystem::exists(adapter + "/notes.txt"));
+}
+
 TEST_CASE("model: what cannot be opened is named") {
   const TempFolder folder;
   const auto device = open_device("cpu");

@@ -302,8 +302,8 @@ TEST_CASE("run: killed at any line of the log or any progress report, resumed, i
   const std::vector<std::pair<std::string, Recipe>> recipes = {
       {"thinking", world().recipe({"warmup={\"samples\": 24, \"epochs\": 1, \"lr\": 0.001}", "dpo.reference=seed"})},
       {"direct", world().recipe({"thought=none", "select=last", "dpo.epochs=3"})},
-      {"adapters", world().recipe({"warmup={\"samples\": 24, \"epochs\": 1, \"lr\": 0.001}", "lora={\"rank\": 3}",
-                                   "dpo.epochs=3"})},
+      {"adapters", world().recipe({"warmup={\"samples\": 24, \"epochs\": 1, \"lr\": 0.001}",
+                                   "lora={\"rank\": 3, \"targets\": [\"v_proj\", \"q_proj\"]}", "dpo.epochs=3"})},
   };
   const bool thorough = std::getenv("THOROUGH");
   int64_t first = 0;

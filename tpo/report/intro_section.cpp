@@ -60,6 +60,7 @@ constexpr Fact kFacts[] = {
      "learning rate {/dpo/lr}, {/dpo/schedule}, {/dpo/warmup} warm-up steps, batches of {/dpo/batch} pairs, "
      "{/dpo/epochs} epochs, "
      "clip {/dpo/clip}, weight decay {/dpo/weight_decay}"},
+    {"trained", "adapters: {/lora}; AdamW's moments in {/dpo/optimizer_state}"},
     {"checkpoint kept", "{/select}"},
     {"evaluation", "temperature {/eval/temperature}, top-p {/eval/top_p}, up to {/eval/resample} more attempts"},
     {"device", "{/device}, {/dtype}"},

@@ -3,6 +3,7 @@
 #include <charconv>
 #include <filesystem>
 #include <limits>
+#include <optional>
 
 #include "tensor/file.h"
 #include "tpo/fingerprint.h"
@@ -86,17 +87,15 @@ TrainState read_state(const std::string& path, size_t pairs, const std::string& 
 class Training {
  public:
   Training(Model& model, const std::vector<IdPair>& pairs, const PreferenceStage& stage, const std::string& folder)
-      : model_(with_adapters(model, stage)),
-        pairs_(pairs),
-        stage_(stage),
-        folder_(folder),
-        optimizer_(model.net, stage.train.adamw) {}
+      : model_(with_adapters(model, stage)), pairs_(pairs), stage_(stage), folder_(folder) {}
 
   void run() {
     if (fs::exists(current() + "/state.json"))
       resume();
     else
       begin();
+    optimizer_.emplace(model_.net, stage_.train.adamw);
+    if (state_.epoch > 0) optimizer_->load(current() + "/optimizer.safetensors");
     model_.net.set_recompute(stage_.recompute);
     const auto steps = steps_per_epoch(static_cast<int64_t>(pairs_.size()), stage_.train) * stage_.train.epochs;
     TrainHooks hooks;
@@ -105,7 +104,7 @@ class Training {
     };
     hooks.on_epoch = [&](int64_t epoch) { finish_epoch(epoch); };
     const ReferenceIs is = stage_.reference_folder.empty() ? ReferenceIs::start : ReferenceIs::other;
-    train_dpo(model_.net, optimizer_, pairs_, state_.reference, is, stage_.loss, stage_.train, hooks);
+    train_dpo(model_.net, *optimizer_, pairs_, state_.reference, is, stage_.loss, stage_.train, hooks);
     model_.net.set_recompute(Recompute::nothing);
     keep_best();
     remove_train_state(folder_);
@@ -134,8 +133,6 @@ class Training {
   void resume() {
     state_ = read_state(current() + "/state.json", pairs_.size(), fingerprint(model_.net, pairs_));
     load_trained(current());
-    optimizer_ = AdamW(model_.net, stage_.train.adamw);
-    optimizer_.load(current() + "/optimizer.safetensors");
   }
 
   void finish_epoch(int64_t epoch) {
@@ -152,7 +149,7 @@ class Training {
     const std::string fresh = current() + ".new";
     fs::remove_all(fresh);
     save_trained(fresh);
-    optimizer_.save(fresh + "/optimizer.safetensors");
+    optimizer_->save(fresh + "/optimizer.safetensors");
     write_state(fresh + "/state.json", state_);
     fs::remove_all(current());
     fs::rename(fresh, current());
@@ -189,7 +186,7 @@ class Training {
   const std::vector<IdPair>& pairs_;
   const PreferenceStage& stage_;
   std::string folder_;
-  AdamW optimizer_;
+  std::optional<AdamW> optimizer_;  // made for the weights that training goes on from, so that there is but one
   TrainState state_;
 };
 
