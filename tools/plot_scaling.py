@@ -11,11 +11,13 @@ from pathlib import Path
 VENV = Path(os.environ.get("THINKER_VENV", ".venv-peers")) / "bin" / "python"
 
 
-def log_axis(axis, values, title, x, y):
+def log_axis(axis, values, title, x, y, y_scale="linear"):
+    axis.set_yscale(y_scale)
     axis.set_xscale("log", base=2)
-    axis.set_xticks(values, [str(v) for v in values], fontsize=7)
+    axis.set_xticks(values, [f"{v:g}" for v in values], fontsize=7)
     axis.minorticks_off()
-    axis.set_ylim(bottom=0)
+    if y_scale == "linear":
+        axis.set_ylim(bottom=0)
     axis.set_title(title, fontsize=9)
     axis.set_xlabel(x, fontsize=8)
     axis.set_ylabel(y, fontsize=8)
@@ -61,15 +63,13 @@ def main():
         slope, start, off = straight_line(tokens, column(length, name + "_bytes"))
         print(f"{label}: {slope / 1e3:.1f} kB a token + {start / 1e6:.1f} MB; at most {100 * off:.1f} % off that line")
     log_axis(time, tokens, "time per token, one sequence", "tokens in the sequence", "µs")
-    log_axis(memory, tokens, "memory of activations and their gradients", "tokens in the sequence", "MB")
-    memory.set_yscale("log", base=10)
+    log_axis(memory, tokens, "memory of activations and their gradients", "tokens in the sequence", "MB", "log")
     rows = column(batch, "rows")
     decode.plot(rows, column(batch, "tokens_per_s"), "o-", ms=4)
     log_axis(decode, rows, "sampling, SmolLM2-135M's shape", "rows decoded together", "tokens/s")
     widths = column(width, "width")
     step.plot(widths, column(width, "step_s"), "o-", ms=4)
-    log_axis(step, widths, "training step of 8 x 256 tokens, 8 layers", "model width", "s")
-    step.set_yscale("log", base=10)
+    log_axis(step, widths, "training step of 8 x 256 tokens, 8 layers", "model width", "s", "log")
     for axis in (time, memory):
         axis.legend(fontsize=7)
     figure.tight_layout()
