@@ -334,7 +334,7 @@ class Run {
     stage.train.adamw.weight_decay = recipe_.dpo.weight_decay;
     stage.train.adamw.state = recipe_.dpo.optimizer_state;
     stage.train.micro_tokens = recipe_.dpo.micro_tokens;
-    stage.recompute = recipe_.checkpoint_blocks ? Recompute::blocks : Recompute::nothing;
+    stage.recompute = recompute();
     stage.lora = recipe_.lora;
     stage.base = result_.checkpoint.empty() ? recipe_.model : result_.checkpoint;
     stage.reference_folder = recipe_.dpo.reference == Reference::seed && t > 1 ? seed_checkpoint() : "";
