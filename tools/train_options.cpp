@@ -37,9 +37,8 @@ TrainOptions TrainFlags::resolve() const {
 }
 
 void LoraFlags::add_to(CLI::App& command) {
-  rank_ = command.add_option("--lora-rank", options_.rank, "train adapters of this rank, not the weights")
-              ->check(whole(1, kGreatestLoraRank))
-              ->default_str("");
+  rank_ = command.add_option("--lora-rank", options_.rank, "train adapters of this rank; without it, all weights")
+              ->check(whole(1, kGreatestLoraRank));
   command.add_option("--lora-alpha", options_.alpha, "adapters count alpha / rank times")
       ->check(number_above(0.0))
       ->needs(rank_);
