@@ -96,12 +96,11 @@ RunShape run_shape(const Recipe& recipe, const Transformer& net, int64_t prompt_
   shape.training.lora = recipe.lora;
   shape.training.recompute = recipe.checkpoint_blocks ? Recompute::blocks : Recompute::nothing;
   shape.sampling.samples = recipe.sampling.k;
-  shape.sampling.prompts = recipe.prompts_per_iteration;
   shape.sampling.prompt_length = prompt_length;
   shape.sampling.max_rows = sampling_rows(net.parameters());
   shape.sampling.max_new = recipe.sampling.max_new;
   // More prompts than can be decoded at once change nothing.
-  shape.sampling.prompts = std::min(shape.sampling.prompts, shape.sampling.max_rows / recipe.sampling.k + 2);
+  shape.sampling.prompts = std::min(recipe.prompts_per_iteration, shape.sampling.max_rows / recipe.sampling.k + 2);
   shape.micro_tokens = recipe.dpo.micro_tokens;
   shape.pairs = recipe.dpo.batch;
   shape.selects = recipe.select == Select::judge;
