@@ -39,7 +39,7 @@ void make_seed_model(Device& device, const Options& options, Display& display) {
   TrainOptions train = world::seed_training({}, options.seed);
   train.warmup = 20;
   const std::vector<SftExample> examples = world::talk_examples(text, options.seed, kSeedTexts);
-  const int64_t steps = steps_per_epoch(static_cast<int64_t>(examples.size()), train) * train.epochs;
+  const int64_t steps = total_steps(static_cast<int64_t>(examples.size()), train);
   TrainHooks hooks;
   hooks.on_step = [&](const StepLog& step) {
     display.log(sft_step_to_json(step));

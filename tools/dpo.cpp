@@ -36,7 +36,7 @@ void run(const Options& options) {
       own_reference ? reference_logps_of_start(model.net, pairs, train)
                     : reference_logps(open_model(*device, options.reference, dtype).net, pairs, train);
   StepLogFile log(options.log);
-  const int64_t steps = steps_per_epoch(static_cast<int64_t>(pairs.size()), train) * train.epochs;
+  const int64_t steps = total_steps(static_cast<int64_t>(pairs.size()), train);
   const auto display = options.progress.show("nothing was saved; the same command begins anew");
   display->at("dpo", 0, steps);
   TrainHooks hooks;

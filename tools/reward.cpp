@@ -52,7 +52,7 @@ void run(const Options& options) {
   TextRewardModel model = open_reward_model(*device, options.model, dtype, NoScore::zeros);
   const HeldOut pairs = read_pairs(options, share, model.text);
   StepLogFile log(options.log);
-  const int64_t steps = steps_per_epoch(static_cast<int64_t>(pairs.train.size()), train) * train.epochs;
+  const int64_t steps = total_steps(static_cast<int64_t>(pairs.train.size()), train);
   const auto display = options.progress.show("nothing was saved; the same command begins anew");
   display->at("reward", 0, steps);
   TrainHooks hooks;

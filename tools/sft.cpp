@@ -28,7 +28,7 @@ void run(const Options& options) {
   prepare_folder(options.out);
   if (lora) add_lora(model.net, *lora, train.seed, train.iteration);
   StepLogFile log(options.log);
-  const int64_t steps = steps_per_epoch(static_cast<int64_t>(examples.size()), train) * train.epochs;
+  const int64_t steps = total_steps(static_cast<int64_t>(examples.size()), train);
   const auto display = options.progress.show("nothing was saved; the same command begins anew");
   display->at("sft", 0, steps);
   TrainHooks hooks;

@@ -282,6 +282,7 @@ void visit(R& r, Visitor& v) {
     s.integer("warmup", r.dpo.warmup, at_least(0));
     s.integer("batch", r.dpo.batch, at_least(1));
     s.integer("epochs", r.dpo.epochs, at_least(1));
+    s.integer("steps", r.dpo.steps, at_least(0));
     s.number("clip", r.dpo.clip, at_least(0));
     s.number("weight_decay", r.dpo.weight_decay, at_least(0));
     s.choice("optimizer_state", r.dpo.optimizer_state, {"f32", "bf16", "8bit"});

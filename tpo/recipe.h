@@ -89,6 +89,7 @@ struct Recipe {
     int64_t warmup = 4;  // steps
     int64_t batch = 16;  // pairs an optimizer step
     int64_t epochs = 2;
+    int64_t steps = 0;  // optimizer steps of an iteration, in as many epochs as they take; 0: epochs decides
     double clip = 1.0;  // of the global gradient norm; 0: none
     double weight_decay = 0.0;
     OptimizerState optimizer_state = OptimizerState::f32;  // AdamW's moments, in the warm-up too

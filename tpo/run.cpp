@@ -202,7 +202,7 @@ class Run {
     train.seed = recipe_.seed;
     train.adamw.state = recipe_.dpo.optimizer_state;
     train.micro_tokens = recipe_.dpo.micro_tokens;
-    const int64_t steps = steps_per_epoch(static_cast<int64_t>(examples.size()), train) * train.epochs;
+    const int64_t steps = total_steps(static_cast<int64_t>(examples.size()), train);
     const Progress progress = named("warm-up: train");
     TrainHooks hooks;
     hooks.on_step = [&](const StepLog& step) {
@@ -328,6 +328,7 @@ class Run {
     stage.train.warmup = recipe_.dpo.warmup;
     stage.train.batch = recipe_.dpo.batch;
     stage.train.epochs = recipe_.dpo.epochs;
+    stage.train.steps = recipe_.dpo.steps;
     stage.train.seed = recipe_.seed;
     stage.train.iteration = static_cast<uint32_t>(t);
     stage.train.adamw.clip = recipe_.dpo.clip;
@@ -339,13 +340,13 @@ class Run {
     stage.base = result_.checkpoint.empty() ? recipe_.model : result_.checkpoint;
     stage.reference_folder = recipe_.dpo.reference == Reference::seed && t > 1 ? seed_checkpoint() : "";
     const std::vector<IdPair> pairs = read_id_pairs(folder + "/pairs.jsonl", model_.text);
-    const int64_t per_epoch = steps_per_epoch(static_cast<int64_t>(pairs.size()), stage.train);
+    const auto n = static_cast<int64_t>(pairs.size());
     const Progress progress = named("train");
     stage.on_step = [&](const StepLog& step, int64_t steps) {
       log_.write(dpo_step_to_json(step));
       progress("", step.step, steps);
     };
-    progress("", per_epoch * finished_epochs(folder), per_epoch * stage.train.epochs);
+    progress("", steps_per_epoch(n, stage.train) * finished_epochs(folder), total_steps(n, stage.train));
     if (recipe_.select == Select::judge && !prompts_.select.empty()) {
       stage.select = [&](int64_t epoch) {
         std::vector<EvalRecord> records = outputs_on(prompts_.select, style_, recipe_.format, t, "select");

@@ -112,7 +112,7 @@ void check_reference(const std::vector<double>& sums, const MicroBatch& micro,
 }
 
 Schedule schedule_for(int64_t examples, const TrainOptions& options) {
-  return {options.schedule, options.lr, options.warmup, steps_per_epoch(examples, options) * options.epochs};
+  return {options.schedule, options.lr, options.warmup, total_steps(examples, options)};
 }
 
 /// The walk that all trainers share. run_batch accumulates the gradients of an optimizer batch and fills the log's
@@ -120,11 +120,13 @@ Schedule schedule_for(int64_t examples, const TrainOptions& options) {
 void walk(const std::vector<int64_t>& rows, AdamW& optimizer, const TrainOptions& options, const TrainHooks& hooks,
           const std::function<void(const OptimizerBatch&, StepLog&)>& run_batch) {
   const auto examples = static_cast<int64_t>(rows.size());
-  const int64_t per_epoch = steps_per_epoch(examples, options);
+  const int64_t per_epoch = steps_per_epoch(examples, options), steps = total_steps(examples, options);
   const Schedule schedule = schedule_for(examples, options);
-  ENSURE(optimizer.steps() % per_epoch == 0, "training resumes at an epoch's beginning only");
-  for (int64_t epoch = optimizer.steps() / per_epoch + 1; epoch <= options.epochs; ++epoch) {
+  ENSURE(optimizer.steps() % per_epoch == 0 || optimizer.steps() == steps,
+         "training resumes at an epoch's beginning only");
+  for (int64_t epoch = optimizer.steps() / per_epoch + 1; optimizer.steps() < steps; ++epoch) {
     for (const OptimizerBatch& batch : plan_epoch(rows, options, epoch)) {
+      if (optimizer.steps() == steps) break;
       const Clock::time_point start = Clock::now();
       StepLog log;
       log.step = optimizer.steps() + 1;
@@ -144,6 +146,15 @@ void walk(const std::vector<int64_t>& rows, AdamW& optimizer, const TrainOptions
 
 int64_t steps_per_epoch(int64_t examples, const TrainOptions& options) {
   return (examples + options.batch - 1) / options.batch;
+}
+
+int64_t total_steps(int64_t examples, const TrainOptions& options) {
+  return options.steps > 0 ? options.steps : steps_per_epoch(examples, options) * options.epochs;
+}
+
+int64_t total_epochs(int64_t examples, const TrainOptions& options) {
+  const int64_t per_epoch = steps_per_epoch(examples, options);
+  return (total_steps(examples, options) + per_epoch - 1) / per_epoch;
 }
 
 void train_sft(Transformer& model, const std::vector<SftExample>& examples, const TrainOptions& options,

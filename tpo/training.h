@@ -27,6 +27,7 @@ struct TrainOptions {
   int64_t warmup = 0;  // steps
   int64_t batch = 32;  // examples an optimizer step
   int64_t epochs = 1;
+  int64_t steps = 0;            // of the whole training, in as many epochs as they take; 0: `epochs` decides
   int64_t micro_tokens = 2048;  // rows of one forward, as far as a single example is not larger
   Order order = Order::shuffled;
   uint64_t seed = 0;
@@ -83,7 +84,7 @@ std::vector<ReferenceLogps> reference_logps_of_start(Transformer& policy, const 
 enum class ReferenceIs { start, other };
 
 /// Trains `policy` on the pairs; loss = mean over the pairs of an optimizer batch (tpo/dpo.h). `optimizer` continues
-/// where it stands: with optimizer.steps() at a whole number of epochs, the remaining ones are run. With
+/// where it stands: with optimizer.steps() at a whole number of epochs, the remaining steps are run. With
 /// ReferenceIs::start, throws Error when the first micro-batch does not reproduce the reference (exactly on the CPU;
 /// 1e-3 a sum elsewhere).
 void train_dpo(Transformer& policy, AdamW& optimizer, const std::vector<IdPair>& pairs,
@@ -107,5 +108,11 @@ std::vector<PairRewards> pair_rewards(const RewardModel& model, const std::vecto
 
 /// Optimizer steps of an epoch; the last partial batch counts.
 int64_t steps_per_epoch(int64_t examples, const TrainOptions& options);
+
+/// Optimizer steps of the whole training.
+int64_t total_steps(int64_t examples, const TrainOptions& options);
+
+/// Epochs of the whole training; with `steps` given, the last one may end early.
+int64_t total_epochs(int64_t examples, const TrainOptions& options);
 
 }  // namespace thinker

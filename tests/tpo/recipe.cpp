@@ -21,7 +21,7 @@ const char* const kEveryKey = R"({
   "judge": {"kind": "rule"},
   "pairs": {"rho": 0.0, "length": "chars", "parse_failures": "drop", "truncated": "drop"},
   "dpo": {"loss": "sigmoid", "beta": 0.1, "nll": 0.0, "label_smoothing": 0.0, "reference": "previous", "lr": 5e-6,
-          "schedule": "linear", "warmup": 4, "batch": 16, "epochs": 2, "clip": 1.0, "weight_decay": 0.0,
+          "schedule": "linear", "warmup": 4, "batch": 16, "epochs": 2, "steps": 0, "clip": 1.0, "weight_decay": 0.0,
           "optimizer_state": "f32", "micro_tokens": 2048},
   "lora": null, "checkpoint_blocks": false,
   "select": "judge", "eval": {"temperature": 0.8, "top_p": 0.95, "resample": 2},

@@ -183,6 +183,26 @@ TEST_CASE("run: every file with its fields, rows of the table, fresh prompts eac
   for (int i = 0; i < 16; ++i) CHECK(used[i] == "p1-" + std::to_string(i));
 }
 
+TEST_CASE("run: dpo.steps makes every iteration that many steps, however many pairs there are") {
+  for (int64_t steps : {1, 7}) {
+    CAPTURE(steps);
+    world().run(world().recipe({"dpo.steps=" + std::to_string(steps)}), "steps");
+    const std::string folder = world().folder / "steps";
+    for (int64_t t : {1, 2}) {
+      int64_t last = 0;
+      double lr = 1;
+      for (const Json& line : log_of(folder, t, "train")) {
+        if (!line.contains("step")) continue;
+        CHECK(line["step"] == ++last);
+        lr = line["lr"].get<double>();
+      }
+      CHECK(last == steps);
+      CHECK(lr == doctest::Approx(steps == 1 ? 1e-3 : 1e-3 / 6));  // the schedule ends with the steps, one is warm-up
+    }
+    fs::remove_all(folder);
+  }
+}
+
 TEST_CASE("run: an iteration samples from the model that the one before handed on, and hands on the best epoch") {
   const Recipe recipe = world().recipe({"dpo.epochs=4", "dpo.lr=0.01"});
   world().run(recipe, "select");
@@ -302,6 +322,7 @@ TEST_CASE("run: killed at any line of the log or any progress report, resumed, i
   const std::vector<std::pair<std::string, Recipe>> recipes = {
       {"thinking", world().recipe({"warmup={\"samples\": 24, \"epochs\": 1, \"lr\": 0.001}", "dpo.reference=seed"})},
       {"direct", world().recipe({"thought=none", "select=last", "dpo.epochs=3"})},
+      {"steps", world().recipe({"thought=none", "dpo.steps=7"})},
       {"adapters", world().recipe({"warmup={\"samples\": 24, \"epochs\": 1, \"lr\": 0.001}",
                                    "lora={\"rank\": 3, \"targets\": [\"v_proj\", \"q_proj\"]}", "dpo.epochs=3"})},
   };

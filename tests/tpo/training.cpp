@@ -224,7 +224,20 @@ TEST_CASE("dpo: a run that is resumed at an epoch's beginning ends with the bits
     train_dpo(resumed, state, pairs, reference, ReferenceIs::start, {}, options, {.on_step = keep(resumed_log)});
     CHECK(resumed_log == straight_log);
     CHECK(weights_of(resumed) == weights_of(straight));
-    // A finished run has nothing left to do.
+    // A finished run has nothing left to do, wherever in an epoch it ended.
+    TrainOptions fewer = options;
+    fewer.steps = 7;  // two epochs of 3, and one step of the third
+    std::vector<int64_t> epochs;
+    Transformer cut = random_model(*device, tiny_config(), DType::F32);
+    AdamW cut_state(cut, fewer.adamw);
+    const TrainHooks count{.on_epoch = [&](int64_t epoch) { epochs.push_back(epoch); }};
+    for (int again = 0; again < 2; ++again) {
+      train_dpo(cut, cut_state, pairs, reference, ReferenceIs::other, {}, fewer, count);
+      CHECK(cut_state.steps() == 7);
+      CHECK(epochs == std::vector<int64_t>{1, 2, 3});
+    }
+    CHECK(total_epochs(10, fewer) == 3);
+    CHECK(total_epochs(10, options) == 4);
     train_dpo(resumed, state, pairs, reference, ReferenceIs::start, {}, options,
               {.on_step = [](const StepLog&) { FAIL("a step too many"); }});
     CHECK(weights_of(resumed) == weights_of(straight));

@@ -7,6 +7,7 @@ namespace thinker::world {
 namespace {
 
 constexpr int64_t kSelectPrompts = 350;
+constexpr int64_t kSteps = 44;  // an iteration, in every arm: what two epochs of direct's pairs were
 constexpr double kRho = 0.25;  // "auto" would choose 0: this judge has no taste for length
 
 Recipe default_recipe() {
@@ -21,7 +22,7 @@ Recipe default_recipe() {
   r.dpo.schedule = ScheduleKind::linear;
   r.dpo.warmup = 2;
   r.dpo.batch = 16;
-  r.dpo.epochs = 2;
+  r.dpo.steps = kSteps;
   r.select = Select::last;
   r.eval = {.temperature = 0.8, .top_p = 0.95, .resample = 2};
   return r;
@@ -55,6 +56,8 @@ DemoPlan demo_plan(const std::vector<std::string>& overrides) {
   json["name"] = json["model"] = "demo";
   json["prompts"] = {{"train", "demo"}};
   plan.recipe = parse_recipe(json, "--set");
+  if (plan.recipe.dpo.steps > 0 && plan.recipe.dpo.epochs != default_recipe().dpo.epochs)
+    fail("--set dpo.epochs: the demo's arms train for dpo.steps steps each; set that, or dpo.steps=0 as well");
   return plan;
 }
 

@@ -58,7 +58,7 @@ constexpr Fact kFacts[] = {
      "{/dpo/reference} model"},
     {"training",
      "learning rate {/dpo/lr}, {/dpo/schedule}, {/dpo/warmup} warm-up steps, batches of {/dpo/batch} pairs, "
-     "{/dpo/epochs} epochs, "
+     "{/dpo/epochs} epochs (or, if not 0, exactly {/dpo/steps} steps), "
      "clip {/dpo/clip}, weight decay {/dpo/weight_decay}"},
     {"trained", "adapters: {/lora}; AdamW's moments in {/dpo/optimizer_state}"},
     {"checkpoint kept", "{/select}"},

@@ -97,7 +97,7 @@ class Training {
     optimizer_.emplace(model_.net, stage_.train.adamw);
     if (state_.epoch > 0) optimizer_->load(current() + "/optimizer.safetensors");
     model_.net.set_recompute(stage_.recompute);
-    const auto steps = steps_per_epoch(static_cast<int64_t>(pairs_.size()), stage_.train) * stage_.train.epochs;
+    const int64_t steps = total_steps(static_cast<int64_t>(pairs_.size()), stage_.train);
     TrainHooks hooks;
     hooks.on_step = [&](const StepLog& step) {
       if (stage_.on_step) stage_.on_step(step, steps);
@@ -116,6 +116,7 @@ class Training {
     return model;
   }
 
+  int64_t last_epoch() const { return total_epochs(static_cast<int64_t>(pairs_.size()), stage_.train); }
   std::string current() const { return state_folder(folder_); }
   std::string best() const { return best_folder(folder_); }
 
@@ -145,7 +146,7 @@ class Training {
         save_trained(best());
       }
     }
-    if (epoch == stage_.train.epochs) return;
+    if (epoch == last_epoch()) return;
     const std::string fresh = current() + ".new";
     fs::remove_all(fresh);
     save_trained(fresh);
@@ -174,7 +175,7 @@ class Training {
   void keep_best() {
     const std::string fresh = folder_ + "/checkpoint.new";
     fs::remove_all(fresh);
-    const bool last_is_best = !stage_.select || state_.best_epoch == stage_.train.epochs;
+    const bool last_is_best = !stage_.select || state_.best_epoch == last_epoch();
     if (!last_is_best) load_trained(best());
     model_.save(fresh);
     if (stage_.lora) save_adapter(fresh + "/adapter", model_.net, stage_.base);
