@@ -43,8 +43,8 @@ void print_plan(std::ostream& out, const Recipe& recipe, const Model& model, con
   const double sampled = asked * k * length + warmup * length;
   const double pairs = recipe.dpo.steps > 0 ? iterations * static_cast<double>(recipe.dpo.steps * recipe.dpo.batch)
                                             : asked * static_cast<double>(recipe.dpo.epochs);
-  const double trained = pairs * (prompt + 2.0 * length) +
-                         warmup * (prompt + length) * static_cast<double>(recipe.warmup.epochs);
+  const double trained =
+      pairs * (prompt + 2.0 * length) + warmup * (prompt + length) * static_cast<double>(recipe.warmup.epochs);
   const double flops = 2.0 * p * sampled + 6.0 * p * trained;
   const double rate = product_flops(device, model.net.dtype());
   const double learning = recipe.lora ? static_cast<double>(Lora(model.net, *recipe.lora).parameters()) : p;

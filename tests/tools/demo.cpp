@@ -148,6 +148,7 @@ TEST_CASE("demo: a wrong --set names the key and the remedy") {
   CHECK(error_of_set("seed_model.width=100").find("multiple of 32") != std::string::npos);
   CHECK(error_of_set("seed_model.layers=2.5") == "seed_model.layers: is not an integer");
   CHECK(error_of_set("seed_model.worked=0.9").find("together at most 1") != std::string::npos);
+  CHECK(error_of_set("dpo.epochs=4").find("dpo.steps") != std::string::npos);
   CHECK(error_of_set("test_prompts=0").find("test_prompts") != std::string::npos);
   CHECK(error_of_set("prompts.train=x.jsonl").find("--set prompts") != std::string::npos);
 }
@@ -157,6 +158,7 @@ TEST_CASE("demo: all arms have the same recipe but for the thought, length contr
   const std::vector<Arm> all = arms(Extent::full);
   REQUIRE(all.size() == 5);
   REQUIRE(arms(Extent::quick).size() == 2);
+  CHECK(plan.recipe.dpo.steps > 0);  // not epochs: their steps would differ with the arm's pairs
   const Json first = recipe_to_json(arm_recipe(plan, all[0], 11, "m", "t"));
   for (const Arm& arm : all) {
     Json json = recipe_to_json(arm_recipe(plan, arm, 11, "m", "t"));

@@ -8,7 +8,7 @@ namespace {
 
 constexpr int64_t kSelectPrompts = 350;
 constexpr int64_t kSteps = 44;  // an iteration, in every arm: what two epochs of direct's pairs were
-constexpr double kRho = 0.25;  // "auto" would choose 0: this judge has no taste for length
+constexpr double kRho = 0.25;   // "auto" would choose 0: this judge has no taste for length
 
 Recipe default_recipe() {
   Recipe r;
