@@ -41,8 +41,9 @@ void print_plan(std::ostream& out, const Recipe& recipe, const Model& model, con
   const double warmup = warms_up ? static_cast<double>(recipe.warmup.samples) : 0.0;
   // Upper bounds: every output as long as allowed, a pair from every prompt, every prompt as long as the longest.
   const double sampled = asked * k * length + warmup * length;
-  const double pairs = recipe.dpo.steps > 0 ? iterations * static_cast<double>(recipe.dpo.steps * recipe.dpo.batch)
-                                            : asked * static_cast<double>(recipe.dpo.epochs);
+  const double pairs = recipe.dpo.steps > 0
+                           ? iterations * static_cast<double>(recipe.dpo.steps) * static_cast<double>(recipe.dpo.batch)
+                           : asked * static_cast<double>(recipe.dpo.epochs);
   const double trained =
       pairs * (prompt + 2.0 * length) + warmup * (prompt + length) * static_cast<double>(recipe.warmup.epochs);
   const double flops = 2.0 * p * sampled + 6.0 * p * trained;

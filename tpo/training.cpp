@@ -111,17 +111,13 @@ void check_reference(const std::vector<double>& sums, const MicroBatch& micro,
   }
 }
 
-Schedule schedule_for(int64_t examples, const TrainOptions& options) {
-  return {options.schedule, options.lr, options.warmup, total_steps(examples, options)};
-}
-
 /// The walk that all trainers share. run_batch accumulates the gradients of an optimizer batch and fills the log's
 /// loss.
 void walk(const std::vector<int64_t>& rows, AdamW& optimizer, const TrainOptions& options, const TrainHooks& hooks,
           const std::function<void(const OptimizerBatch&, StepLog&)>& run_batch) {
   const auto examples = static_cast<int64_t>(rows.size());
   const int64_t per_epoch = steps_per_epoch(examples, options), steps = total_steps(examples, options);
-  const Schedule schedule = schedule_for(examples, options);
+  const Schedule schedule{options.schedule, options.lr, options.warmup, steps};
   ENSURE(optimizer.steps() % per_epoch == 0 || optimizer.steps() == steps,
          "training resumes at an epoch's beginning only");
   for (int64_t epoch = optimizer.steps() / per_epoch + 1; optimizer.steps() < steps; ++epoch) {
