@@ -215,16 +215,18 @@ class Decoder {
 
   /// Moves finished rows out of the batch; the others keep their order.
   void retire() {
-    std::vector<Row> still;
-    for (Row& row : rows_) {
+    size_t kept = 0;
+    for (size_t i = 0; i < rows_.size(); ++i) {
+      Row& row = rows_[i];
       if (!row.out.ended && static_cast<int64_t>(row.out.ids.size()) < options_.max_new) {
-        still.push_back(std::move(row));
+        if (kept != i) rows_[kept] = std::move(row);
+        ++kept;
         continue;
       }
       cache_.release(row.own_begin, options_.max_new);
       done_.push_back(std::move(row.out));
     }
-    rows_ = std::move(still);
+    rows_.erase(rows_.begin() + static_cast<int64_t>(kept), rows_.end());
   }
 
   const Transformer& model_;

@@ -1,6 +1,7 @@
 // Rotary position embedding in place. The pair (x_j, x_{j+D/2}) of every head turns by position * inverse_frequency_j:
 //   x_j <- x_j cos - x_{j+D/2} sin,   x_{j+D/2} <- x_{j+D/2} cos + x_j sin.
 // The angle is a product of two floats, as in the models' own training; only its sine and cosine are exact.
+#include <algorithm>
 #include <cmath>
 
 #include "tensor/cpu/cpu_backend.h"
@@ -21,22 +22,34 @@ void rotate(T* x, const T* cosine, const T* sine, int64_t half) {
 
 }  // namespace
 
+// A batch of sequences has each position many times, so sines and cosines are made once a position. Where there are
+// more positions than rows (decoding: few rows, far along), once a row.
 void CpuBackend::rope(void* x, const int32_t* position, const void* inverse_frequency, int64_t n, int64_t h, int64_t d,
                       int direction, DType t) {
+  if (n == 0) return;
   with_scalar("rope", t, [&]<class T>(T) {
     const int64_t half = d / 2;
     const T* frequency = static_cast<const T*>(inverse_frequency);
-    T* table = scratch_.take<T>(omp_get_max_threads() * d);
-    parallel_ranges(n, h * d + 16 * d, [&](int64_t begin, int64_t end) {
-      T* cosine = table + omp_get_thread_num() * d;
-      T* sine = cosine + half;
+    const int64_t positions = 1 + *std::max_element(position, position + n);
+    const bool by_position = positions < n;
+    const int64_t entries = by_position ? positions : n;
+    T* table = scratch_.take<T>(entries * d);  // (entries, D): cosines, sines
+    parallel_ranges(entries, 16 * d, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
+        const T at = static_cast<T>(by_position ? i : position[i]);
+        T* cosine = table + i * d;
         for (int64_t j = 0; j < half; ++j) {
-          const T angle = static_cast<T>(position[i]) * frequency[j];
+          const T angle = at * frequency[j];
           cosine[j] = std::cos(angle);
-          sine[j] = static_cast<T>(direction) * std::sin(angle);
+          cosine[half + j] = static_cast<T>(direction) * std::sin(angle);
         }
-        for (int64_t head = 0; head < h; ++head) rotate(static_cast<T*>(x) + (i * h + head) * d, cosine, sine, half);
+      }
+    });
+    parallel_ranges(n, h * d, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const T* cosine = table + (by_position ? position[i] : i) * d;
+        for (int64_t head = 0; head < h; ++head)
+          rotate(static_cast<T*>(x) + (i * h + head) * d, cosine, cosine + half, half);
       }
     });
   });

@@ -50,14 +50,18 @@ TEST_CASE("rope: gradients, odd numbers of heads and of pairs") {
   check_op(*device, rope_op(rotation(2, {5})), {activation({1, 2}, rng)});
   check_op(*device, rope_op(rotation(6, {0, 1, 100})), {activation({3, 18}, rng)});
   check_op(*device, rope_op(rotation(14, {7, 3, 3, 0, 1})), {activation({5, 14}, rng)});
+  check_op(*device, rope_op(rotation(6, {2, 0, 1, 2, 1})), {activation({5, 18}, rng)});  // more rows than positions
 }
 
 TEST_CASE("rope equals a complex rotation") {
   const auto device = open_device("cpu");
   Rng rng = test_rng(2);
-  const Rotation r = rotation(64, {0, 1, 2, 17, 63, 64, 100});
-  const Input x = activation({7, 3 * 64}, rng);
-  check_forward(*device, rope_op(r), {x}, plain_rope(x, r));
+  for (const std::vector<int32_t>& positions :
+       {std::vector{0, 1, 2, 17, 63, 64, 100}, std::vector{0, 1, 2, 3, 5, 5, 2}}) {
+    const Rotation r = rotation(64, positions);
+    const Input x = activation({7, 3 * 64}, rng);
+    check_forward(*device, rope_op(r), {x}, plain_rope(x, r));
+  }
 }
 
 TEST_CASE("rope far along: the angle is rounded to a float, its sine and cosine are not") {

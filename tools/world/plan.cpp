@@ -7,17 +7,17 @@ namespace thinker::world {
 namespace {
 
 constexpr int64_t kSelectPrompts = 350;
-constexpr int64_t kSteps = 44;  // an iteration, in every arm: what two epochs of direct's pairs were
+constexpr int64_t kSteps = 36;  // an iteration, in every arm, whatever the number of its pairs
 constexpr double kRho = 0.25;   // "auto" would choose 0: this judge has no taste for length
 
 Recipe default_recipe() {
   Recipe r;
   r.warmup.samples = 0;  // the seed model knows the format
   r.iterations = 4;
-  r.prompts_per_iteration = 800;
+  r.prompts_per_iteration = 1600;  // of the last iteration's, few give a pair
   r.sampling = {.k = 8, .temperature = 0.8, .top_p = 0.95, .max_new = 40};
   r.pairs.options.parse_failures = Failures::reject;  // as in the paper
-  r.dpo.options.beta = 0.1;
+  r.dpo.options.beta = 0.5;  // few pairs, met often: with 0.1 the model drifts on long after it has learnt them
   r.dpo.lr = 1e-4;
   r.dpo.schedule = ScheduleKind::linear;
   r.dpo.warmup = 2;

@@ -15,7 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 
 /// Raised when the texts are made in another way: a model of the earlier ones is not theirs.
-constexpr int kTextVersion = 3;
+constexpr int kTextVersion = 4;
 
 /// Calls v(key, value, lowest, highest) for every value of a plan. P is SeedPlan or const SeedPlan.
 template <class P, class Visitor>

@@ -1,5 +1,7 @@
 #include "tools/world/seed_text.h"
 
+#include <array>
+
 #include "tensor/rng.h"
 #include "tools/world/thoughts.h"
 #include "tpo/supervised.h"
@@ -40,10 +42,12 @@ std::string put_together(Rng& rng, const std::string& thought, const std::string
   return rng.below(2) == 0 ? thought + answer : thought + marker + answer + marker + answer;
 }
 
+/// Copying and reversing are what takes longest to learn, so they come three times as often as the other two.
 Category draw_category(Rng& rng, const SeedMix& mix) {
+  using enum Category;
+  static constexpr std::array kOthers = {copy, copy, copy, reverse, reverse, reverse, max, fact};
   const bool thinking = rng.uniform() < mix.thinking_tasks;
-  return static_cast<Category>(thinking ? rng.below(kThinkingCategories)
-                                        : kThinkingCategories + rng.below(kCategories - kThinkingCategories));
+  return thinking ? static_cast<Category>(rng.below(kThinkingCategories)) : kOthers[rng.below(kOthers.size())];
 }
 
 }  // namespace

@@ -8,7 +8,8 @@
 // A thought leads to the answer with probability `useful`; else it is one of those that lead nowhere (thoughts.h). A
 // few lack the marker, or have it twice. Answers are sloppy: a share of them is spoilt (another answer, "um " in front,
 // cut short), more of them after a useless thought, so that sampling gives better and worse outputs, and thinking
-// starts as a disadvantage. All this is set-up, and so is that useless thoughts are long. The finding is what the loop
+// starts as a disadvantage. Copying and reversing take longest to learn, so they come more often than the largest
+// digit and the facts. All this is set-up, and so is that useless thoughts are long. The finding is what the loop
 // makes of it.
 #pragma once
 

@@ -58,7 +58,6 @@ constexpr Fact kFacts[] = {
      "{/dpo/reference} model"},
     {"training",
      "learning rate {/dpo/lr}, {/dpo/schedule}, {/dpo/warmup} warm-up steps, batches of {/dpo/batch} pairs, "
-     "{/dpo/epochs} epochs (or, if not 0, exactly {/dpo/steps} steps), "
      "clip {/dpo/clip}, weight decay {/dpo/weight_decay}"},
     {"trained", "adapters: {/lora}; AdamW's moments in {/dpo/optimizer_state}"},
     {"checkpoint kept", "{/select}"},
@@ -75,6 +74,13 @@ std::string fill_in(const Json& recipe, std::string_view words) {
     out += value(recipe, std::string(words.substr(open + 1, close - open - 1)).c_str());
     words.remove_prefix(close + 1);
   }
+}
+
+/// How long an iteration trains: dpo.epochs holds only where dpo.steps is 0.
+std::string training_length(const Json& recipe) {
+  const Json::json_pointer steps("/dpo/steps");
+  const bool fixed = recipe.contains(steps) && recipe.at(steps) != 0;
+  return fill_in(recipe, fixed ? "{/dpo/steps} steps, whatever the number of pairs" : "{/dpo/epochs} epochs");
 }
 
 /// A row of the table: a fact of every arm, from the arm's first run.
@@ -94,6 +100,9 @@ std::vector<FactRow> facts_of(const std::vector<Arm>& arms) {
     for (const Arm& arm : arms) row.values.push_back(fill_in(arm.runs.front()->recipe, fact.words));
     rows.push_back(std::move(row));
   }
+  FactRow length{"an iteration trains for", {}};
+  for (const Arm& arm : arms) length.values.push_back(training_length(arm.runs.front()->recipe));
+  rows.push_back(std::move(length));
   return rows;
 }
 
