@@ -6,6 +6,7 @@
 #
 # Exit status 1 when a check fails. Without a browser or python3 everything is skipped, and counted.
 set -eu
+[ $# -ge 1 ] || { echo "usage: tests/report_screenshots.sh PAGE.html [FOLDER]" >&2; exit 2; }
 page=$(realpath "$1")
 out=${2:-$(dirname "$page")/screenshots}
 mkdir -p "$out"

@@ -193,12 +193,11 @@ void bench_dpo(Transformer& net, const char* what, int64_t repeat, double produc
   row(what, 4.0 / best, "pairs/s", flops * 1e-9 / best / product, "products");
 }
 
-/// MODEL's network, or one of the shape of --config.
-Transformer open_net(Device& device, const Options& options, DType t) {
-  if (options.config.empty()) return open_model(device, options.model, t).net;
+/// The shape of --config; nothing without it.
+std::optional<Config> shape_of(const Options& options) {
+  if (options.config.empty()) return std::nullopt;
   const bool folder = std::filesystem::is_directory(options.config);
-  const Config config = folder ? read_config(options.config) : read_config_file(options.config);
-  return model_of_shape(device, config, t);
+  return folder ? read_config(options.config) : read_config_file(options.config);
 }
 
 void run(const Options& options) {
@@ -209,7 +208,9 @@ void run(const Options& options) {
   if (options.memory) return print_memory_table(std::cout);
   const auto [device, t] = options.device.open();
   if (options.scaling) return print_scaling(*device, t, options.repeat);
-  if (!options.model.empty()) open_tokenizer(options.model);  // a wrong name is told before the measurements
+  // A wrong name is told before the measurements.
+  if (!options.model.empty()) open_tokenizer(options.model);
+  const std::optional<Config> shape = shape_of(options);
   std::printf("%s, products in %s\n", device->backend().description().c_str(), options.device.dtype.c_str());
   const double big = product_speed(*device, t, 2048, 2048, 2048, options.repeat);
   row("product 2048 x 2048 x 2048", big, "GFLOP/s");
@@ -222,9 +223,9 @@ void run(const Options& options) {
   row("reading memory", bandwidth, "GB/s");
   const double product = std::max(big, mid);
   bench_demo(*device, options, product);
-  if (options.model.empty() && options.config.empty()) return;
+  if (options.model.empty() && !shape) return;
   if (!options.model.empty()) bench_weights(*device, options, t, bandwidth, product);
-  Transformer net = open_net(*device, options, t);
+  Transformer net = shape ? model_of_shape(*device, *shape, t) : open_model(*device, options.model, t).net;
   const Sampling sampling[] = {{"generate, 8 rows, K = 8 of 2 prompts, 64 new tokens", 8, 2, 8, 64},
                                {"generate, 32 rows, K = 8 of 8 prompts, 64 new tokens", 32, 8, 8, 64},
                                {"generate, 64 rows, K = 8 of 8 prompts, 128 new tokens", 64, 8, 8, 128}};

@@ -1,8 +1,22 @@
 // thinker convert: any MODEL to a Hugging Face folder that transformers and llama.cpp's converter load.
+#include <filesystem>
+
 #include "nn/lora.h"
 #include "tools/common.h"
 
 namespace thinker {
+
+namespace {
+
+/// A trained folder holds its adapters merged, and beside them alone: they must not be added twice.
+void ensure_not_merged(const std::string& model, const std::string& adapter) {
+  namespace fs = std::filesystem;
+  if (fs::weakly_canonical(adapter).parent_path() == fs::weakly_canonical(model))
+    fail(adapter, ": ", model, " has these adapters merged already; give the model that they were trained from, ",
+         "which ", adapter, "/adapter_config.json names");
+}
+
+}  // namespace
 
 void add_convert(CLI::App& app) {
   struct Options {
@@ -16,6 +30,7 @@ void add_convert(CLI::App& app) {
   command->add_option("--dtype", options->dtype, "f32 or bf16")->check(one_of({"f32", "bf16"}));
   command->callback([options] {
     const StoredAs stored_as = dtype_from_name(options->dtype) == DType::F32 ? StoredAs::f32 : StoredAs::bf16;
+    if (!options->adapter.empty()) ensure_not_merged(options->model, options->adapter);
     const auto device = open_device("cpu");
     Model model = open_model(*device, options->model, DType::F32);
     if (!options->adapter.empty()) model.net.attach(read_adapter(options->adapter, model.net));

@@ -37,25 +37,27 @@ TrainOptions TrainFlags::resolve() const {
 }
 
 void LoraFlags::add_to(CLI::App& command) {
-  rank_ = command.add_option("--lora-rank", options_.rank, "train adapters of this rank; without it, all weights")
-              ->check(whole(1, kGreatestLoraRank));
+  CLI::Option* rank = command.add_option("--lora-rank", rank_, "train adapters of this rank; without it, all weights")
+                          ->check(whole(1, kGreatestLoraRank));
   command.add_option("--lora-alpha", options_.alpha, "adapters count alpha / rank times")
       ->check(number_above(0.0))
-      ->needs(rank_);
+      ->needs(rank);
   command
       .add_option("--lora-targets", options_.targets, "layers with adapters, by commas (default: all linear layers)")
       ->check(one_of(lora_targets()))
       ->delimiter(',')
       ->allow_extra_args(false)
-      ->needs(rank_);
+      ->needs(rank);
 }
 
 std::optional<LoraOptions> LoraFlags::resolve() const {
-  if (rank_->count() == 0) return std::nullopt;
+  if (!rank_) return std::nullopt;
   const auto& targets = options_.targets;
   for (auto at = targets.begin(); at != targets.end(); ++at)
     if (std::find(targets.begin(), at, *at) != at) throw UsageError("--lora-targets names " + *at + " twice");
-  return options_;
+  LoraOptions options = options_;
+  options.rank = *rank_;
+  return options;
 }
 
 StepLogFile::StepLogFile(const std::string& path) : path_(path) {

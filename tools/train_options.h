@@ -31,8 +31,8 @@ class LoraFlags {
   std::optional<LoraOptions> resolve() const;
 
  private:
+  std::optional<int64_t> rank_;
   LoraOptions options_;
-  CLI::Option* rank_ = nullptr;
 };
 
 /// Writes lines to FILE, each at once, or does nothing when the name is empty. Throws Error when a line cannot be

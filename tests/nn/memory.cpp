@@ -28,6 +28,13 @@ void run_step(const Transformer& model, AdamW& optimizer, const Batch& batch) {
   optimizer.step(1e-4);
 }
 
+/// The sanitizer keeps memory of its own.
+#ifdef __SANITIZE_ADDRESS__
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
+
 /// A figure of /proc/self/status, in bytes.
 int64_t status_bytes(const std::string& key) {
   std::ifstream in("/proc/self/status");
@@ -157,12 +164,11 @@ TEST_CASE("memory: sampling's cache, packed weights and activations are predicte
   CHECK(predict_sampling(config, work, nullptr).packed == 0);
 }
 
-#ifndef __SANITIZE_ADDRESS__  // which has memory of its own
 TEST_CASE("memory: a process that trains occupies what was predicted, within 15 %") {
   std::ofstream reset("/proc/self/clear_refs");
   reset << "5" << std::flush;  // the peak starts again from here
-  if (!reset) {
-    std::fprintf(stderr, "SKIP: the peak of this process cannot be reset here\n");
+  if (!reset || kSanitized) {
+    std::fprintf(stderr, "SKIP: the peak of this process cannot be told here\n");
     return;
   }
   const Config config = middle_config();
@@ -179,4 +185,3 @@ TEST_CASE("memory: a process that trains occupies what was predicted, within 15 
   CHECK(found > 0.85 * expected);
   CHECK(found < 1.15 * expected);
 }
-#endif
