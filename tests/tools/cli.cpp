@@ -358,7 +358,7 @@ TEST_CASE("cli: dpo and sft train adapters, and convert merges them into the sam
     CHECK(config["lora_alpha"] == (command[0] == "dpo" ? Json(4.5) : Json(32)));
     REQUIRE(run_thinker({"convert", model, again, "--adapter", out + "/adapter"}).status == 0);
     CHECK(read_text_file(again + "/model.safetensors") == read_text_file(out + "/model.safetensors"));
-    for (const std::string adapter : {out + "/adapter", out + "/adapter/"})
+    for (const std::string& adapter : {out + "/adapter", out + "/adapter/"})
       CHECK(holds(run_thinker({"convert", out, again, "--adapter", adapter}).err, "merged already"));
     CHECK(read_text_file(out + "/model.safetensors") != read_text_file(model + "/model.safetensors"));
     const std::vector<JsonLine> steps = read_jsonl(log);
