@@ -213,7 +213,8 @@ class Decoder {
     if (options_.on_token) options_.on_token(out);
   }
 
-  /// Moves finished rows out of the batch; the others keep their order.
+  /// Moves finished rows out of the batch; the others keep their order. In place: a row that is moved allocates (its
+  /// deque), and most stay where they are.
   void retire() {
     size_t kept = 0;
     for (size_t i = 0; i < rows_.size(); ++i) {

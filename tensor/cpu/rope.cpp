@@ -23,14 +23,14 @@ void rotate(T* x, const T* cosine, const T* sine, int64_t half) {
 }  // namespace
 
 // A batch of sequences has each position many times, so sines and cosines are made once a position. Where there are
-// more positions than rows (decoding: few rows, far along), once a row.
+// more positions than rows (decoding: few rows, far along), once a row. Positions are not negative.
 void CpuBackend::rope(void* x, const int32_t* position, const void* inverse_frequency, int64_t n, int64_t h, int64_t d,
                       int direction, DType t) {
   if (n == 0) return;
   with_scalar("rope", t, [&]<class T>(T) {
     const int64_t half = d / 2;
     const T* frequency = static_cast<const T*>(inverse_frequency);
-    const int64_t positions = 1 + *std::max_element(position, position + n);
+    const int64_t positions = int64_t{1} + *std::max_element(position, position + n);
     const bool by_position = positions < n;
     const int64_t entries = by_position ? positions : n;
     T* table = scratch_.take<T>(entries * d);  // (entries, D): cosines, sines

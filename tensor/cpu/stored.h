@@ -66,8 +66,9 @@ inline float load_half(const std::byte* p) {
 #endif
 }
 
-/// w = d·q + m for 32 four-bit numbers q: the low halves of 16 bytes, then the high ones.
-inline void widen_nibbles(Widened& w, const std::byte* p, Vector<float> d, Vector<float> m) {
+/// w = d·q + m for 32 four-bit numbers q: the low halves of 16 bytes, then the high ones. d and m are floats, or
+/// vectors with one float in all lanes.
+inline void widen_nibbles(Widened& w, const std::byte* p, auto d, auto m) {
 #if defined(__AVX512F__)
   // A look-up by the low four bits of each lane in all that d·q + m can be: faster than converting each.
   const Vector<float> all = Vector<float>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} * d + m;
@@ -86,7 +87,7 @@ inline void widen_nibbles(Widened& w, const std::byte* p, Vector<float> d, Vecto
 struct Q4_0 {
   static constexpr int64_t kBytes = 18;
   static void widen(Widened& w, const std::byte* p) {
-    const Vector<float> d = Vector<float>{} + load_half(p);
+    const float d = load_half(p);
     widen_nibbles(w, p + 2, d, -8.0f * d);
   }
 };
@@ -94,12 +95,12 @@ struct Q4_0 {
 struct Q4_1 {
   static constexpr int64_t kBytes = 20;
   static void widen(Widened& w, const std::byte* p) {
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && defined(__F16C__)
     // d and m with one conversion: the busiest port has a fifth less to do.
     const auto both = reinterpret_cast<Vector<float>>(_mm512_castps128_ps512(_mm_cvtph_ps(_mm_loadu_si32(p))));
     widen_nibbles(w, p + 4, __builtin_shuffle(both, Integers{}), __builtin_shuffle(both, Integers{} + 1));
 #else
-    widen_nibbles(w, p + 4, Vector<float>{} + load_half(p), Vector<float>{} + load_half(p + 2));
+    widen_nibbles(w, p + 4, load_half(p), load_half(p + 2));
 #endif
   }
 };
