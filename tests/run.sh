@@ -3,7 +3,7 @@
 # summary (a crash) counts as one failure; a line that begins with "SKIP:" is a check that could not run here.
 set -u
 passed=0; failed=0; skipped=0
-export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-20000}  # threads that wait do not starve those that work
+export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-2000}  # threads that wait do not starve those that work
 export ASAN_OPTIONS="allocator_may_return_null=1${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
