@@ -123,20 +123,22 @@ void walk_block(const Forward<T>& f, const Working<T>& w, const Segment& segment
   for_key_blocks(segment, task.query_end, [&](const KeyBlock& block) {
     const int64_t width = padded<T>(block.length);
     transpose(w.keys, kAttentionTile, f.key(block.begin, task.kv_begin), stride, block.length, D, width);
-    for (int64_t g = 0; g < f.group(); ++g) {
-      const T* q = f.query(segment.query_begin + task.query_begin, task.kv_begin * f.group() + g);
-      multiply(w.scores, kAttentionTile, Strided<T>{q, f.s.heads * D, 1}, w.keys, kAttentionTile, queries, width, D,
-               Write::set);
-      T* o = w.o + g * queries * D;
-      for (int64_t i = 0; i < queries; ++i) {
+    for (int64_t g = 0; g < f.group(); ++g)
+      for_query_bands(block, task.query_begin, queries, [&](int64_t i, int64_t rows, int64_t visible) {
+        const int64_t at = segment.query_begin + task.query_begin + i, columns = padded<T>(visible);
+        const T* q = f.query(at, task.kv_begin * f.group() + g);
+        multiply(w.scores, kAttentionTile, Strided<T>{q, f.s.heads * D, 1}, w.keys, kAttentionTile, rows, columns, D,
+                 Write::set);
         const int64_t row = g * queries + i;
-        const T fade = softmax_step(w.scores + i * kAttentionTile, block.visible(task.query_begin + i), width,
-                                    static_cast<T>(f.s.scale), w.m[row], w.l[row]);
-        scale_row(o + i * D, fade, D);
-      }
-      multiply(o, D, Strided<T>{w.scores, kAttentionTile, 1}, f.value(block.begin, task.kv_begin), stride, queries, D,
-               block.length, Write::add);
-    }
+        T* o = w.o + row * D;
+        for (int64_t r = 0; r < rows; ++r) {
+          const T fade = softmax_step(w.scores + r * kAttentionTile, block.visible(task.query_begin + i + r), columns,
+                                      static_cast<T>(f.s.scale), w.m[row + r], w.l[row + r]);
+          scale_row(o + r * D, fade, D);
+        }
+        multiply(o, D, Strided<T>{w.scores, kAttentionTile, 1}, f.value(block.begin, task.kv_begin), stride, rows, D,
+                 visible, Write::add);
+      });
   });
 }
 

@@ -38,6 +38,18 @@ int64_t padded(int64_t keys) {
   return (keys + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
 }
 
+/// Calls body(first, rows, visible) for bands of consecutive queries out of `queries` from `query` on, first counted
+/// from there: none of a band sees more than `visible` keys of the block. One band where all see all of them; on the
+/// diagonal narrow ones, so that hardly a score is computed that nobody sees.
+template <class Body>
+void for_query_bands(const KeyBlock& block, int64_t query, int64_t queries, const Body& body) {
+  const int64_t band = block.visible(query) == block.length ? queries : 2 * kTileRows;
+  for (int64_t i = 0; i < queries; i += band) {
+    const int64_t rows = std::min(band, queries - i), visible = block.visible(query + i + rows - 1);
+    if (visible > 0) body(i, rows, visible);
+  }
+}
+
 /// Whether tasks, with their cost in pairs of query and key, are more than one thread does in the time that another
 /// needs to wake up.
 template <class Tasks>

@@ -106,21 +106,32 @@ template <class T>
 void add_tile(const Backward<T>& b, const Tiles<T>& w, const KeyBlock& block, int64_t head, int64_t row, int64_t query,
               int64_t queries) {
   const int64_t D = b.s.head_dim, stride = b.s.heads * D, kv_head = head / b.group();
-  const int64_t at = (row * b.s.heads + head) * D, width = padded<T>(block.length);
+  const int64_t at = (row * b.s.heads + head) * D;
   const Strided<T> q{b.q + at, stride, 1}, dout{b.dout + at, stride, 1};
-  multiply(w.p, kAttentionTile, q, w.keys, kAttentionTile, queries, width, D, Write::set);
-  multiply(w.ds, kAttentionTile, dout, w.values, kAttentionTile, queries, width, D, Write::set);
-  for (int64_t i = 0; i < queries; ++i) {
-    const int64_t index = (row + i) * b.s.heads + head;
-    probabilities(w.p + i * kAttentionTile, w.ds + i * kAttentionTile, block.visible(query + i), width,
-                  static_cast<T>(b.s.scale), b.lse[index], b.di[index]);
-  }
-  const Strided<T> p_turned{w.p, 1, kAttentionTile}, ds_turned{w.ds, 1, kAttentionTile};
-  multiply(w.dv, D, p_turned, dout.data, stride, block.length, D, queries, Write::add);
-  multiply(w.dk, D, ds_turned, q.data, stride, block.length, D, queries, Write::add);
   const T* keys = b.k + (block.begin * b.s.kv_heads + kv_head) * D;
-  multiply(b.dq + at, stride, Strided<T>{w.ds, kAttentionTile, 1}, keys, b.s.kv_heads * D, queries, D, block.length,
-           Write::add);
+  for_query_bands(block, query, queries, [&](int64_t i, int64_t rows, int64_t visible) {
+    const int64_t columns = padded<T>(visible);
+    T *p = w.p + i * kAttentionTile, *ds = w.ds + i * kAttentionTile;
+    multiply(p, kAttentionTile, q.from(i, 0), w.keys, kAttentionTile, rows, columns, D, Write::set);
+    multiply(ds, kAttentionTile, dout.from(i, 0), w.values, kAttentionTile, rows, columns, D, Write::set);
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t index = (row + i + r) * b.s.heads + head;
+      probabilities(p + r * kAttentionTile, ds + r * kAttentionTile, block.visible(query + i + r), columns,
+                    static_cast<T>(b.s.scale), b.lse[index], b.di[index]);
+    }
+    multiply(b.dq + at + i * stride, stride, Strided<T>{ds, kAttentionTile, 1}, keys, b.s.kv_heads * D, rows, D,
+             visible, Write::add);
+  });
+  // Bands of keys, as wide as what bands of queries are filled up to: all that is read has been written.
+  const int64_t band = block.visible(query) == block.length ? block.length : kLanes<T>;
+  for (int64_t j = 0; j < block.length; j += band) {
+    const int64_t seeing = std::clamp<int64_t>(block.first + j - query, 0, queries);  // the first query that sees key j
+    const Strided<T> p{w.p + seeing * kAttentionTile + j, 1, kAttentionTile};
+    const Strided<T> ds{w.ds + seeing * kAttentionTile + j, 1, kAttentionTile};
+    const int64_t rows = std::min(band, block.length - j), depth = queries - seeing;
+    multiply(w.dv + j * D, D, p, dout.data + seeing * stride, stride, rows, D, depth, Write::add);
+    multiply(w.dk + j * D, D, ds, q.data + seeing * stride, stride, rows, D, depth, Write::add);
+  }
 }
 
 template <class T>

@@ -189,12 +189,45 @@ Vector<T> dots(const T* a, int64_t stride_a, int64_t count_a, const T* b, int64_
   return load(tile);
 }
 
+/// One round of transpose_square: x[i] and x[i + step], for i without the bit `step`, exchange the lanes that lie on the
+/// wrong side of the diagonal.
+template <class T, int step, size_t... lane>
+inline void exchange(Vector<T>* x, std::index_sequence<lane...>) {
+  using Index = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+  constexpr int kSecond = static_cast<int>(kLanes<T>);
+  constexpr Vector<Index> upper = {static_cast<Index>((lane & step) ? lane - step + kSecond : lane)...};
+  constexpr Vector<Index> lower = {static_cast<Index>((lane & step) ? lane + kSecond : lane + step)...};
+#pragma GCC unroll 16
+  for (int i = 0; i < kSecond; ++i) {
+    if (i & step) continue;
+    const Vector<T> above = x[i], below = x[i + step];
+    x[i] = __builtin_shuffle(above, below, upper);
+    x[i + step] = __builtin_shuffle(above, below, lower);
+  }
+  if constexpr (step > 1) exchange<T, step / 2>(x, std::index_sequence<lane...>{});
+}
+
+/// Transposes a square of kLanes vectors.
+template <class T>
+inline void transpose_square(Vector<T>* x) {
+  exchange<T, static_cast<int>(kLanes<T>) / 2>(x, std::make_index_sequence<kLanes<T>>{});
+}
+
 /// to (cols, padded rows) = transposed from (rows, cols); the columns of `to` beyond `rows` become zero.
 template <class T>
 void transpose(T* to, int64_t ldt, const T* from, int64_t ldf, int64_t rows, int64_t cols, int64_t padded) {
-  for (int64_t j = 0; j < cols; ++j) {
-    for (int64_t i = 0; i < rows; ++i) to[j * ldt + i] = from[i * ldf + j];
-    for (int64_t i = rows; i < padded; ++i) to[j * ldt + i] = T(0);
+  constexpr int64_t kSide = kLanes<T>;
+  for (int64_t i = 0; i < padded; i += kSide) {
+    const int64_t width = std::min(kSide, padded - i), present = std::clamp<int64_t>(rows - i, 0, width);
+    int64_t j = 0;
+    for (; width == kSide && j + kSide <= cols; j += kSide) {
+      Vector<T> x[kSide] = {};
+      for (int64_t r = 0; r < present; ++r) x[r] = load(from + (i + r) * ldf + j);
+      transpose_square<T>(x);
+      for (int64_t r = 0; r < kSide; ++r) store(to + (j + r) * ldt + i, x[r]);
+    }
+    for (; j < cols; ++j)
+      for (int64_t r = 0; r < width; ++r) to[j * ldt + i + r] = r < present ? from[(i + r) * ldf + j] : T(0);
   }
 }
 
