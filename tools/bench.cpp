@@ -1,6 +1,6 @@
 // thinker bench: what this machine can do, and what share of it the work of a real model reaches. Each figure is the
-// best of a few repetitions in this one process, so that ratios hold even where absolute speeds move from machine to
-// machine.
+// best of a few repetitions in this one process, and what the machine can do is measured beside each: on a shared host
+// it doubles and halves within a minute, by what the neighbours do.
 #include <sys/resource.h>
 
 #include <cstdio>
@@ -46,12 +46,44 @@ double product_speed(Device& device, DType t, int64_t m, int64_t n, int64_t k, i
   return 2e-9 * static_cast<double>(m * n * k) / seconds;
 }
 
-/// GB/s of reading memory far larger than any cache.
-double read_speed(Device& device, int64_t repeat) {
-  const Tensor x = Tensor::zeros(device, {int64_t{128} << 20}, DType::F32);
-  const double seconds = best_seconds(repeat, [&] { device.backend().sum_of_squares(x.raw(), x.numel(), DType::F32); });
-  return 1e-9 * static_cast<double>(x.bytes()) / seconds;
-}
+/// The measure of all shares: what the device can do at the moment. A share is of the faster of two measurements,
+/// right before the work and right after it.
+class Machine {
+ public:
+  Machine(Device& device, DType t, int64_t repeat) : device_(device), t_(t), repeat_(repeat) {}
+
+  double products(int64_t m, int64_t n, int64_t k) const { return product_speed(device_, t_, m, n, k, repeat_); }
+
+  /// GB/s of reading memory far larger than any cache: a product with one row.
+  double reading() const {
+    constexpr int64_t kRows = 65536, kColumns = 2048;
+    return 0.5 * static_cast<double>(size_of(t_)) * products(1, kRows, kColumns);
+  }
+
+  void before_work() { measure(); }
+  /// Rows of work that has just been done, in GFLOP or GB.
+  void row_of_products(const std::string& what, double value, const char* unit, double gflops) {
+    const double before = products_;
+    measure();
+    row(what.c_str(), value, unit, gflops / std::max(before, products_), "products");
+  }
+  void row_of_bandwidth(const std::string& what, double value, const char* unit, double gigabytes) {
+    const double before = reading_;
+    measure();
+    row(what.c_str(), value, unit, gigabytes / std::max(before, reading_), "memory bandwidth");
+  }
+
+ private:
+  void measure() {
+    products_ = std::max(products(2048, 2048, 2048), products(512, 1536, 576));
+    reading_ = reading();
+  }
+
+  Device& device_;
+  DType t_;
+  int64_t repeat_;
+  double products_ = 0.0, reading_ = 0.0;
+};
 
 /// What the model costs: weights in products (each once a token) and in the head.
 struct Cost {
@@ -64,7 +96,7 @@ struct Cost {
   }
 };
 
-void bench_generate(const Transformer& net, const Sampling& work, int64_t repeat, double bandwidth, double product) {
+void bench_generate(const Transformer& net, const Sampling& work, int64_t repeat, Machine& machine) {
   const double speed =
       static_cast<double>(work.prompts * work.samples * work.new_tokens) / sampling_seconds(net, work, repeat);
   const Cost cost(net);
@@ -74,13 +106,13 @@ void bench_generate(const Transformer& net, const Sampling& work, int64_t repeat
     if (w.shape().rank() == 2 && !only_table) weights += static_cast<double>(w.bytes());
   });
   if (work.rows == 1)
-    row(work.what.c_str(), speed, "tokens/s", speed * weights * 1e-9 / bandwidth, "memory bandwidth");
+    machine.row_of_bandwidth(work.what, speed, "tokens/s", speed * weights * 1e-9);
   else
-    row(work.what.c_str(), speed, "tokens/s", speed * 2e-9 * (cost.body + cost.head) / product, "products");
+    machine.row_of_products(work.what, speed, "tokens/s", speed * 2e-9 * (cost.body + cost.head));
 }
 
 /// A prompt's keys and values, up to the first token that is drawn.
-void bench_prompt(const Transformer& net, const std::string& what, int64_t repeat, double product) {
+void bench_prompt(const Transformer& net, const std::string& what, int64_t repeat, Machine& machine) {
   constexpr int64_t kTokens = 512;
   Rng rng(7, Purpose::generate_data, 4);
   const std::vector<GenerateRequest> request{{random_ids(rng, kTokens, net.config().vocab), 0, 1, 0}};
@@ -89,11 +121,11 @@ void bench_prompt(const Transformer& net, const std::string& what, int64_t repea
   const double seconds = best_seconds(repeat, [&] { generate(net, request, options); });
   const Cost cost(net);
   const double flops = 2.0 * (cost.body * kTokens + cost.head);
-  row(what.c_str(), kTokens / seconds, "tokens/s", flops * 1e-9 / seconds / product, "products");
+  machine.row_of_products(what, kTokens / seconds, "tokens/s", flops * 1e-9 / seconds);
 }
 
 /// A conversation's two parts, for each way to keep the weights: reading a prompt and writing one row.
-void bench_weights(Device& device, const Options& options, DType t, double bandwidth, double product) {
+void bench_weights(Device& device, const Options& options, DType t, Machine& machine) {
   if (device.backend().kind() != "cpu") return;
   const bool gguf = options.model.ends_with(".gguf");
   for (const auto& [name, storage] : {std::pair{"full", WeightStorage::full},
@@ -105,14 +137,14 @@ void bench_weights(Device& device, const Options& options, DType t, double bandw
                       write = title + ": 1 row, 256 new tokens";
     if (!options.wants(prompt) && !options.wants(write)) continue;
     const Model model = open_model(device, options.model, t, storage);
-    if (options.wants(prompt)) bench_prompt(model.net, prompt, options.repeat, product);
-    if (options.wants(write)) bench_generate(model.net, {write, 1, 1, 1, 256}, options.repeat, bandwidth, product);
+    if (options.wants(prompt)) bench_prompt(model.net, prompt, options.repeat, machine);
+    if (options.wants(write)) bench_generate(model.net, {write, 1, 1, 1, 256}, options.repeat, machine);
   }
 }
 
 /// Log-probs of completions on one prompt, in one forward.
 void bench_score(const Transformer& net, const char* what, int64_t prompt, int64_t completions, int64_t length,
-                 int64_t repeat, double product) {
+                 int64_t repeat, Machine& machine) {
   Rng rng(7, Purpose::generate_data, 1);
   Batch batch;
   const auto prefix = batch.add_prompt(random_ids(rng, prompt, net.config().vocab));
@@ -124,23 +156,23 @@ void bench_score(const Transformer& net, const char* what, int64_t prompt, int64
   const Cost cost(net);
   const double flops =
       2.0 * (cost.body * static_cast<double>(batch.size()) + cost.head * static_cast<double>(batch.rows.size()));
-  row(what, static_cast<double>(prompt + completions * length) / seconds, "tokens/s", flops * 1e-9 / seconds / product,
-      "products");
+  machine.row_of_products(what, static_cast<double>(prompt + completions * length) / seconds, "tokens/s",
+                          flops * 1e-9 / seconds);
 }
 
 /// A supervised step.
 void bench_sft(Transformer& net, const char* what, const std::vector<int64_t>& lengths, int64_t repeat,
-               double product) {
+               Machine& machine) {
   const double seconds = sft_step_seconds(net, lengths, repeat);
   double tokens = 0;
   for (int64_t length : lengths) tokens += static_cast<double>(length);
   const Cost cost(net);
   const double flops = 2.0 * tokens * (3.0 * cost.body + 4.0 * cost.head);  // the head runs again in backward
-  row(what, tokens / seconds, "tokens/s", flops * 1e-9 / seconds / product, "products");
+  machine.row_of_products(what, tokens / seconds, "tokens/s", flops * 1e-9 / seconds);
 }
 
 /// A model of the demo's shape (tools/world): a training step of its seed, and sampling.
-void bench_demo(Device& device, const Options& options, double product) {
+void bench_demo(Device& device, const Options& options, Machine& machine) {
   Config shape;
   shape.vocab = 64;
   shape.width = 128;
@@ -155,12 +187,12 @@ void bench_demo(Device& device, const Options& options, double product) {
   net.initialise(1);
   std::vector<int64_t> lengths;
   for (int64_t i = 0; i < 64; ++i) lengths.push_back(24 + 48 * i / 63);
-  if (options.wants(train)) bench_sft(net, train.c_str(), lengths, 20 * options.repeat, product);
-  if (options.wants(sample)) bench_generate(net, {sample, 256, 32, 8, 40}, options.repeat, 0.0, product);
+  if (options.wants(train)) bench_sft(net, train.c_str(), lengths, 20 * options.repeat, machine);
+  if (options.wants(sample)) bench_generate(net, {sample, 256, 32, 8, 40}, options.repeat, machine);
 }
 
 /// A DPO step: batch 4, prompts of 128, completions of 96 to 224 tokens.
-void bench_dpo(Transformer& net, const char* what, int64_t repeat, double product) {
+void bench_dpo(Transformer& net, const char* what, int64_t repeat, Machine& machine) {
   Rng rng(7, Purpose::generate_data, 2);
   std::vector<IdPair> pairs;
   double body_rows = 0, head_rows = 0;
@@ -190,7 +222,7 @@ void bench_dpo(Transformer& net, const char* what, int64_t repeat, double produc
   const Cost cost(net);
   const double flops =
       2.0 * (3.0 * cost.body * body_rows + 4.0 * cost.head * head_rows);  // the head runs again in backward
-  row(what, 4.0 / best, "pairs/s", flops * 1e-9 / best / product, "products");
+  machine.row_of_products(what, 4.0 / best, "pairs/s", flops * 1e-9 / best);
 }
 
 /// The shape of --config; nothing without it.
@@ -212,36 +244,32 @@ void run(const Options& options) {
   if (!options.model.empty()) open_tokenizer(options.model);
   const std::optional<Config> shape = shape_of(options);
   std::printf("%s, products in %s\n", device->backend().description().c_str(), options.device.dtype.c_str());
-  const double big = product_speed(*device, t, 2048, 2048, 2048, options.repeat);
-  row("product 2048 x 2048 x 2048", big, "GFLOP/s");
-  const double mid = product_speed(*device, t, 512, 1536, 576, options.repeat);
-  row("product 512 x 1536 x 576", mid, "GFLOP/s");
-  row("product 512 x 49152 x 576", product_speed(*device, t, 512, 49152, 576, options.repeat), "GFLOP/s");
-  row("product 32 x 1536 x 576", product_speed(*device, t, 32, 1536, 576, options.repeat), "GFLOP/s");
-  row("product 4096 x 384 x 128", product_speed(*device, t, 4096, 384, 128, options.repeat), "GFLOP/s");
-  const double bandwidth = read_speed(*device, options.repeat);
-  row("reading memory", bandwidth, "GB/s");
-  const double product = std::max(big, mid);
-  bench_demo(*device, options, product);
+  Machine machine(*device, t, options.repeat);
+  for (const auto& [m, n, k] :
+       {std::tuple{2048, 2048, 2048}, {512, 1536, 576}, {512, 49152, 576}, {32, 1536, 576}, {4096, 384, 128}})
+    row(concat("product ", m, " x ", n, " x ", k).c_str(), machine.products(m, n, k), "GFLOP/s");
+  row("reading memory", machine.reading(), "GB/s");
+  machine.before_work();
+  bench_demo(*device, options, machine);
   if (options.model.empty() && !shape) return;
-  if (!options.model.empty()) bench_weights(*device, options, t, bandwidth, product);
+  if (!options.model.empty()) bench_weights(*device, options, t, machine);
   Transformer net = shape ? model_of_shape(*device, *shape, t) : open_model(*device, options.model, t).net;
   const Sampling sampling[] = {{"generate, 8 rows, K = 8 of 2 prompts, 64 new tokens", 8, 2, 8, 64},
                                {"generate, 32 rows, K = 8 of 8 prompts, 64 new tokens", 32, 8, 8, 64},
                                {"generate, 64 rows, K = 8 of 8 prompts, 128 new tokens", 64, 8, 8, 128}};
   for (const Sampling& work : sampling)
-    if (options.wants(work.what)) bench_generate(net, work, options.repeat, bandwidth, product);
+    if (options.wants(work.what)) bench_generate(net, work, options.repeat, machine);
   const auto if_wanted = [&](const char* what, const auto& work) {
     if (options.wants(what)) work(what);
   };
   if_wanted("score a sequence of 512 tokens",
-            [&](const char* what) { bench_score(net, what, 1, 1, 511, options.repeat, product); });
+            [&](const char* what) { bench_score(net, what, 1, 1, 511, options.repeat, machine); });
   if_wanted("score 64 completions of 32 tokens on a prompt of 512",
-            [&](const char* what) { bench_score(net, what, 512, 64, 32, options.repeat, product); });
+            [&](const char* what) { bench_score(net, what, 512, 64, 32, options.repeat, machine); });
   if_wanted("SFT step, 8 x 512 tokens",
-            [&](const char* what) { bench_sft(net, what, std::vector<int64_t>(8, 512), options.repeat, product); });
+            [&](const char* what) { bench_sft(net, what, std::vector<int64_t>(8, 512), options.repeat, machine); });
   if_wanted("DPO step, batch 4, prompts 128, completions 96-224",
-            [&](const char* what) { bench_dpo(net, what, options.repeat, product); });
+            [&](const char* what) { bench_dpo(net, what, options.repeat, machine); });
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   row("peak memory of this process", static_cast<double>(usage.ru_maxrss) / 1e6, "GB");

@@ -79,10 +79,21 @@ double CpuBackend::sum_of_squares(const void* x, int64_t n, DType acc) {
       for (int64_t block = begin; block < end; ++block) {
         const T* values = static_cast<const T*>(x) + block * kBlock;
         const int64_t count = std::min(kBlock, n - block * kBlock);
-        double sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t i = 0; i < count; ++i) sum += static_cast<double>(values[i]) * static_cast<double>(values[i]);
-        partial[block] = sum;
+        // Four sums: one alone would wait for its own last addition, not for memory.
+        const auto square = [values](int64_t i) {
+          return static_cast<double>(values[i]) * static_cast<double>(values[i]);
+        };
+        const int64_t quarter = count / 4;
+        double a = 0, b = 0, c = 0, d = 0;
+#pragma omp simd reduction(+ : a, b, c, d)
+        for (int64_t i = 0; i < quarter; ++i) {
+          a += square(i);
+          b += square(i + quarter);
+          c += square(i + 2 * quarter);
+          d += square(i + 3 * quarter);
+        }
+        for (int64_t i = 4 * quarter; i < count; ++i) a += square(i);
+        partial[block] = (a + b) + (c + d);
       }
     });
     for (int64_t block = 0; block < blocks; ++block) total += partial[block];

@@ -189,8 +189,8 @@ Vector<T> dots(const T* a, int64_t stride_a, int64_t count_a, const T* b, int64_
   return load(tile);
 }
 
-/// One round of transpose_square: x[i] and x[i + step], for i without the bit `step`, exchange the lanes that lie on the
-/// wrong side of the diagonal.
+/// One round of transpose_square: x[i] and x[i + step], for i without the bit `step`, exchange the lanes that lie on
+/// the wrong side of the diagonal.
 template <class T, int step, size_t... lane>
 inline void exchange(Vector<T>* x, std::index_sequence<lane...>) {
   using Index = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
