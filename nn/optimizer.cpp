@@ -49,6 +49,9 @@ int64_t moment_bytes(OptimizerState state, int64_t n) {
 
 void AdamW::add(const std::string& name, const Tensor& weight) {
   const DType t = weight.dtype(), acc = accumulator_of(t);
+  if (slots_.empty()) dtype_ = t;
+  ENSURE(t == dtype_, "optimizer: ", name, " is in ", thinker::name(t), ", the weights before it in ",
+         thinker::name(dtype_));
   Slot slot;
   slot.name = name;
   slot.weight = slot.master = weight;
@@ -79,40 +82,32 @@ void AdamW::add(const std::string& name, const Tensor& weight) {
 
 double AdamW::step(double lr) {
   Backend& backend = device_->backend();
-  double squares = 0.0;
+  const auto scale = [](const Tensor& x) { return x.defined() ? x.data<float>() : nullptr; };
+  std::vector<AdamWSlot> slots;
+  std::vector<ArrayView> gradients;
   for (const Slot& s : slots_) {
-    if (s.weight.grad_written())
-      squares += backend.sum_of_squares(s.weight.grad(), s.weight.numel(), s.weight.grad_dtype());
+    if (!s.weight.grad_written()) continue;  // took no part in any loss so far
+    slots.push_back({s.weight.raw(), s.master.raw(), s.m.raw(), s.v.raw(), scale(s.m_scale), scale(s.v_scale),
+                     s.weight.grad(), s.weight.numel(), s.decays});
+    gradients.push_back({s.weight.grad(), s.weight.numel()});
   }
-  const double norm = std::sqrt(squares);
+  const double norm = std::sqrt(backend.sum_of_squares(gradients, accumulator_of(dtype_)));
   if (!std::isfinite(norm)) {
     fail("the gradient is not finite at optimizer step ", steps_ + 1, ": training diverged; lower the learning rate");
   }
   ++steps_;
   const bool clips = options_.clip > 0.0 && norm > options_.clip;
-  AdamWStep step{lr,
-                 options_.beta1,
-                 options_.beta2,
-                 options_.eps,
-                 0.0,
-                 1.0 - std::pow(options_.beta1, steps_),
-                 1.0 - std::pow(options_.beta2, steps_),
-                 clips ? options_.clip / norm : 1.0,
-                 static_cast<uint32_t>(steps_)};
-  for (const Slot& s : slots_) {
-    if (!s.weight.grad_written()) continue;  // took no part in any loss so far
-    step.weight_decay = s.decays ? options_.weight_decay : 0.0;
-    if (options_.state == OptimizerState::f32) {
-      backend.adamw(s.weight.raw(), s.master.raw(), s.m.raw(), s.v.raw(), s.weight.grad(), s.weight.numel(), step,
-                    s.weight.dtype());
-    } else {
-      const auto scale = [](const Tensor& x) { return x.defined() ? x.data<float>() : nullptr; };
-      const CompactMoments moments{options_.state, s.m.raw(), s.v.raw(), scale(s.m_scale), scale(s.v_scale)};
-      backend.adamw_compact(s.weight.raw(), s.master.raw(), moments, s.weight.grad(), s.weight.numel(), step,
-                            s.weight.dtype());
-    }
-    s.weight.zero_grad();
-  }
+  const AdamWStep step{lr,
+                       options_.beta1,
+                       options_.beta2,
+                       options_.eps,
+                       options_.weight_decay,
+                       1.0 - std::pow(options_.beta1, steps_),
+                       1.0 - std::pow(options_.beta2, steps_),
+                       clips ? options_.clip / norm : 1.0,
+                       static_cast<uint32_t>(steps_)};
+  backend.adamw(slots, options_.state, step, dtype_);
+  for (const Slot& s : slots_) s.weight.grad_is_zero();
   return norm;
 }
 

@@ -68,6 +68,7 @@ class AdamW {
   Device* device_;
   AdamWOptions options_;
   std::vector<Slot> slots_;
+  DType dtype_ = DType::F32;  // of all weights
   int64_t steps_ = 0;
 };
 

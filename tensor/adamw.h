@@ -44,6 +44,13 @@ struct AdamWRule {
         keep(T(1 - s.lr * s.weight_decay)),
         root2(T(1 / std::sqrt(s.correction2))) {}
 
+  /// The same for a tensor that does not decay.
+  THINKER_HOST_DEVICE AdamWRule without_decay() const {
+    AdamWRule rule = *this;
+    rule.keep = T(1);
+    return rule;
+  }
+
   /// m = b1 m + (1 - b1) g,  v = b2 v + (1 - b2) g^2,  w -= lr (m / c1 / (sqrt(v / c2) + eps) + weight_decay w)
   THINKER_HOST_DEVICE void advance(T& w, T& m, T& v, T grad) const {
     const T g = scale * grad;

@@ -58,6 +58,12 @@ inline int64_t longest_sequence(std::span<const Segment> segments) {
   return longest;
 }
 
+/// An array of n numbers.
+struct ArrayView {
+  const void* data;
+  int64_t n;
+};
+
 /// One AdamW step (Loshchilov & Hutter, "Decoupled Weight Decay Regularization"), bias corrections already formed.
 struct AdamWStep {
   double lr, beta1, beta2, eps, weight_decay;
@@ -69,11 +75,15 @@ struct AdamWStep {
 /// How AdamW's moments are kept: 8, 4 or 2 bytes a weight (tensor/adamw.h).
 enum class OptimizerState { f32, bf16, eight_bit };
 
-/// Moments in fewer bits than acc, of n weights.
-struct CompactMoments {
-  OptimizerState format;     // bf16 or eight_bit
-  void *m, *v;               // (n): bf16, or codes of a byte, of which v's are of its root
+/// What an AdamW step reads and writes of a tensor of n weights.
+struct AdamWSlot {
+  void* weight;              // (n), in the weights' own dtype; the same as master where that is acc
+  void* master;              // acc (n)
+  void *m, *v;               // (n): acc, or bf16, or codes of a byte, of which v's are of its root
   float *m_scale, *v_scale;  // (ceil(n / kMomentBlock)) with eight_bit
+  void* grad;                // acc (n); zeros after the step
+  int64_t n;
+  bool decays;  // whether the step's weight_decay is for this tensor
 };
 
 /// Moments that share a scale.
@@ -240,14 +250,12 @@ class Backend {
                       int64_t v) = 0;
 
   // ---- optimizer ----------------------------------------------------------------------------------------------
-  /// Sum of squares of x acc (n), in double, waited for.
-  virtual double sum_of_squares(const void* x, int64_t n, DType acc) = 0;
-  /// Updates master, m, v acc (n) from grad acc (n), then writes weight (dtype t; may alias master when t is acc).
-  virtual void adamw(void* weight, void* master, void* m, void* v, const void* grad, int64_t n, const AdamWStep& step,
-                     DType t) = 0;
-  /// The same with moments in fewer bits, widened, advanced and rounded again. t is F32 or BF16.
-  virtual void adamw_compact(void* weight, void* master, const CompactMoments& moments, const void* grad, int64_t n,
-                             const AdamWStep& step, DType t) = 0;
+  // Each of these takes all tensors of a model at once: most are too small to be worth a launch of their own.
+  /// Sum of squares of all arrays, which are acc, in double, waited for.
+  virtual double sum_of_squares(std::span<const ArrayView> arrays, DType acc) = 0;
+  /// Updates master, m and v of each slot from its grad, writes weight from master, and clears grad. Moments in fewer
+  /// bits are widened, advanced and rounded again; then t is F32 or BF16.
+  virtual void adamw(std::span<const AdamWSlot> slots, OptimizerState state, const AdamWStep& step, DType t) = 0;
 };
 
 /// The CPU backend: oneDNN for products, OpenMP for the rest. F32 and F64; BF16 for storage and conversion.

@@ -58,9 +58,8 @@ class DryBackend final : public Backend {
                         DType, DType) override {}
   void masked_sum_forward(void*, const void*, const void*, const int32_t*, int64_t, DType) override {}
   void masked_sum_backward(void*, const void*, const void*, const int32_t*, int64_t, DType, Write) override {}
-  double sum_of_squares(const void*, int64_t, DType) override { return 0.0; }
-  void adamw(void*, void*, void*, void*, const void*, int64_t, const AdamWStep&, DType) override {}
-  void adamw_compact(void*, void*, const CompactMoments&, const void*, int64_t, const AdamWStep&, DType) override {}
+  double sum_of_squares(std::span<const ArrayView>, DType) override { return 0.0; }
+  void adamw(std::span<const AdamWSlot>, OptimizerState, const AdamWStep&, DType) override {}
 
  private:
   Backend* like_;

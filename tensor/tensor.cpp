@@ -83,7 +83,11 @@ void Tensor::zero_grad() const {
   Impl& i = impl();
   ENSURE(i.is_parameter, "zero_grad of a tensor that is not a parameter");
   if (i.grad) i.device->backend().fill_zero(i.grad, grad_bytes());
-  i.grad_written = false;
+  grad_is_zero();
+}
+
+void Tensor::grad_is_zero() const {
+  impl().grad_written = false;
 }
 
 }  // namespace thinker

@@ -86,6 +86,8 @@ class Tensor {
   }
   /// Parameters: the next writer starts from zero again.
   void zero_grad() const;
+  /// The same where the gradient's memory holds zeros already.
+  void grad_is_zero() const;
 
   bool operator==(const Tensor& other) const { return impl_ == other.impl_; }
 

@@ -84,11 +84,8 @@ class CpuBackend final : public Backend {
               const int32_t* host_end_ids, int64_t end_ids, const SamplingOptions& options, int64_t n,
               int64_t v) override;
 
-  double sum_of_squares(const void* x, int64_t n, DType acc) override;
-  void adamw(void* weight, void* master, void* m, void* v, const void* grad, int64_t n, const AdamWStep& step,
-             DType t) override;
-  void adamw_compact(void* weight, void* master, const CompactMoments& moments, const void* grad, int64_t n,
-                     const AdamWStep& step, DType t) override;
+  double sum_of_squares(std::span<const ArrayView> arrays, DType acc) override;
+  void adamw(std::span<const AdamWSlot> slots, OptimizerState state, const AdamWStep& step, DType t) override;
 
  private:
   void multiply_widened(const StoredProduct& product, const float* a, int64_t m, int64_t k);

@@ -48,29 +48,30 @@ __device__ void store(T* p, Acc<T> x, Write write) {
 }
 
 /// What one thread of an element-wise kernel has: 16 bytes, so that memory is read and written in few instructions.
+/// Beside an array of larger elements, as many of these as of those.
 template <class T>
 constexpr int kPack = 16 / sizeof(T);
-template <class T>
-struct alignas(16) Pack {
-  T x[kPack<T>] = {};
+template <class T, int N = kPack<T>>
+struct alignas(N * sizeof(T)) Pack {
+  T x[N] = {};
 };
 
-/// Elements i to i + kPack of an array of n; what lies past its end is 0, or not written.
-template <class T>
-__device__ Pack<T> load_pack(const T* p, int64_t i, int64_t n) {
-  if (i + kPack<T> <= n && reinterpret_cast<uintptr_t>(p + i) % 16 == 0)
-    return *reinterpret_cast<const Pack<T>*>(p + i);
-  Pack<T> pack;
-  for (int j = 0; j < kPack<T> && i + j < n; ++j) pack.x[j] = p[i + j];
+/// Elements i to i + N of an array of n; what lies past its end is 0, or not written.
+template <class T, int N = kPack<T>>
+__device__ Pack<T, N> load_pack(const T* p, int64_t i, int64_t n) {
+  if (i + N <= n && reinterpret_cast<uintptr_t>(p + i) % sizeof(Pack<T, N>) == 0)
+    return *reinterpret_cast<const Pack<T, N>*>(p + i);
+  Pack<T, N> pack;
+  for (int j = 0; j < N && i + j < n; ++j) pack.x[j] = p[i + j];
   return pack;
 }
-template <class T>
-__device__ void store_pack(T* p, int64_t i, int64_t n, const Pack<T>& pack) {
-  if (i + kPack<T> <= n && reinterpret_cast<uintptr_t>(p + i) % 16 == 0) {
-    *reinterpret_cast<Pack<T>*>(p + i) = pack;
+template <class T, int N>
+__device__ void store_pack(T* p, int64_t i, int64_t n, const Pack<T, N>& pack) {
+  if (i + N <= n && reinterpret_cast<uintptr_t>(p + i) % sizeof(Pack<T, N>) == 0) {
+    *reinterpret_cast<Pack<T, N>*>(p + i) = pack;
     return;
   }
-  for (int j = 0; j < kPack<T> && i + j < n; ++j) p[i + j] = pack.x[j];
+  for (int j = 0; j < N && i + j < n; ++j) p[i + j] = pack.x[j];
 }
 
 // ---- choosing and launching ------------------------------------------------------------------------------------

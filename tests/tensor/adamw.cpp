@@ -64,9 +64,17 @@ struct Compact {
         m_scale((w.size() + kMomentBlock - 1) / kMomentBlock),
         v_scale(m_scale.size()) {}
 
-  void step(Backend& backend, const std::vector<float>& grad, const AdamWStep& o) {
-    const CompactMoments moments{format, m.data(), v.data(), m_scale.data(), v_scale.data()};
-    backend.adamw_compact(w.data(), w.data(), moments, grad.data(), static_cast<int64_t>(w.size()), o, DType::F32);
+  void step(Backend& backend, std::vector<float> grad, const AdamWStep& o) {
+    const AdamWSlot slot{w.data(),
+                         w.data(),
+                         m.data(),
+                         v.data(),
+                         m_scale.data(),
+                         v_scale.data(),
+                         grad.data(),
+                         static_cast<int64_t>(w.size()),
+                         true};
+    backend.adamw({&slot, 1}, format, o, DType::F32);
   }
   double second_moment(size_t i) const {
     if (format == OptimizerState::bf16) return from_bf16(reinterpret_cast<const bf16*>(v.data())[i]);
@@ -112,9 +120,10 @@ TEST_CASE("adamw with compact moments: the first step is fp32's, as both begin w
     for (int64_t n : {1, 255, 256, 257, 10007}) {
       const std::vector<float> start = floats(normal_values(n, rng)), grad = floats(normal_values(n, rng));
       Compact compact(format, start);
-      std::vector<float> w = start, m(n), v(n);
+      std::vector<float> w = start, m(n), v(n), g = grad;
       compact.step(*backend, grad, step_of(1));
-      backend->adamw(w.data(), w.data(), m.data(), v.data(), grad.data(), n, step_of(1), DType::F32);
+      const AdamWSlot slot{w.data(), w.data(), m.data(), v.data(), nullptr, nullptr, g.data(), n, true};
+      backend->adamw({&slot, 1}, OptimizerState::f32, step_of(1), DType::F32);
       CHECK(relative_error(doubles(compact.w), doubles(w)) <= 1e-6);
     }
   }

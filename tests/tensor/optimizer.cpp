@@ -2,6 +2,7 @@
 #include <omp.h>
 
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "gradcheck.h"
@@ -34,6 +35,20 @@ AdamWStep options(int step) {
   return o;
 }
 
+/// One tensor that decays; its weights are their own master.
+template <class T>
+void step_one(Backend& backend, std::vector<T>& w, std::vector<T>& m, std::vector<T>& v, std::vector<T> grad,
+              const AdamWStep& o) {
+  const AdamWSlot slot{
+      w.data(), w.data(), m.data(), v.data(), nullptr, nullptr, grad.data(), static_cast<int64_t>(w.size()), true};
+  backend.adamw({&slot, 1}, OptimizerState::f32, o, DTypeOf<T>::value);
+}
+
+double sum_of_squares(Backend& backend, const std::vector<float>& x) {
+  const ArrayView array{x.data(), static_cast<int64_t>(x.size())};
+  return backend.sum_of_squares({&array, 1}, DType::F32);
+}
+
 template <class T>
 void check_adamw(double tolerance) {
   const auto backend = make_cpu_backend();
@@ -45,8 +60,7 @@ void check_adamw(double tolerance) {
     const std::vector<double> draw = normal_values(kCount, rng);
     const std::vector<T> grad(draw.begin(), draw.end());
     plain_step(expected, doubles(grad), step, options(step));
-    backend->adamw(weight.data(), weight.data(), m.data(), v.data(), grad.data(), kCount, options(step),
-                   DTypeOf<T>::value);
+    step_one(*backend, weight, m, v, grad, options(step));
   }
   CHECK(relative_error(doubles(weight), expected.weight) <= tolerance);
   CHECK(relative_error(doubles(m), expected.m) <= tolerance);
@@ -63,7 +77,7 @@ TEST_CASE("adamw equals its formula over five steps") {
 TEST_CASE("adamw: zero gradients only decay, and move nothing else") {
   const auto backend = make_cpu_backend();
   std::vector<double> w = {2.0}, m = {0.0}, v = {0.0}, g = {0.0};
-  backend->adamw(w.data(), w.data(), m.data(), v.data(), g.data(), 1, options(1), DType::F64);
+  step_one(*backend, w, m, v, g, options(1));
   CHECK(w[0] == doctest::Approx(2.0 * (1 - 1e-2 * 0.1)));
   CHECK(m[0] == 0.0);
   CHECK(v[0] == 0.0);
@@ -73,13 +87,15 @@ TEST_CASE("adamw with BF16 weights: the master moves by steps that BF16 cannot h
   const auto backend = make_cpu_backend();
   std::vector<float> master = {1.0f}, m = {0.0f}, v = {0.0f}, grad = {1.0f};
   std::vector<bf16> weight = {to_bf16(1.0f)};
+  const AdamWSlot slot{weight.data(), master.data(), m.data(), v.data(), nullptr, nullptr, grad.data(), 1, true};
   AdamWStep o = options(1);
   o.lr = 1e-4;
   o.weight_decay = 0;
   for (int step = 1; step <= 60; ++step) {
     o.correction1 = 1 - std::pow(o.beta1, step);
     o.correction2 = 1 - std::pow(o.beta2, step);
-    backend->adamw(weight.data(), master.data(), m.data(), v.data(), grad.data(), 1, o, DType::BF16);
+    grad[0] = 1.0f;  // a step clears it
+    backend->adamw({&slot, 1}, OptimizerState::f32, o, DType::BF16);
     CHECK(weight[0].bits == to_bf16(master[0]).bits);
   }
   CHECK(master[0] == doctest::Approx(1 - 60e-4).epsilon(1e-5));
@@ -89,9 +105,67 @@ TEST_CASE("adamw with BF16 weights: the master moves by steps that BF16 cannot h
 TEST_CASE("adamw does not hide NaN") {
   const auto backend = make_cpu_backend();
   std::vector<float> w = {1, 1}, m = {0, 0}, v = {0, 0}, g = {NAN, 1};
-  backend->adamw(w.data(), w.data(), m.data(), v.data(), g.data(), 2, options(1), DType::F32);
+  step_one(*backend, w, m, v, g, options(1));
   CHECK(std::isnan(w[0]));
   CHECK(std::isfinite(w[1]));
+}
+
+TEST_CASE("adamw and sum_of_squares of many tensors at once: the bits of each alone, decay where it is due") {
+  const auto backend = make_cpu_backend();
+  const int threads = omp_get_max_threads();
+  for (OptimizerState state : {OptimizerState::f32, OptimizerState::bf16, OptimizerState::eight_bit}) {
+    CAPTURE(static_cast<int>(state));
+    Rng rng = test_rng(3);
+    // One after the other in one array; moments and scales are given more room than they need.
+    std::vector<int64_t> sizes = {1, 0, 255, 256, 257, 2047, 2049, 30000};
+    for (int i = 0; i < 50; ++i) sizes.push_back(17 + 100 * i);
+    int64_t total = 0;
+    for (int64_t n : sizes) total += n;
+    const std::vector<double> start = normal_values(total, rng), draw = normal_values(total, rng);
+    struct Arrays {
+      std::vector<float> w, grad, m, v, m_scale, v_scale;
+    };
+    const auto fresh = [&] {
+      const auto count = static_cast<size_t>(total);
+      return Arrays{{start.begin(), start.end()}, {draw.begin(), draw.end()}, std::vector<float>(count),
+                    std::vector<float>(count),    std::vector<float>(count),  std::vector<float>(count)};
+    };
+    const auto slots_of = [&](Arrays& a) {
+      std::vector<AdamWSlot> slots;
+      int64_t at = 0;
+      for (int64_t n : sizes) {
+        slots.push_back({&a.w[at], &a.w[at], &a.m[at], &a.v[at], &a.m_scale[at], &a.v_scale[at], &a.grad[at], n,
+                         slots.size() % 3 != 0});
+        at += n;
+      }
+      return slots;
+    };
+    Arrays alone = fresh(), together = fresh();
+    double squares = 0;
+    AdamWStep o = options(1);
+    o.number = 1;
+    for (const AdamWSlot& slot : slots_of(alone)) {
+      const ArrayView gradient{slot.grad, slot.n};
+      squares += backend->sum_of_squares({&gradient, 1}, DType::F32);
+      AdamWStep own = o;
+      own.weight_decay = slot.decays ? o.weight_decay : 0;
+      backend->adamw({&slot, 1}, state, own, DType::F32);
+    }
+    const std::vector<AdamWSlot> slots = slots_of(together);
+    std::vector<ArrayView> gradients;
+    for (const AdamWSlot& slot : slots) gradients.push_back({slot.grad, slot.n});
+    omp_set_num_threads(threads + 1);
+    CHECK(backend->sum_of_squares(gradients, DType::F32) == squares);
+    backend->adamw(slots, state, o, DType::F32);
+    omp_set_num_threads(threads);
+    CHECK(together.w == alone.w);
+    CHECK(together.w != std::vector<float>(start.begin(), start.end()));
+    CHECK(std::memcmp(together.m.data(), alone.m.data(), 4 * alone.m.size()) == 0);
+    CHECK(std::memcmp(together.v.data(), alone.v.data(), 4 * alone.v.size()) == 0);
+    CHECK(together.m_scale == alone.m_scale);
+    CHECK(together.v_scale == alone.v_scale);
+    CHECK(together.grad == std::vector<float>(together.grad.size()));
+  }
 }
 
 TEST_CASE("sum_of_squares: in double, the same for any number of threads") {
@@ -101,15 +175,15 @@ TEST_CASE("sum_of_squares: in double, the same for any number of threads") {
   const std::vector<float> x(draw.begin(), draw.end());
   double expected = 0;
   for (float value : x) expected += static_cast<double>(value) * value;
-  const double sum = backend->sum_of_squares(x.data(), 100003, DType::F32);
+  const double sum = sum_of_squares(*backend, x);
   CHECK(sum == doctest::Approx(expected).epsilon(1e-13));
   const int threads = omp_get_max_threads();
   omp_set_num_threads(threads + 1);
-  CHECK(backend->sum_of_squares(x.data(), 100003, DType::F32) == sum);
+  CHECK(sum_of_squares(*backend, x) == sum);
   omp_set_num_threads(threads);
-  CHECK(backend->sum_of_squares(x.data(), 0, DType::F32) == 0.0);
+  CHECK(sum_of_squares(*backend, {}) == 0.0);
   const std::vector<float> bad = {1.0f, NAN};
-  CHECK(std::isnan(backend->sum_of_squares(bad.data(), 2, DType::F32)));
+  CHECK(std::isnan(sum_of_squares(*backend, bad)));
 }
 
 }  // namespace thinker::test
