@@ -5,8 +5,9 @@
 //
 // Two forms of one kernel. With many queries a segment each warp has 16 readers of its own and all walk the same keys.
 // With few (decoding) a tile has 16 readers, and each warp walks a quarter of every tile of keys. Where tiles are too
-// few to fill a GPU, several blocks share one: each walks a part of its keys. Parts of both kinds keep m, l and o,
-// which are joined in the order of the keys.
+// few to fill a GPU, several blocks share one: each walks a part of its keys. Single queries (the samples of a prompt)
+// meet a prefix that they share as one tile, and their own keys each in a tile of its own. All such parts keep m, l and
+// o, which are joined in the order of the keys.
 #include <algorithm>
 
 #include "tensor/cuda/attention.cuh"
@@ -40,7 +41,8 @@ struct Parts {
   float* o = nullptr;
   float* statistics = nullptr;
   int count = 1;
-  int64_t rows = 0;  // N*H
+  bool by_prefix = false;  // the first half of the parts are of the prefixes, the others of own keys
+  int64_t rows = 0;        // N*H
 };
 
 /// The scores of a warp's readers become weights. m, l and o follow; a lane's l is the sum of its own columns only.
@@ -131,14 +133,16 @@ __global__ void __launch_bounds__(kTileThreads)
   SegmentHead head{{}, s, static_cast<int>(blockIdx.x % s.kv_heads)};
   const int64_t item = blockIdx.x / s.kv_heads;
   const int part = static_cast<int>(item % parts.count);
+  const int pieces = parts.by_prefix ? parts.count / 2 : parts.count;  // of the keys that the tile walks over
+  const Keys keys_seen = !parts.by_prefix ? Keys::all : part < pieces ? Keys::prefix : Keys::own;
   int first = 0;
   // The last tiles of a long segment have the most keys: they begin first.
-  if (!find_tile(head, first, segments, Tile::kRows, tiles - 1 - item / parts.count)) return;
+  if (!find_tile(head, first, segments, Tile::kRows, tiles - 1 - item / parts.count, keys_seen)) return;
 
   // This part's positions.
   const int seen = head.visible((min(first + Tile::kRows, head.readers()) - 1) / s.group);
-  const int share = ((seen + parts.count - 1) / parts.count + Tile::kKeys - 1) / Tile::kKeys * Tile::kKeys;
-  const int begin = part * share, end = min(seen, begin + share);
+  const int share = ((seen + pieces - 1) / pieces + Tile::kKeys - 1) / Tile::kKeys * Tile::kKeys;
+  const int begin = part % pieces * share, end = min(seen, begin + share);
 
   const int warp = threadIdx.x / kWarp;
   const int row_warp = kRowWarps == 1 ? 0 : warp;
@@ -234,13 +238,15 @@ void forward(cudaStream_t stream, void* workspace, int64_t workspace_bytes, void
   if (tiles == 0) return;
   Parts parts;
   parts.rows = s.n * s.heads;
+  const int64_t part_bytes = parts.rows * (s.head_dim + 2) * static_cast<int64_t>(sizeof(float));
   parts.count = static_cast<int>(std::clamp<int64_t>(
       std::min(kWantedBlocks / (tiles * s.kv_heads), s.key_rows / kKeysWorthABlock), 1, kMostParts));
-  const int64_t values = parts.count * parts.rows * s.head_dim, statistics = 2 * parts.count * parts.rows;
+  parts.by_prefix = kRowWarps == 1 && s.segments == s.n && s.n > 1 && 2 * parts.count * part_bytes <= workspace_bytes;
+  if (parts.by_prefix) parts.count *= 2;
   if (parts.count > 1) {
-    ENSURE((values + statistics) * 4 <= workspace_bytes, "[attention] ", parts.count, " parts of ", s.n, " rows");
+    ENSURE(parts.count * part_bytes <= workspace_bytes, "[attention] ", parts.count, " parts of ", s.n, " rows");
     parts.statistics = static_cast<float*>(workspace);
-    parts.o = parts.statistics + statistics;
+    parts.o = parts.statistics + 2 * parts.count * parts.rows;
   }
   CUDA_CHECK(launch_tiles(stream, tiles * parts.count * s.kv_heads, Tile::kSharedBytes,
                           attention_forward_kernel<T, D, kRowWarps>, out, lse, q, k, v, segments, AttentionSizes(s),

@@ -5,6 +5,8 @@
 // grouped heads share a load of keys, and a single query fills as much of a tile as it can.
 // The keys that a segment's queries see have *positions*: first the prefix, then the segment's own rows. Query i sees
 // the positions below visible(i).
+// In decoding the samples of a prompt are segments of one query each. They meet the prefix that they share together, as
+// the queries of one segment without own keys, and then each its own keys: a prefix is not read once for each sample.
 #pragma once
 
 #include "tensor/cuda/tile.cuh"
@@ -45,7 +47,7 @@ struct SegmentHead {
   }
 
   __device__ int visible(int query) const {
-    return segment.prefix_len + segment.own_len - segment.query_len + query + 1;
+    return segment.prefix_len + max(segment.own_len - segment.query_len + query + 1, 0);
   }
   /// How many positions a reader sees; none beyond the last reader.
   __device__ int visible_to_reader(int reader) const { return reader < readers() ? visible(reader / s.group) : 0; }
@@ -59,12 +61,45 @@ struct SegmentHead {
   }
 };
 
+/// Which of their keys a tile's readers walk over.
+enum class Keys { all, prefix, own };
+
+/// What is left of a segment with some of its keys. Each lane of a warp has one of kWarp segments behind each other.
+/// With Keys::prefix the first of single queries on one prefix has all of them, and the others have none.
+__device__ inline Segment with_keys(Segment g, Keys keys) {
+  if (keys == Keys::all) return g;
+  const bool single = g.query_len == 1;
+  if (keys == Keys::own) {
+    if (single) g.prefix_len = 0;
+    return g;
+  }
+  const Segment before{__shfl_up_sync(kAllLanes, g.query_begin, 1),
+                       __shfl_up_sync(kAllLanes, g.query_len, 1),
+                       __shfl_up_sync(kAllLanes, g.prefix_begin, 1),
+                       __shfl_up_sync(kAllLanes, g.prefix_len, 1),
+                       0,
+                       0};
+  const bool follows = lane() > 0 && single && before.query_len == 1 && g.query_begin == before.query_begin + 1 &&
+                       g.prefix_begin == before.prefix_begin && g.prefix_len == before.prefix_len;
+  const unsigned followers = __ballot_sync(kAllLanes, follows) >> lane() >> 1;  // bit 0: the next lane
+  if (follows)
+    g.query_len = 0;
+  else if (single)
+    g.query_len = __ffs(static_cast<int>(~followers));
+  else
+    g.prefix_len = 0;  // all keys of several queries count as own
+  g.own_len = 0;
+  return g;
+}
+
 /// The segment that the tile with a number has, and the tile's first reader there. Tiles are counted through all
 /// segments. False for numbers past the last. All lanes of a warp ask together.
-__device__ inline bool find_tile(SegmentHead& head, int& first, const Segment* segments, int rows, int64_t tile) {
+__device__ inline bool find_tile(SegmentHead& head, int& first, const Segment* segments, int rows, int64_t tile,
+                                 Keys keys = Keys::all) {
   for (int begin = 0; begin < head.s.segments; begin += kWarp) {
-    const int mine = begin + lane();
-    const int tiles = mine < head.s.segments ? (segments[mine].query_len * head.s.group + rows - 1) / rows : 0;
+    const int at = begin + lane();
+    const Segment mine = with_keys(at < head.s.segments ? segments[at] : Segment{}, keys);
+    const int tiles = (mine.query_len * head.s.group + rows - 1) / rows;
     int sum = tiles;  // of the lanes up to this one
     for (int apart = 1; apart < kWarp; apart *= 2) {
       const int lower = __shfl_up_sync(kAllLanes, sum, apart);
@@ -73,8 +108,10 @@ __device__ inline bool find_tile(SegmentHead& head, int& first, const Segment* s
     const unsigned beyond = __ballot_sync(kAllLanes, tile < sum);
     if (beyond) {
       const int holder = __ffs(static_cast<int>(beyond)) - 1;
-      first = static_cast<int>(tile - __shfl_sync(kAllLanes, sum - tiles, holder)) * rows;
-      head.segment = segments[begin + holder];
+      const auto held = [&](int32_t x) { return __shfl_sync(kAllLanes, x, holder); };
+      first = static_cast<int>(tile - held(sum - tiles)) * rows;
+      head.segment = {held(mine.query_begin), held(mine.query_len), held(mine.prefix_begin),
+                      held(mine.prefix_len),  held(mine.own_begin), held(mine.own_len)};
       return true;
     }
     tile -= __shfl_sync(kAllLanes, sum, kWarp - 1);

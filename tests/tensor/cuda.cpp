@@ -273,6 +273,18 @@ void attention_decoding_case(Run& run) {
   std::vector<Segment> many;
   for (int32_t i = 0; i < 70; ++i) many.push_back({i, 1, 0, 50, 50 + 10 * i, 1 + i % 10});
   attend(run, {70, 760, 4, 2, 128}, many, 8);
+  // Samples of three prompts and of one of a single token: 40 on one prefix, an order that breaks a run, and two
+  // prefixes that begin together. Then with two queries in one segment and none in another.
+  std::vector<Segment> samples;
+  for (int32_t i = 0; i < 40; ++i) samples.push_back({i, 1, 0, 90, 300 + 20 * i, 1 + i % 20});
+  for (int32_t i : {41, 40, 42, 43}) samples.push_back({i, 1, 90, 200, 300 + 20 * i, 20});
+  for (int32_t i : {44, 45, 46}) samples.push_back({i, 1, 90, 70, 300 + 20 * i, 2});
+  for (int32_t i : {47, 48}) samples.push_back({i, 1, 0, 0, 300 + 20 * i, 5});
+  for (auto [heads, kv_heads, d] : {std::array<int64_t, 3>{9, 3, 64}, {16, 1, 32}})
+    attend(run, {49, 1280, heads, kv_heads, d}, samples, 8);
+  samples[40] = {41, 0, 0, 0, 0, 0};
+  samples[41] = {40, 2, 90, 200, 1100, 30};
+  attend(run, {49, 1280, 4, 2, 64}, samples, 8);
 }
 
 void swiglu_case(Run& run) {
