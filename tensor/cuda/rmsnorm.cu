@@ -6,6 +6,12 @@ namespace thinker {
 
 namespace {
 
+/// Calls body(j) for the columns j at which this thread's packs of a row begin.
+template <class T, class Body>
+__device__ void for_row_packs(int64_t c, const Body& body) {
+  for (int64_t j = threadIdx.x * kPack<T>; j < c; j += kThreads * kPack<T>) body(j);
+}
+
 /// One block a row.
 template <class T>
 __global__ void rmsnorm_forward_kernel(T* y, Acc<T>* rstd, const T* x, const T* w, int64_t c, double eps) {
@@ -14,9 +20,16 @@ __global__ void rmsnorm_forward_kernel(T* y, Acc<T>* rstd, const T* x, const T* 
   x += row * c;
   y += row * c;
   A squares = 0;
-  for (int64_t j = threadIdx.x; j < c; j += kThreads) squares += load(x + j) * load(x + j);
+  for_row_packs<T>(c, [&](int64_t j) {
+    for (const T& value : load_pack(x, j, c).x) squares += load(&value) * load(&value);
+  });
   const A r = 1 / sqrt(block_sum(squares) / static_cast<A>(c) + static_cast<A>(eps));
-  for (int64_t j = threadIdx.x; j < c; j += kThreads) store(y + j, load(x + j) * r * load(w + j));
+  for_row_packs<T>(c, [&](int64_t j) {
+    const Pack<T> weights = load_pack(w, j, c);
+    Pack<T> values = load_pack(x, j, c);
+    for (int i = 0; i < kPack<T>; ++i) store(&values.x[i], load(&values.x[i]) * r * load(&weights.x[i]));
+    store_pack(y, j, c, values);
+  });
   if (threadIdx.x == 0) rstd[row] = r;
 }
 
@@ -31,10 +44,18 @@ __global__ void rmsnorm_backward_x_kernel(T* dx, const T* dy, const T* x, const 
   x += row * c;
   const A r = rstd[row];
   A products = 0;
-  for (int64_t j = threadIdx.x; j < c; j += kThreads) products += load(dy + j) * load(w + j) * load(x + j);
+  for_row_packs<T>(c, [&](int64_t j) {
+    const Pack<T> upstream = load_pack(dy, j, c), weights = load_pack(w, j, c), values = load_pack(x, j, c);
+    for (int i = 0; i < kPack<T>; ++i) products += load(&upstream.x[i]) * load(&weights.x[i]) * load(&values.x[i]);
+  });
   const A pull = r * r * block_sum(products) / static_cast<A>(c);
-  for (int64_t j = threadIdx.x; j < c; j += kThreads)
-    store(dx + j, r * (load(dy + j) * load(w + j) - load(x + j) * pull), write);
+  for_row_packs<T>(c, [&](int64_t j) {
+    const Pack<T> upstream = load_pack(dy, j, c), weights = load_pack(w, j, c), values = load_pack(x, j, c);
+    Pack<T> result = write == Write::add ? load_pack(dx, j, c) : Pack<T>{};
+    for (int i = 0; i < kPack<T>; ++i)
+      store(&result.x[i], r * (load(&upstream.x[i]) * load(&weights.x[i]) - load(&values.x[i]) * pull), write);
+    store_pack(dx, j, c, result);
+  });
 }
 
 /// What one row adds to the gradient of w.

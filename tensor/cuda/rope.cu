@@ -5,21 +5,28 @@ namespace thinker {
 
 namespace {
 
-/// One thread a pair of x (N, H, D).
+/// One thread a pack of each half of a head of x (N, H, D).
 template <class T>
 __global__ void rope_kernel(T* x, const int32_t* position, const Acc<T>* inverse_frequency, int64_t n, int64_t h,
                             int64_t half, int direction) {
   using A = Acc<T>;
-  const int64_t i = global_thread();
-  if (i >= n * h * half) return;
-  const int64_t head = i / half, j = i % half;  // head counts through all rows: row = head / h
-  const A angle = static_cast<A>(position[head / h]) * inverse_frequency[j];
-  const A cosine = cos(angle), sine = static_cast<A>(direction) * sin(angle);
-  T* low = x + head * 2 * half + j;
-  T* high = low + half;
-  const A a = load(low), b = load(high);
-  store(low, a * cosine - b * sine);
-  store(high, b * cosine + a * sine);
+  constexpr int kN = kPack<T>;
+  const int64_t packs = (half + kN - 1) / kN, i = global_thread();
+  if (i >= n * h * packs) return;
+  const int64_t head = i / packs, j = i % packs * kN;  // head counts through all rows: row = head / h
+  T *low = x + head * 2 * half, *high = low + half;
+  const auto place = static_cast<A>(position[head / h]);
+  const Pack<A, kN> frequency = load_pack<A, kN>(inverse_frequency, j, half);
+  Pack<T> lower = load_pack(low, j, half), upper = load_pack(high, j, half);
+  for (int k = 0; k < kN; ++k) {
+    const A angle = place * frequency.x[k];
+    const A cosine = cos(angle), sine = static_cast<A>(direction) * sin(angle);
+    const A a = load(&lower.x[k]), b = load(&upper.x[k]);
+    store(&lower.x[k], a * cosine - b * sine);
+    store(&upper.x[k], b * cosine + a * sine);
+  }
+  store_pack(low, j, half, lower);
+  store_pack(high, j, half, upper);
 }
 
 }  // namespace
@@ -27,8 +34,9 @@ __global__ void rope_kernel(T* x, const int32_t* position, const Acc<T>* inverse
 void CudaBackend::rope(void* x, const int32_t* position, const void* inverse_frequency, int64_t n, int64_t h, int64_t d,
                        int direction, DType t) {
   for_dtype("rope", t, [&]<class T>(Type<T>) {
-    CUDA_CHECK(launch(stream(), blocks_for(n * h * (d / 2)), rope_kernel<T>, x, position, inverse_frequency, n, h,
-                      d / 2, direction));
+    const int64_t half = d / 2, packs = (half + kPack<T> - 1) / kPack<T>;
+    CUDA_CHECK(launch(stream(), blocks_for(n * h * packs), rope_kernel<T>, x, position, inverse_frequency, n, h, half,
+                      direction));
   });
 }
 
