@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "nn/packed_weights.h"
+#include "nn/recorded_steps.h"
 #include "tensor/rng.h"
 
 namespace thinker {
@@ -65,7 +66,7 @@ class Decoder {
   static constexpr int64_t kRowsWorthPacking = 4;
   static constexpr int64_t kRefill = 8;  // new samples start when one in so many rows is free
 
-  Decoding decoding() { return {&cache_, packed_ ? &*packed_ : nullptr}; }
+  Decoding decoding() { return {&cache_, packed_ ? &*packed_ : nullptr, &steps_}; }
 
   int64_t most_rows() const {
     int64_t total = 0;
@@ -235,6 +236,7 @@ class Decoder {
   const GenerateOptions& options_;
   KvCache cache_;
   std::optional<PackedWeights> packed_;
+  RecordedSteps steps_;
   size_t request_ = 0;                     // the request whose samples are being started
   int64_t started_ = 0;                    // how many of them were
   std::shared_ptr<CachedPrompt> current_;  // its prompt

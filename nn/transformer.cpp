@@ -4,6 +4,7 @@
 
 #include "nn/lora.h"
 #include "nn/packed_weights.h"
+#include "nn/recorded_steps.h"
 #include "tensor/rng.h"
 
 namespace thinker {
@@ -21,8 +22,10 @@ Tensor frequencies_on(Device& device, const Config& config, DType t) {
 }  // namespace
 
 struct Transformer::Pass {
+  Tensor tokens;      // I32 (N)
   Tensor positions;   // I32 (N)
   Tensor cache_rows;  // I32 (N), undefined without a cache
+  Tensor rows;        // I32 (M)
   AttentionPlan plan;
   Decoding decoding;
   const Lora* lora = nullptr;
@@ -122,7 +125,7 @@ Tensor Transformer::block_forward(Tape& tape, const Pass& pass, int64_t layer, c
   return add(tape, y, pass.linear(tape, swiglu(tape, gate_up[0], gate_up[1]), b.down));
 }
 
-Tensor Transformer::hidden(Tape& tape, const Batch& batch, const Decoding& decoding) const {
+Transformer::Pass Transformer::upload(Tape& tape, const Batch& batch, const Decoding& decoding) const {
   const KvCache* cache = decoding.cache;
   ENSURE(!(cache && tape.recording()), "a cache is for inference: the tape must not record");
   ENSURE(!cache || batch.cache_rows.size() == batch.tokens.size(), "a cached batch needs a cache row for each token");
@@ -132,14 +135,19 @@ Tensor Transformer::hidden(Tape& tape, const Batch& batch, const Decoding& decod
   const auto* words = reinterpret_cast<const int32_t*>(batch.segments.data());
   const auto segments = static_cast<int64_t>(batch.segments.size());
   Pass pass;
+  pass.tokens = tape.from(batch.tokens);
   pass.positions = tape.from(batch.positions);
   if (cache) pass.cache_rows = tape.from(batch.cache_rows);
+  pass.rows = tape.from(batch.rows);
   pass.plan = {tape.from<int32_t>({segments, 6}, {words, static_cast<size_t>(6 * segments)}), config_.heads,
                config_.kv_heads, config_.head_dim, longest_sequence(batch.segments)};
   pass.decoding = decoding;
   pass.lora = adapters_ == Adapters::on ? lora_.get() : nullptr;
+  return pass;
+}
 
-  Tensor x = embedding(tape, embedding_, tape.from(batch.tokens), dtype_);  // (N, C)
+Tensor Transformer::hidden(Tape& tape, const Pass& pass) const {
+  Tensor x = embedding(tape, embedding_, pass.tokens, dtype_);  // (N, C)
   for (int64_t layer = 0; layer < config_.layers; ++layer) {
     if (tape.recording() && recompute_ == Recompute::blocks) {
       x = checkpoint(tape, x,
@@ -151,9 +159,17 @@ Tensor Transformer::hidden(Tape& tape, const Batch& batch, const Decoding& decod
   return x;
 }
 
-Tensor Transformer::last_rows(Tape& tape, const Batch& batch, const Decoding& decoding) const {
-  const Tensor x = gather(tape, hidden(tape, batch, decoding), tape.from(batch.rows));  // (M, C)
+Tensor Transformer::last_rows(Tape& tape, const Pass& pass) const {
+  const Tensor x = gather(tape, hidden(tape, pass), pass.rows);  // (M, C)
   return rmsnorm(tape, x, final_norm_, config_.norm_eps);
+}
+
+Tensor Transformer::hidden(Tape& tape, const Batch& batch, const Decoding& decoding) const {
+  return hidden(tape, upload(tape, batch, decoding));
+}
+
+Tensor Transformer::last_rows(Tape& tape, const Batch& batch, const Decoding& decoding) const {
+  return last_rows(tape, upload(tape, batch, decoding));
 }
 
 Tensor Transformer::logprobs(Tape& tape, const Batch& batch) const {
@@ -163,10 +179,8 @@ Tensor Transformer::logprobs(Tape& tape, const Batch& batch) const {
   return token_logprob(tape, last_rows(tape, batch), head_, tape.from(batch.targets));
 }
 
-Tensor Transformer::logits(Tape& tape, const Batch& batch, const Decoding& decoding) const {
-  const Tensor x = last_rows(tape, batch, decoding);
+void Transformer::head_forward(Tape& tape, const Tensor& y, const Tensor& x, const Decoding& decoding) const {
   const int64_t m = x.dim(0);
-  Tensor y = tape.make({m, config_.vocab}, accumulator_of(dtype_));
   const StoredProduct product{y.raw(), head_.raw(), head_.dtype(), config_.vocab};
   if (head_.dtype() != dtype_)
     tape.backend().matmul_stored({&product, 1}, x.raw(), m, config_.width, dtype_);
@@ -175,6 +189,21 @@ Tensor Transformer::logits(Tape& tape, const Batch& batch, const Decoding& decod
   else
     tape.backend().matmul(y.raw(), x.raw(), head_.raw(), m, config_.vocab, config_.width, Transpose::no, Transpose::yes,
                           dtype_, y.dtype(), Write::set);
+}
+
+Tensor Transformer::logits(Tape& tape, const Batch& batch, const Decoding& decoding) const {
+  const Pass pass = upload(tape, batch, decoding);
+  const int64_t n = batch.size(), m = pass.rows.dim(0);
+  // Before all else: a recording finds it at the same place, and its other memory behind it.
+  Tensor y = tape.make({m, config_.vocab}, accumulator_of(dtype_));
+  const auto work = [&] { head_forward(tape, y, last_rows(tape, pass), decoding); };
+  if (decoding.steps)
+    decoding.steps->run(
+        tape.backend(),
+        {n, static_cast<int64_t>(batch.segments.size()), m, pass.plan.longest_sequence, pass.tokens.raw(), y.raw()},
+        work);
+  else
+    work();
   return y;
 }
 

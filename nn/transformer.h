@@ -22,12 +22,14 @@ enum class Recompute { nothing, blocks };
 enum class Adapters { on, off };
 
 class PackedWeights;
+class RecordedSteps;
 class Lora;
 
 /// What decoding adds to a forward.
 struct Decoding {
   KvCache* cache = nullptr;               // past keys and values
   const PackedWeights* packed = nullptr;  // of this model, made since its weights last changed
+  RecordedSteps* steps = nullptr;         // of this model and cache: logits() may record its work in them
 };
 
 class Transformer {
@@ -111,10 +113,14 @@ class Transformer {
     Tensor gate, up;        // (F, C)
     Tensor down;            // (C, F)
   };
-  /// What all blocks of one forward share.
+  /// What one forward reads beside the weights, on the device.
   struct Pass;
 
+  Pass upload(Tape& tape, const Batch& batch, const Decoding& decoding) const;
   Tensor block_forward(Tape& tape, const Pass& pass, int64_t layer, const Tensor& x) const;
+  Tensor hidden(Tape& tape, const Pass& pass) const;
+  Tensor last_rows(Tape& tape, const Pass& pass) const;
+  void head_forward(Tape& tape, const Tensor& logits, const Tensor& x, const Decoding& decoding) const;
 
   Device* device_;
   Config config_;

@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -120,6 +121,13 @@ struct StoredProduct {
   int64_t n;
 };
 
+/// Kernels that a device was told once and can run again, on the same memory.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  virtual void run() = 0;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -142,6 +150,9 @@ class Backend {
   virtual void synchronize() = 0;
   /// dst[i] = src[i] with a change of dtype among F32, F64 and BF16.
   virtual void convert(void* dst, const void* src, int64_t n, DType dst_t, DType src_t) = 0;
+  /// What `work` starts is not done, but kept to be run later. It must not ask the device for memory, wait, or exchange
+  /// anything with the host. Null where the device cannot record it.
+  virtual std::unique_ptr<Recording> record(const std::function<void()>& /*work*/) { return nullptr; }
 
   // ---- products -----------------------------------------------------------------------------------------------
   /// out (M, N) = op(a) (M, K) . op(b) (K, N), accumulated in acc. op transposes as told: with Transpose::yes, a is

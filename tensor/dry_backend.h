@@ -9,7 +9,7 @@
 
 namespace thinker {
 
-class DryBackend final : public Backend {
+class DryBackend : public Backend {
  public:
   /// like: the backend whose layout of packed weights is counted, or null where there is none to pack for.
   explicit DryBackend(Backend* like) : like_(like) {}

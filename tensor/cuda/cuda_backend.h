@@ -61,6 +61,7 @@ class CudaBackend final : public Backend {
   void fill_zero(void* dst, int64_t bytes) override;
   void synchronize() override;
   void convert(void* dst, const void* src, int64_t n, DType dst_t, DType src_t) override;
+  std::unique_ptr<Recording> record(const std::function<void()>& work) override;
 
   void matmul(void* out, const void* a, const void* b, int64_t m, int64_t n, int64_t k, Transpose ta, Transpose tb,
               DType t, DType out_t, Write write) override;
@@ -123,6 +124,7 @@ class CudaBackend final : public Backend {
   CudaBuffer workspace_;  // scratch of products, sampling and sum_of_squares; the stream keeps them apart
   std::unique_ptr<Matmul> matmul_;
   std::unique_ptr<FusedAttention> fused_attention_;  // null without cuDNN
+  bool records_ = true;                              // until that has failed once
 };
 
 }  // namespace thinker
