@@ -1,6 +1,7 @@
 #include "tensor/tape.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace thinker {
 
@@ -48,6 +49,15 @@ Tape::Target Tape::target(const Tensor& x) {
   return {i.grad, x.grad_dtype(), write};
 }
 
+bool Tape::hand_over(const Tensor& output, const Tensor& x) {
+  Tensor::Impl &from = output.impl(), &to = x.impl();
+  ENSURE(from.shape == to.shape && from.dtype == to.dtype, "the gradient of ", from.shape, " handed to ", to.shape);
+  if (to.is_parameter || to.grad_written) return false;
+  to.grad = std::exchange(from.grad, nullptr);
+  to.grad_written = true;
+  return true;
+}
+
 Tensor Tape::scope(const Tensor& x, const std::function<Tensor(const Tensor&)>& block) {
   if (recording()) return block(x);
   const Arena::Mark mark = device_.arena().mark();
@@ -75,7 +85,7 @@ void Tape::run_backward() {
     entry.backward();
     if (entry.in_place) continue;
     Tensor::Impl& i = entry.output.impl();
-    device_.gradients().give_back(i.grad);
+    if (i.grad) device_.gradients().give_back(i.grad);  // else it was handed over
     i.grad = nullptr;
     i.grad_written = false;
   }

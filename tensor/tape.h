@@ -69,6 +69,9 @@ class Tape {
     Write write;
   };
   Target target(const Tensor& x);
+  /// Inside a backward, as its last use of the gradient that arrived at `output`: x gets it as it is, without a copy.
+  /// False, and nothing done, where x already has one to add to or keeps it elsewhere.
+  bool hand_over(const Tensor& output, const Tensor& x);
 
   // ---- for models ---------------------------------------------------------------------------------------------
   /// Runs a block x -> y of equal shape. Unrecorded, y is written over x's memory and all that the block allocated is

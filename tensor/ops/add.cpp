@@ -10,11 +10,12 @@ Tensor add(Tape& tape, const Tensor& a, const Tensor& b) {
   Tensor y = tape.make(a.shape(), t);
   tape.backend().add(y.raw(), a.raw(), b.raw(), n, t);
   tape.record("add", y, {&a, &b}, [&tape, a, b, y, n, t] {
-    for (const Tensor& x : {a, b}) {
-      if (!x.wants_grad()) continue;
+    const auto give = [&](const Tensor& x) {
       const Tape::Target dx = tape.target(x);
       tape.backend().accumulate(dx.data, tape.upstream(y), n, t, dx.write);
-    }
+    };
+    if (a.wants_grad()) give(a);
+    if (b.wants_grad() && !tape.hand_over(y, b)) give(b);
   });
   return y;
 }
