@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <iostream>
+#include <utility>
 
 #include "nn/generate.h"
 #include "nn/optimizer.h"
@@ -46,37 +47,46 @@ double product_speed(Device& device, DType t, int64_t m, int64_t n, int64_t k, i
   return 2e-9 * static_cast<double>(m * n * k) / seconds;
 }
 
-/// The measure of all shares: what the device can do at the moment. A share is of the faster of two measurements,
-/// right before the work and right after it.
+/// The measure of all shares: what the device can do at the moment. A share is of the faster of two measurements, the
+/// last one before the work and one right after it.
 class Machine {
  public:
-  Machine(Device& device, DType t, int64_t repeat) : device_(device), t_(t), repeat_(repeat) {}
-
-  double products(int64_t m, int64_t n, int64_t k) const { return product_speed(device_, t_, m, n, k, repeat_); }
-
-  /// GB/s of reading memory far larger than any cache: a product with one row.
-  double reading() const {
-    constexpr int64_t kRows = 65536, kColumns = 2048;
-    return 0.5 * static_cast<double>(size_of(t_)) * products(1, kRows, kColumns);
+  /// Measures, with a row for each.
+  Machine(Device& device, DType t, int64_t repeat) : device_(device), t_(t), repeat_(repeat) {
+    const auto product = [&](int64_t m, int64_t n, int64_t k) {
+      const double speed = product_speed(device_, t_, m, n, k, repeat_);
+      row(concat("product ", m, " x ", n, " x ", k).c_str(), speed, "GFLOP/s");
+      return speed;
+    };
+    products_ = product(2048, 2048, 2048);
+    products_ = std::max(products_, product(512, 1536, 576));
+    product(512, 49152, 576);
+    product(32, 1536, 576);
+    product(4096, 384, 128);
+    reading_ = reading();
+    row("reading memory", reading_, "GB/s");
   }
 
-  void before_work() { measure(); }
-  /// Rows of work that has just been done, in GFLOP or GB.
+  /// A row of work that has just been done at `gflops` GFLOP/s.
   void row_of_products(const std::string& what, double value, const char* unit, double gflops) {
-    const double before = products_;
-    measure();
+    const double before = std::exchange(products_, products());
     row(what.c_str(), value, unit, gflops / std::max(before, products_), "products");
   }
+  /// A row of work that has just been done, which read `gigabytes` GB/s.
   void row_of_bandwidth(const std::string& what, double value, const char* unit, double gigabytes) {
-    const double before = reading_;
-    measure();
+    const double before = std::exchange(reading_, reading());
     row(what.c_str(), value, unit, gigabytes / std::max(before, reading_), "memory bandwidth");
   }
 
  private:
-  void measure() {
-    products_ = std::max(products(2048, 2048, 2048), products(512, 1536, 576));
-    reading_ = reading();
+  double products() const {
+    return std::max(product_speed(device_, t_, 2048, 2048, 2048, repeat_),
+                    product_speed(device_, t_, 512, 1536, 576, repeat_));
+  }
+  /// GB/s of reading memory far larger than any cache: a product with one row.
+  double reading() const {
+    constexpr int64_t kRows = 65536, kColumns = 2048;
+    return 0.5 * static_cast<double>(size_of(t_)) * product_speed(device_, t_, 1, kRows, kColumns, repeat_);
   }
 
   Device& device_;
@@ -212,13 +222,15 @@ void bench_dpo(Transformer& net, const char* what, int64_t repeat, Machine& mach
   options.epochs = repeat + 1;
   options.schedule = ScheduleKind::constant;
   const std::vector<ReferenceLogps> reference = reference_logps(net, pairs, options);
-  AdamW optimizer(net, options.adamw);
   double best = 1e30;
   TrainHooks hooks;
   hooks.on_step = [&](const StepLog& step) {
     if (step.step > 1) best = std::min(best, step.seconds);
   };
-  train_dpo(net, optimizer, pairs, reference, ReferenceIs::start, {}, options, hooks);
+  {  // gone before the machine is measured: its matrices are not to count in the peak of memory
+    AdamW optimizer(net, options.adamw);
+    train_dpo(net, optimizer, pairs, reference, ReferenceIs::start, {}, options, hooks);
+  }
   const Cost cost(net);
   const double flops =
       2.0 * (3.0 * cost.body * body_rows + 4.0 * cost.head * head_rows);  // the head runs again in backward
@@ -245,11 +257,6 @@ void run(const Options& options) {
   const std::optional<Config> shape = shape_of(options);
   std::printf("%s, products in %s\n", device->backend().description().c_str(), options.device.dtype.c_str());
   Machine machine(*device, t, options.repeat);
-  for (const auto& [m, n, k] :
-       {std::tuple{2048, 2048, 2048}, {512, 1536, 576}, {512, 49152, 576}, {32, 1536, 576}, {4096, 384, 128}})
-    row(concat("product ", m, " x ", n, " x ", k).c_str(), machine.products(m, n, k), "GFLOP/s");
-  row("reading memory", machine.reading(), "GB/s");
-  machine.before_work();
   bench_demo(*device, options, machine);
   if (options.model.empty() && !shape) return;
   if (!options.model.empty()) bench_weights(*device, options, t, machine);
