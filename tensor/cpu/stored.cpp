@@ -1,11 +1,9 @@
 // Products with, and rows of, weights that are stored in fewer bits than they are computed with. With few rows of a
 // the time is that of reading the weight: each of its rows is read once, widened in registers and multiplied by up to
-// kTogether rows of a. With many rows it is widened as a whole and the product is one of fp32 (or bf16) factors.
-#include "tensor/cpu/stored.h"
-
-#include <array>
-
+// kTogether rows of a; one row alone has kernels of its own (stored_row.h). With many rows the weight is widened as a
+// whole and the product is one of fp32 (or bf16) factors.
 #include "tensor/cpu/cpu_backend.h"
+#include "tensor/cpu/stored_row.h"
 
 namespace thinker {
 
@@ -17,6 +15,11 @@ using stored::kVectors;
 constexpr int64_t kMostRows = 32;  // up to this many, widening in registers beats widening the whole weight
 constexpr int kTogether = 8;       // rows of a whose sums fit into registers
 constexpr int kLane = static_cast<int>(kLanes<float>);
+
+/// Numbers in whole blocks.
+constexpr int64_t padded(int64_t k) {
+  return (k + kNumbers - 1) / kNumbers * kNumbers;
+}
 
 /// Calls f with the struct of a stored type.
 template <class F>
@@ -30,39 +33,30 @@ void with_format(const char* op, DType t, const F& f) {
   }
 }
 
-/// The next kNumbers numbers of a row, fewer at its end (BF16's alone: blocks are whole); the rest becomes zero.
-template <class Format>
-inline void widen_part(stored::Widened& w, const std::byte* p, int64_t left) {
-  if (left >= kNumbers) return Format::widen(w, p);
-  std::array<std::byte, Format::kBytes> whole{};
-  std::memcpy(whole.data(), p, left * Format::kBytes / kNumbers);
-  Format::widen(w, whole.data());
-}
-
-/// sums[i][lane r] = part sums of row i of a (stride k) times one row of the weight; added up in the same order for
+/// sums[i][lane r] = part sums of row i of a (stride lda) times one row of the weight; added up in the same order for
 /// every number of rows A.
 template <class Format, int A>
-inline void multiply_row(std::array<Vector<float>, A>& sums, const float* a, int64_t k, const std::byte* weight) {
+inline void multiply_row(std::array<Vector<float>, A>& sums, const float* a, int64_t lda, int64_t k,
+                         const std::byte* weight) {
   constexpr int64_t kAhead = 2048;  // bytes; the processor alone fetches too late
   Vector<float> sum[A][kVectors] = {};
+  const auto add = [&](int64_t j, const stored::Widened& w) {
+#pragma GCC unroll 8
+    for (int i = 0; i < A; ++i)
+#pragma GCC unroll 8
+      for (int v = 0; v < kVectors; ++v) sum[i][v] += w[v] * load(a + i * lda + j + v * kLane);
+  };
   int64_t j = 0;
   for (; j + kNumbers <= k; j += kNumbers, weight += Format::kBytes) {
     __builtin_prefetch(weight + kAhead);
     stored::Widened w;
-    Format::widen(w, weight);
-#pragma GCC unroll 8
-    for (int i = 0; i < A; ++i)
-#pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) sum[i][v] += w[v] * load(a + i * k + j + v * kLane);
+    stored::widen_for_product<Format>(w, weight);
+    add(j, w);
   }
   if (j < k) {
     stored::Widened w;
-    widen_part<Format>(w, weight, k - j);
-    for (int i = 0; i < A; ++i) {
-      float rest[kNumbers] = {};
-      std::copy(a + i * k + j, a + (i + 1) * k, rest);
-      for (int v = 0; v < kVectors; ++v) sum[i][v] += w[v] * load(rest + v * kLane);
-    }
+    stored::widen_part<Format>(w, weight, k - j, stored::widen_for_product<Format>);
+    add(j, w);
   }
 #pragma GCC unroll 8
   for (int i = 0; i < A; ++i) {
@@ -72,17 +66,16 @@ inline void multiply_row(std::array<Vector<float>, A>& sums, const float* a, int
   }
 }
 
-/// out (A, n) at its columns [begin, end), a (A, k), weight (n, k).
+/// out (A, n) at its columns [begin, end), a (A, lda), weight (n, k).
 template <class Format, int A>
-void multiply_columns(float* out, const float* a, const std::byte* weight, int64_t n, int64_t k, int64_t begin,
-                      int64_t end) {
-  const int64_t row_bytes = k / kNumbers * Format::kBytes + k % kNumbers * Format::kBytes / kNumbers;
+void multiply_columns(float* out, const float* a, int64_t lda, const std::byte* weight, int64_t n, int64_t k,
+                      int64_t begin, int64_t end) {
   for (int64_t j = begin; j < end; j += kLane) {
     const int64_t columns = std::min<int64_t>(kLane, end - j);
     Vector<float> sums[A][kLane] = {};
     for (int64_t c = 0; c < columns; ++c) {
       std::array<Vector<float>, A> of_row;
-      multiply_row<Format, A>(of_row, a, k, weight + (j + c) * row_bytes);
+      multiply_row<Format, A>(of_row, a, lda, k, weight + (j + c) * stored::row_bytes<Format>(k));
       for (int i = 0; i < A; ++i) sums[i][c] = of_row[i];
     }
     for (int i = 0; i < A; ++i) {
@@ -95,13 +88,13 @@ void multiply_columns(float* out, const float* a, const std::byte* weight, int64
 
 /// The same for any number of rows of a: eight at a time, while the columns' weights are in the nearest caches.
 template <class Format>
-void multiply_rows(float* out, const float* a, const std::byte* weight, int64_t m, int64_t n, int64_t k, int64_t begin,
-                   int64_t end) {
+void multiply_rows(float* out, const float* a, int64_t lda, const std::byte* weight, int64_t m, int64_t n, int64_t k,
+                   int64_t begin, int64_t end) {
   constexpr int64_t kColumns = 64;
   for (int64_t j = begin; j < end; j += kColumns) {
     const int64_t stop = std::min(end, j + kColumns);
     const auto part = [&]<int A>(int64_t i) {
-      multiply_columns<Format, A>(out + i * n, a + i * k, weight, n, k, j, stop);
+      multiply_columns<Format, A>(out + i * n, a + i * lda, lda, weight, n, k, j, stop);
     };
     int64_t i = 0;
     for (; i + kTogether <= m; i += kTogether) part.template operator()<kTogether>(i);
@@ -111,12 +104,35 @@ void multiply_rows(float* out, const float* a, const std::byte* weight, int64_t 
   }
 }
 
+/// One thread's columns [begin, end) of a product. `memory` holds m rows of a, each rounded up to whole kNumbers.
+template <class Format>
+void multiply(const StoredProduct& product, const float* a, int64_t m, int64_t k, int64_t begin, int64_t end,
+              float* memory) {
+  float* out = static_cast<float*>(product.out);
+  const std::byte* weight = static_cast<const std::byte*>(product.weight);
+#if defined(__AVX512F__) && defined(__F16C__)
+  if constexpr (!std::is_same_v<Format, stored::BFloat16>)
+    if (m == 1) {
+      stored::sum_blocks(memory, a, k);
+      return stored::multiply_streams(out, stored::BlockRow<Format>{a, memory, weight, k}, begin, end);
+    }
+#endif
+  int64_t lda = k;
+  if constexpr (std::is_same_v<Format, stored::BFloat16>) {
+    lda = padded(k);
+    for (int64_t i = 0; i < m; ++i) Format::shuffle(memory + i * lda, a + i * k, k);
+    a = memory;
+  }
+  if (m == 1) return stored::multiply_streams(out, stored::WidenedRow<Format>{a, weight, k}, begin, end);
+  multiply_rows<Format>(out, a, lda, weight, m, product.n, k, begin, end);
+}
+
 /// to (n) = fp32 values.
 template <class Format>
 void widen_range(float* to, const std::byte* from, int64_t n) {
   for (int64_t j = 0; j < n; j += kNumbers, from += Format::kBytes) {
     stored::Widened w;
-    widen_part<Format>(w, from, n - j);
+    stored::widen_part<Format>(w, from, n - j, Format::widen);
     if (n - j >= kNumbers) {
       for (int v = 0; v < kVectors; ++v) store(to + j + v * kLane, w[v]);
     } else {
@@ -157,17 +173,18 @@ void CpuBackend::matmul_stored(std::span<const StoredProduct> products, const vo
   const auto groups = [](const StoredProduct& product) { return (product.n + kLane - 1) / kLane; };
   int64_t total = 0;
   for (const StoredProduct& product : products) total += groups(product);
+  const int64_t room = m * padded(k);
+  float* memory = scratch_.take<float>(omp_get_max_threads() * room);
   parallel_ranges(total, m * k * kLane, [&](int64_t begin, int64_t end) {
+    float* of_thread = memory + omp_get_thread_num() * room;
     int64_t first = 0;
     for (const StoredProduct& product : products) {
       const int64_t from = std::max<int64_t>(begin - first, 0) * kLane;
       const int64_t to = std::min((end - first) * kLane, product.n);
       first += groups(product);
       if (from >= to) continue;
-      with_format("matmul_stored", product.weight_t, [&]<class Format>(Format) {
-        multiply_rows<Format>(static_cast<float*>(product.out), left, static_cast<const std::byte*>(product.weight), m,
-                              product.n, k, from, to);
-      });
+      with_format("matmul_stored", product.weight_t,
+                  [&]<class Format>(Format) { multiply<Format>(product, left, m, k, from, to, of_thread); });
     }
   });
 }

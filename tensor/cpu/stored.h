@@ -5,7 +5,10 @@
 // Each type is a struct with
 //   kBytes                    of 32 numbers
 //   widen(w, p)               w = the 32 numbers at p
+//   widen_shuffled(w, p)      BFloat16 alone: the same numbers with fewer instructions, in the order of shuffle()
 #pragma once
+
+#include <array>
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -66,12 +69,16 @@ inline float load_half(const std::byte* p) {
 #endif
 }
 
+#if defined(__AVX512F__)
+constexpr Vector<float> kCount = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+#endif
+
 /// w = d·q + m for 32 four-bit numbers q: the low halves of 16 bytes, then the high ones. d and m are floats, or
 /// vectors with one float in all lanes.
 inline void widen_nibbles(Widened& w, const std::byte* p, auto d, auto m) {
 #if defined(__AVX512F__)
   // A look-up by the low four bits of each lane in all that d·q + m can be: faster than converting each.
-  const Vector<float> all = Vector<float>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} * d + m;
+  const Vector<float> all = kCount * d + m;
   const Integers q = load_bytes(p);
   w[0] = __builtin_shuffle(all, q);
   w[1] = __builtin_shuffle(all, q >> 4);
@@ -115,16 +122,66 @@ struct Q8_0 {
 
 struct BFloat16 {
   static constexpr int64_t kBytes = 64;
+  typedef uint32_t Words __attribute__((vector_size(kVectorBytes)));
+
   static void widen(Widened& w, const std::byte* p) {
     // An fp32 whose upper half this is.
     typedef uint16_t Halves __attribute__((vector_size(kVectorBytes / 2)));
-    typedef uint32_t Words __attribute__((vector_size(kVectorBytes)));
     for (int i = 0; i < kVectors; ++i) {
       Halves h;
       std::memcpy(&h, p + i * static_cast<int>(sizeof h), sizeof h);
       w[i] = reinterpret_cast<Vector<float>>(__builtin_convertvector(h, Words) << 16);
     }
   }
+
+  /// A register's even numbers, then its odd ones.
+  static void widen_shuffled(Widened& w, const std::byte* p) {
+    for (int i = 0; i < kVectors; i += 2) {
+      Words both;
+      std::memcpy(&both, p + i * (kVectorBytes / 2), sizeof both);
+      w[i] = reinterpret_cast<Vector<float>>(both << 16);
+      w[i + 1] = reinterpret_cast<Vector<float>>(both & 0xffff0000u);
+    }
+  }
+
+  /// to (k rounded up to kNumbers) = from (k) in the order of widen_shuffled, and zeros.
+  static void shuffle(float* to, const float* from, int64_t k) {
+    constexpr int64_t kLane = kLanes<float>;
+    int64_t j = 0;
+    for (; j + 2 * kLane <= k; j += 2 * kLane)
+      for (int64_t i = 0; i < kLane; ++i) {
+        to[j + i] = from[j + 2 * i];
+        to[j + kLane + i] = from[j + 2 * i + 1];
+      }
+    const int64_t end = (k + kNumbers - 1) / kNumbers * kNumbers;
+    std::fill(to + j, to + end, 0.0f);
+    for (int64_t i = 0; j + i < k; ++i) to[j + i / 2 + i % 2 * kLane] = from[j + i];
+  }
 };
+
+/// The numbers of kNumbers at p in the order in which products want them.
+template <class Format>
+inline void widen_for_product(Widened& w, const std::byte* p) {
+  if constexpr (std::is_same_v<Format, BFloat16>)
+    Format::widen_shuffled(w, p);
+  else
+    Format::widen(w, p);
+}
+
+/// widen, as a function of w and a place in memory, of the next kNumbers numbers of a row, or of `left` at its end
+/// (BFloat16 alone: blocks are whole); the rest becomes zero.
+template <class Format, class Widen>
+inline void widen_part(Widened& w, const std::byte* p, int64_t left, const Widen& widen) {
+  if (left >= kNumbers) return widen(w, p);
+  std::array<std::byte, Format::kBytes> whole{};
+  std::memcpy(whole.data(), p, left * Format::kBytes / kNumbers);
+  widen(w, whole.data());
+}
+
+/// Bytes of a row of k numbers.
+template <class Format>
+constexpr int64_t row_bytes(int64_t k) {
+  return k / kNumbers * Format::kBytes + k % kNumbers * Format::kBytes / kNumbers;
+}
 
 }  // namespace thinker::stored
