@@ -16,14 +16,16 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-/// Joins the parts as a stream would print them. Texts and integers, which are most, need no stream: making one takes
-/// longer than all else here.
+/// Joins the parts as a stream would print them. Texts, characters and integers, which are most, need no stream: making
+/// one takes longer than all else here.
 template <class... Parts>
 std::string concat(const Parts&... parts) {
   std::string joined;
   const auto append = [&]<class Part>(const Part& part) {
     if constexpr (std::is_convertible_v<const Part&, std::string_view>) {
       joined += std::string_view(part);
+    } else if constexpr (std::is_same_v<Part, char>) {
+      joined += part;
     } else if constexpr (std::is_integral_v<Part> && sizeof(Part) > 1) {
       joined += std::to_string(part);
     } else {

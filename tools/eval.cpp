@@ -110,9 +110,7 @@ void run(const Options& options) {
     judge_records(sides.ours, *judge, prompts, display->progress());
     judge_records(sides.theirs, *judge, prompts, display->progress());
   }
-  std::vector<Json> lines;
-  for (const EvalRecord& r : sides.ours) lines.push_back(eval_to_json(r));
-  write_jsonl(options.out, lines);
+  write_jsonl(options.out, sides.ours, eval_to_json);
   Json summary = summary_to_json(summarise(sides.ours, stage.seed));
   const ifeval::Accuracy accuracy = ifeval_accuracy(prompts, outputs_of(sides.ours));
   if (!accuracy.groups.empty()) summary["ifeval"] = accuracy_to_json(accuracy);

@@ -1,6 +1,7 @@
 // thinker judge: scores, or games of two, for the responses of samples.jsonl.
 #include "tpo/stages/judge.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <iostream>
 
@@ -44,32 +45,26 @@ std::string percent(double share) {
   return text;
 }
 
-std::vector<Json> scores(const Json& recipe, const std::vector<Prompt>& prompts,
-                         const std::vector<SampleRecord>& samples, const ProgressOptions& progress) {
-  const auto display = progress.show("the same command begins anew");
-  std::vector<Json> lines;
-  int64_t errors = 0;
-  for (const JudgmentRecord& j : judge_samples(*make_judge(recipe), prompts, samples, display->progress())) {
-    errors += !j.judged.score;
-    lines.push_back(judgment_to_json(j));
-  }
-  std::cerr << lines.size() << " judgments, " << errors << " errors\n";
-  return lines;
+void scores(const Options& options, const Json& recipe, const std::vector<Prompt>& prompts,
+            const std::vector<SampleRecord>& samples) {
+  const auto display = options.progress.show("the same command begins anew");
+  const auto judgments = judge_samples(*make_judge(recipe), prompts, samples, display->progress());
+  const auto errors = std::ranges::count_if(judgments, [](const JudgmentRecord& j) { return !j.judged.score; });
+  write_jsonl(options.out, judgments, judgment_to_json);
+  std::cerr << judgments.size() << " judgments, " << errors << " errors\n";
 }
 
-std::vector<Json> games(const Json& recipe, const std::string& folder, const std::vector<Prompt>& prompts,
-                        const std::vector<SampleRecord>& samples, const ProgressOptions& progress) {
-  const auto judge = make_pair_judge(recipe, folder);
-  const auto display = progress.show("the same command goes on from there");
+void games(const Options& options, const Json& recipe, const std::vector<Prompt>& prompts,
+           const std::vector<SampleRecord>& samples) {
+  const auto judge = make_pair_judge(recipe, folder_of(options.out));
+  const auto display = options.progress.show("the same command goes on from there");
   const std::vector<GameRecord> played = play_games(*judge, prompts, samples, display->progress());
   const GameSummary s = summarise_games(played);
-  std::vector<Json> lines;
-  for (const GameRecord& g : played) lines.push_back(game_to_json(g));
+  write_jsonl(options.out, played, game_to_json);
   std::cerr << s.games << " games, " << s.errors << " without a verdict (ties), " << s.ties
             << " ties; the two orders agree in " << s.consistent << " of " << s.pairs << " pairs ("
             << percent(s.consistency()) << "); the response shown first won " << s.first_wins << " of "
             << s.first_wins + s.second_wins << " (" << percent(s.first_rate()) << ")\n";
-  return lines;
 }
 
 void run(const Options& options) {
@@ -81,9 +76,7 @@ void run(const Options& options) {
   const std::vector<SampleRecord> samples = options.samples.ends_with(".json")
                                                 ? outputs_of(read_outputs(options.samples, prompts).records)
                                                 : read_samples(options.samples);
-  write_jsonl(options.out, is_pairwise(recipe)
-                               ? games(recipe, folder_of(options.out), prompts, samples, options.progress)
-                               : scores(recipe, prompts, samples, options.progress));
+  (is_pairwise(recipe) ? games : scores)(options, recipe, prompts, samples);
   const ifeval::Accuracy accuracy = ifeval_accuracy(prompts, samples);
   if (!accuracy.groups.empty()) std::cerr << ifeval::describe(accuracy) << "\n";
 }

@@ -74,9 +74,7 @@ void add_pair(CLI::App& app) {
     check_style(samples, options->thought, stage.style);
     const PairResult result =
         pair_samples(prompts, samples, read_judgments(options->judgments, options->rule), stage, tokenizer.get());
-    std::vector<Json> lines;
-    for (const PairRecord& p : result.pairs) lines.push_back(pair_to_json(p));
-    write_jsonl(options->out, lines);
+    write_jsonl(options->out, result.pairs, pair_to_json);
     std::cerr << dump_json(counts_to_json(result)) << "\n" << describe_length(result, stage.auto_rho) << "\n";
   });
 }

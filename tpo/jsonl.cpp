@@ -210,14 +210,28 @@ JsonlReader::JsonlReader(const std::string& path) : file_(path), stream_(&file_)
 
 JsonlReader::JsonlReader(std::istream& stream, std::string name) : stream_(&stream), name_(std::move(name)) {}
 
+JsonLine PlacedText::parse() const {
+  Json object = parse_json(text, place);
+  if (!object.is_object()) fail(place, ": the line is not a JSON object");
+  return JsonLine(std::move(object), place);
+}
+
 std::optional<JsonLine> JsonlReader::next() {
+  const auto line = next_text();
+  return line ? std::optional(line->parse()) : std::nullopt;
+}
+
+std::vector<PlacedText> JsonlReader::rest() {
+  std::vector<PlacedText> lines;
+  while (auto line = next_text()) lines.push_back(std::move(*line));
+  return lines;
+}
+
+std::optional<PlacedText> JsonlReader::next_text() {
   std::string text;
   while (std::getline(*stream_, text)) {
-    const std::string place = concat(name_, ":", ++line_);
-    if (trim(text).empty()) continue;
-    Json object = parse_json(text, place);
-    if (!object.is_object()) fail(place, ": the line is not a JSON object");
-    return JsonLine(std::move(object), place);
+    ++line_;
+    if (!trim(text).empty()) return PlacedText{std::move(text), concat(name_, ":", line_)};
   }
   if (stream_->bad()) fail(name_, ":", line_ + 1, ": cannot be read");
   return std::nullopt;
@@ -225,12 +239,6 @@ std::optional<JsonLine> JsonlReader::next() {
 
 std::vector<JsonLine> read_jsonl(const std::string& path) {
   return read_jsonl_as(path, [](JsonLine&& line) { return std::move(line); });
-}
-
-void write_jsonl(const std::string& path, const std::vector<Json>& lines) {
-  std::string text;
-  for (const Json& line : lines) text += dump_json(line) + "\n";
-  write_file_atomically(path, text);
 }
 
 }  // namespace thinker

@@ -9,6 +9,7 @@
 #include <istream>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -16,7 +17,9 @@
 #include <utility>
 #include <vector>
 
+#include "tensor/file.h"
 #include "tokenizer/message.h"
+#include "tpo/parallel.h"
 
 namespace thinker {
 
@@ -82,6 +85,14 @@ class JsonLine {
   std::string place_;
 };
 
+/// One line of a file as it was read.
+struct PlacedText {
+  std::string text, place;  // "FILE:LINE"
+
+  /// Throws Error "FILE:LINE: reason" where it is no object.
+  JsonLine parse() const;
+};
+
 /// Reads a file or a stream line by line. Blank lines are skipped (a file may end in one) but counted.
 class JsonlReader {
  public:
@@ -91,26 +102,42 @@ class JsonlReader {
   /// The next object, or nothing at the end. Throws Error "FILE:LINE: reason".
   std::optional<JsonLine> next();
 
+  /// The same before it is parsed: all lines that are left.
+  std::vector<PlacedText> rest();
+
  private:
+  std::optional<PlacedText> next_text();
+
   std::ifstream file_;
   std::istream* stream_;
   std::string name_;
   int64_t line_ = 0;
 };
 
-/// What `parse` makes of each object of a file, in order.
+/// What `parse` makes of each object of a file, in order. It is called on all threads.
 template <class Parse>
 auto read_jsonl_as(const std::string& path, const Parse& parse) {
-  std::vector<std::decay_t<decltype(parse(std::declval<JsonLine>()))>> parsed;
-  JsonlReader reader(path);
-  while (auto line = reader.next()) parsed.push_back(parse(std::move(*line)));
-  return parsed;
+  const std::vector<PlacedText> lines = JsonlReader(path).rest();
+  return parallel_map(static_cast<int64_t>(lines.size()), [&](int64_t i) { return parse(lines[i].parse()); });
 }
 
 /// All objects of a file.
 std::vector<JsonLine> read_jsonl(const std::string& path);
 
+/// A line of the file, with its newline, for each record. to_json is called on all threads.
+template <class Record, class ToJson>
+std::string to_lines(std::span<const Record> records, const ToJson& to_json) {
+  std::string lines;
+  for (const std::string& line :
+       parallel_map(static_cast<int64_t>(records.size()), [&](int64_t i) { return dump_json(to_json(records[i])); }))
+    lines.append(line) += '\n';
+  return lines;
+}
+
 /// Writes a whole file at once: under a temporary name, synced, renamed. Throws Error naming the file.
-void write_jsonl(const std::string& path, const std::vector<Json>& lines);
+template <class Record, class ToJson = std::identity>
+void write_jsonl(const std::string& path, const std::vector<Record>& records, const ToJson& to_json = {}) {
+  write_file_atomically(path, to_lines(std::span(records), to_json));
+}
 
 }  // namespace thinker

@@ -93,10 +93,8 @@ class Run {
     if (!opponent_ || recipe_.select == Select::last || prompts_.select.empty()) return;
     const std::string path = start_ + "/select_direct.jsonl";
     if (!fs::exists(path)) {
-      std::vector<Json> lines;
       const auto records = outputs_on(prompts_.select, thought_style("none"), Format::free, 0, "the seed, as opponent");
-      for (const SampleRecord& s : outputs_of(records)) lines.push_back(sample_to_json(s));
-      write_jsonl(path, lines);
+      write_jsonl(path, outputs_of(records), sample_to_json);
     }
     opponent_->add(prompts_.select, read_samples(path));
   }
@@ -145,12 +143,10 @@ class Run {
       std::vector<EvalRecord> records = outputs_on(prompts_.test, style, format, iteration, "evaluate: " + label);
       if (opponent_ && path == opponent_path()) opponent_->add(prompts_.test, outputs_of(records));
       judge_records(records, *judge_, prompts_.test, named("judge"));
-      std::vector<Json> lines;
-      for (const EvalRecord& r : records) lines.push_back(eval_to_json(r));
       Json fields{{"label", label}};
       fields.update(summary_to_json(summarise(records, recipe_.seed)));
       log_.write(fields);
-      write_jsonl(path, lines);
+      write_jsonl(path, records, eval_to_json);
     }
     const std::vector<EvalRecord> records = read_evals(path);
     if (opponent_ && path == opponent_path()) opponent_->add(prompts_.test, outputs_of(records));
@@ -246,9 +242,7 @@ class Run {
 
   /// What was asked, beside what was answered: a run's folder is read without the recipe's prompt files.
   static void write_prompts(const std::vector<Prompt>& prompts, const std::string& path) {
-    std::vector<Json> lines;
-    for (const Prompt& p : prompts) lines.push_back(prompt_to_json(p));
-    write_jsonl(path, lines);
+    write_jsonl(path, prompts, prompt_to_json);
   }
 
   std::vector<SampleRecord> sample(int64_t t, const std::vector<Prompt>& prompts, const std::string& path) {
@@ -283,22 +277,17 @@ class Run {
 
   void score(const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples, const std::string& path) {
     const std::vector<JudgmentRecord> judgments = judge_samples(*judge_, prompts, samples, named("judge"));
-    std::vector<Json> lines;
     std::vector<double> scores;
-    for (const JudgmentRecord& j : judgments) {
-      lines.push_back(judgment_to_json(j));
+    for (const JudgmentRecord& j : judgments)
       if (j.judged.score) scores.push_back(*j.judged.score);
-    }
     log_.write({{"judged", judgments.size()}, {"errors", judgments.size() - scores.size()}, {"score", mean(scores)}});
-    write_jsonl(path, lines);
+    write_jsonl(path, judgments, judgment_to_json);
   }
 
   void play(const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples, const std::string& path) {
     const std::vector<GameRecord> games = play_games(*pair_judge_, prompts, samples, named("judge"));
-    std::vector<Json> lines;
-    for (const GameRecord& g : games) lines.push_back(game_to_json(g));
     log_.write(game_summary_to_json(summarise_games(games)));
-    write_jsonl(path, lines);
+    write_jsonl(path, games, game_to_json);
   }
 
   void pair(int64_t t, const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples,
@@ -314,9 +303,7 @@ class Run {
       fail("iteration ", t, ": no pair could be built (", counts_to_json(result).dump(),
            "); use more or harder prompts");
     }
-    std::vector<Json> lines;
-    for (const PairRecord& p : result.pairs) lines.push_back(pair_to_json(p));
-    write_jsonl(path, lines);
+    write_jsonl(path, result.pairs, pair_to_json);
   }
 
   void train(int64_t t, const std::string& folder) {

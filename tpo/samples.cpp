@@ -139,13 +139,12 @@ GameRecord parse_game(const JsonLine& line) {
 
 Judgments read_judgment_file(const std::string& path) {
   Judgments all;
-  JsonlReader reader(path);
-  while (auto line = reader.next()) {
-    if (line->has("order"))
-      all.games.push_back(parse_game(*line));
+  for (const JsonLine& line : read_jsonl(path)) {
+    if (line.has("order"))
+      all.games.push_back(parse_game(line));
     else
-      all.scores.push_back(parse_judgment(*line));
-    if (!all.games.empty() && !all.scores.empty()) line->error("the file mixes scores and games");
+      all.scores.push_back(parse_judgment(line));
+    if (!all.games.empty() && !all.scores.empty()) line.error("the file mixes scores and games");
   }
   return all;
 }

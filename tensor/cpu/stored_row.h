@@ -77,8 +77,7 @@ struct WidenedRow {
 
 /// Lane i = the fp16 number in the lower half of lane i.
 inline Vector<float> halves(__m512i x) {
-  return reinterpret_cast<Vector<float>>(
-      _mm512_maskz_cvtph_ps(0xffff, _mm512_maskz_cvtepi32_epi16(0xffff, x)));
+  return reinterpret_cast<Vector<float>>(_mm512_maskz_cvtph_ps(0xffff, _mm512_maskz_cvtepi32_epi16(0xffff, x)));
 }
 
 /// What a block holds: numbers d·q + offset.

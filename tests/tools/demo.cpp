@@ -53,7 +53,7 @@ void write_judgment(const std::string& folder, const Json& view) {
   judgment.view = view;
   judgment.judged.score = 1.0;
   std::filesystem::create_directories(folder + "/iter-1");
-  write_jsonl(folder + "/iter-1/judgments.jsonl", {judgment_to_json(judgment)});
+  write_jsonl(folder + "/iter-1/judgments.jsonl", std::vector{judgment}, judgment_to_json);
 }
 
 Json view_of(const std::string& question, const std::string& seen) {

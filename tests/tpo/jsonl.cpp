@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <numeric>
 #include <sstream>
 
 #include "tensor/check.h"
@@ -117,8 +118,25 @@ TEST_CASE("jsonl: what is written is read back") {
   CHECK(back[0].json() == lines[0]);
   CHECK(back[1].json() == lines[1]);
   // A line that cannot be written leaves the old file as it was.
-  CHECK_THROWS_AS(write_jsonl(path, {{{"x", std::nan("")}}}), Error);
+  CHECK_THROWS_AS(write_jsonl(path, std::vector<Json>{{{"x", std::nan("")}}}), Error);
   CHECK(read_jsonl(path).size() == 2);
+  std::filesystem::remove(path);
+}
+
+TEST_CASE("jsonl: many lines keep their order, and the first broken one is named") {
+  const std::string path =
+      (std::filesystem::temp_directory_path() / concat("thinker-jsonl-", ::getpid(), ".jsonl")).string();
+  std::vector<int> numbers(1000);
+  std::iota(numbers.begin(), numbers.end(), 0);
+  write_jsonl(path, numbers, [](int i) { return Json{{"i", i}}; });
+  const auto back = read_jsonl_as(path, [](const JsonLine& line) { return static_cast<int>(line.integer("i")); });
+  CHECK(back == numbers);
+  const auto fussy = [](const JsonLine& line) {
+    if (line.integer("i") % 100 == 99) line.error("is not liked");
+    return 0;
+  };
+  for (int i = 0; i < 10; ++i)
+    CHECK_THROWS_WITH_AS(read_jsonl_as(path, fussy), (path + ":100: is not liked").c_str(), Error);
   std::filesystem::remove(path);
 }
 

@@ -70,12 +70,10 @@ SeedText seed_text(uint64_t seed, int64_t index, const SeedMix& mix) {
 }
 
 std::vector<SftExample> seed_examples(const ChatTokenizer& text, uint64_t seed, int64_t count, const SeedMix& mix) {
-  std::vector<SftExample> examples;
-  for (int64_t i = 0; i < count; ++i) {
+  return parallel_map(count, [&](int64_t i) {
     const SeedText source = seed_text(seed, i, mix);
-    examples.push_back(to_example(text.prompt_ids(source.prompt), text.completion_ids(source.completion)));
-  }
-  return examples;
+    return to_example(text.prompt_ids(source.prompt), text.completion_ids(source.completion));
+  });
 }
 
 }  // namespace thinker::world

@@ -287,10 +287,7 @@ std::vector<Check> parse_checks(const Json& check, const std::string& place) {
 }
 
 std::vector<Judged> RuleJudge::judge(std::span<const JudgeView> views, const OnJudged&) {
-  std::vector<Judged> results;
-  results.reserve(views.size());
-  for (const JudgeView& view : views) results.push_back(judge_one(view, knobs_));
-  return results;
+  return parallel_map(static_cast<int64_t>(views.size()), [&](int64_t i) { return judge_one(views[i], knobs_); });
 }
 
 RuleKnobs parse_rule_knobs(const Json& recipe) {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <exception>
 
 #include "tensor/check.h"
 #include "tpo/stages/compare.h"
@@ -98,19 +97,7 @@ Runs read_runs(const Experiment& experiment) {
     if (arm.runs.size() > 1) run.name += concat(", seed ", run.seed);
     return run;
   };
-  Runs runs(places.size());
-  std::vector<std::exception_ptr> errors(places.size());
-#pragma omp parallel for schedule(dynamic)
-  for (size_t i = 0; i < places.size(); ++i) {
-    try {
-      runs[i] = read(places[i]);
-    } catch (...) {
-      errors[i] = std::current_exception();
-    }
-  }
-  for (const std::exception_ptr& error : errors)
-    if (error) std::rethrow_exception(error);
-  return runs;
+  return parallel_map(static_cast<int64_t>(places.size()), [&](int64_t i) { return read(places[i]); });
 }
 
 std::vector<Arm> arms_of(const Runs& runs) {

@@ -104,12 +104,6 @@ std::vector<SampleRecord> recover(const std::string& path, const std::string& he
   return done;
 }
 
-std::string to_lines(const std::vector<SampleRecord>& records, size_t begin) {
-  std::string lines;
-  for (size_t i = begin; i < records.size(); ++i) lines += dump_json(sample_to_json(records[i])) + "\n";
-  return lines;
-}
-
 }  // namespace
 
 std::vector<SamplePrompt> sample_prompts_of(const std::vector<Prompt>& prompts, int64_t first_key) {
@@ -137,19 +131,18 @@ std::vector<SampleRecord> sample_prompts(const Model& model, const std::vector<S
   options.end_ids = model.text.end_ids;
   options.on_token = stage.on_token;
   if (stage.format == Format::forced && stage.style.thinks()) options.control = FormatForcer(model.text, stage);
-  std::vector<SampleRecord> records;
-  for (GeneratedSample& sample : generate(model.net, requests, options)) {
-    const int64_t i = sample.request;
-    records.push_back(to_record(std::move(sample), prompts[i], requests[i].prompt, model.text, stage.style));
-  }
-  return records;
+  std::vector<GeneratedSample> samples = generate(model.net, requests, options);
+  return parallel_map(static_cast<int64_t>(samples.size()), [&](int64_t i) {
+    const int64_t of = samples[i].request;
+    return to_record(std::move(samples[i]), prompts[of], requests[of].prompt, model.text, stage.style);
+  });
 }
 
 std::vector<SampleRecord> sample_to_file(const Model& model, const std::vector<SamplePrompt>& prompts,
                                          const SampleStage& stage, const std::string& path, const Progress& progress) {
   const std::string header = header_of(model, prompts, stage);
   std::vector<SampleRecord> done = recover(path, header, prompts.size() * static_cast<size_t>(stage.k), stage);
-  std::string lines = to_lines(done, 0);
+  std::string lines = to_lines(std::span(std::as_const(done)), sample_to_json);
   write_file_atomically(part_path(path), header + lines);
   std::ofstream part(part_path(path), std::ios::binary | std::ios::app);
   const auto total = static_cast<int64_t>(prompts.size());
@@ -162,7 +155,7 @@ std::vector<SampleRecord> sample_to_file(const Model& model, const std::vector<S
     const std::vector<SamplePrompt> chunk(prompts.begin() + begin, prompts.begin() + end);
     const size_t before = done.size();
     for (SampleRecord& r : sample_prompts(model, chunk, stage)) done.push_back(std::move(r));
-    const std::string more = to_lines(done, before);
+    const std::string more = to_lines(std::span(std::as_const(done)).subspan(before), sample_to_json);
     part << more << std::flush;
     if (!part) fail(part_path(path), ": cannot be written (is the disk full?)");
     lines += more;
