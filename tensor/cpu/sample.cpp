@@ -113,7 +113,7 @@ Cut top_p_cut(std::span<const Candidate> candidates, const Cut& kept, double tot
 float greatest(std::span<const float> x) {
   float most = -std::numeric_limits<float>::infinity();
 #pragma omp simd reduction(max : most)
-  for (size_t i = 0; i < x.size(); ++i) most = std::max(most, x[i]);
+  for (size_t i = 0; i < x.size(); ++i) most = x[i] > most ? x[i] : most;  // g++ leaves std::max scalar
   return most;
 }
 
