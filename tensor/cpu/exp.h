@@ -15,9 +15,6 @@ inline double exp(double x) {
 }
 
 inline float exp(float x) {
-  // Beyond these the result is 0 or inf. Written so that NaN, which compares false, passes through.
-  x = x < -104.5f ? -104.5f : x;
-  x = x > 89.0f ? 89.0f : x;
   // Adding 1.5 * 2^23 rounds to an integer, and leaves that integer in the low bits.
   const float shifted = x * 1.44269504f + 12582912.0f;
   const float n = shifted - 12582912.0f;
@@ -32,9 +29,13 @@ inline float exp(float x) {
   p = p * r + 1.0f;
   p = p * r + 1.0f;
   // 2^n in two factors: n may lie outside of a float's exponents where the result is inf or denormal.
-  const int32_t i = std::bit_cast<int32_t>(shifted) - 0x4B400000;
-  const int32_t half = i >> 1;
-  return p * std::bit_cast<float>((half + 127) << 23) * std::bit_cast<float>((i - half + 127) << 23);
+  const uint32_t i = std::bit_cast<uint32_t>(shifted) - 0x4B400000u;
+  const uint32_t half = static_cast<uint32_t>(static_cast<int32_t>(i) >> 1);
+  const float e = p * std::bit_cast<float>((half + 127u) << 23) * std::bit_cast<float>((i - half + 127u) << 23);
+  // Beyond these the result is 0 or inf; NaN, which compares false, is e. By bits: of a condition on x g++ makes three
+  // copies of what follows the exponential, and runs all.
+  const uint32_t small = -static_cast<uint32_t>(x < -104.5f), large = -static_cast<uint32_t>(x > 89.0f);
+  return std::bit_cast<float>((std::bit_cast<uint32_t>(e) & ~(small | large)) | (large & 0x7f800000u));
 }
 
 }  // namespace thinker::cpu
