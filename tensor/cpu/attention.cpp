@@ -42,7 +42,7 @@ template <class T>
 struct Working {
   T *scores, *keys, *o, *m, *l;
 
-  static int64_t rows(const AttentionShape& s) { return std::max(s.heads, s.heads / s.kv_heads * kAttentionTile); }
+  static int64_t rows(const AttentionShape& s) { return s.heads * kAttentionTile; }
   static int64_t score_rows(const AttentionShape& s) { return std::max(kAttentionTile, s.heads / s.kv_heads); }
   static int64_t size(const AttentionShape& s) {
     return rows(s) * (s.head_dim + 2) + kAttentionTile * (score_rows(s) + s.head_dim) + 4 * kLanes<T>;
@@ -116,29 +116,36 @@ void walk_single(const Forward<T>& f, const Working<T>& w, const Segment& segmen
   });
 }
 
+/// A block of queries against the keys of one head. `o`, `m` and `l` of w from first_row on are those of its group.
+template <class T>
+void walk_key_block(const Forward<T>& f, const Working<T>& w, const Segment& segment, const Task& task,
+                    const KeyBlock& block, int64_t kv_head) {
+  const int64_t D = f.s.head_dim, stride = f.s.kv_heads * D, queries = task.query_end - task.query_begin;
+  transpose(w.keys, kAttentionTile, f.key(block.begin, kv_head), stride, block.length, D, padded<T>(block.length));
+  for (int64_t g = 0; g < f.group(); ++g)
+    for_query_bands(block, task.query_begin, queries, [&](int64_t i, int64_t rows, int64_t visible) {
+      const int64_t at = segment.query_begin + task.query_begin + i, columns = padded<T>(visible);
+      const T* q = f.query(at, kv_head * f.group() + g);
+      multiply(w.scores, kAttentionTile, Strided<T>{q, f.s.heads * D, 1}, w.keys, kAttentionTile, rows, columns, D,
+               Write::set);
+      const int64_t row = ((kv_head - task.kv_begin) * f.group() + g) * queries + i;
+      T* o = w.o + row * D;
+      for (int64_t r = 0; r < rows; ++r) {
+        const T fade = softmax_step(w.scores + r * kAttentionTile, block.visible(task.query_begin + i + r), columns,
+                                    static_cast<T>(f.s.scale), w.m[row + r], w.l[row + r]);
+        scale_row(o + r * D, fade, D);
+      }
+      multiply(o, D, Strided<T>{w.scores, kAttentionTile, 1}, f.value(block.begin, kv_head), stride, rows, D, visible,
+               Write::add);
+    });
+}
+
 /// A block of queries.
 template <class T>
 void walk_block(const Forward<T>& f, const Working<T>& w, const Segment& segment, const Task& task) {
-  const int64_t D = f.s.head_dim, stride = f.s.kv_heads * D, queries = task.query_end - task.query_begin;
   for_key_blocks(segment, task.query_end, [&](const KeyBlock& block) {
-    const int64_t width = padded<T>(block.length);
-    transpose(w.keys, kAttentionTile, f.key(block.begin, task.kv_begin), stride, block.length, D, width);
-    for (int64_t g = 0; g < f.group(); ++g)
-      for_query_bands(block, task.query_begin, queries, [&](int64_t i, int64_t rows, int64_t visible) {
-        const int64_t at = segment.query_begin + task.query_begin + i, columns = padded<T>(visible);
-        const T* q = f.query(at, task.kv_begin * f.group() + g);
-        multiply(w.scores, kAttentionTile, Strided<T>{q, f.s.heads * D, 1}, w.keys, kAttentionTile, rows, columns, D,
-                 Write::set);
-        const int64_t row = g * queries + i;
-        T* o = w.o + row * D;
-        for (int64_t r = 0; r < rows; ++r) {
-          const T fade = softmax_step(w.scores + r * kAttentionTile, block.visible(task.query_begin + i + r), columns,
-                                      static_cast<T>(f.s.scale), w.m[row + r], w.l[row + r]);
-          scale_row(o + r * D, fade, D);
-        }
-        multiply(o, D, Strided<T>{w.scores, kAttentionTile, 1}, f.value(block.begin, task.kv_begin), stride, rows, D,
-                 visible, Write::add);
-      });
+    for (int64_t kv_head = task.kv_begin; kv_head < task.kv_end; ++kv_head)
+      walk_key_block(f, w, segment, task, block, kv_head);
   });
 }
 
@@ -195,10 +202,12 @@ std::vector<Task> plan(const Segment* segments, const AttentionShape& s) {
   std::vector<Task> tasks;
   for (int64_t i = 0; i < s.segments; ++i) {
     const Segment& g = segments[i];
+    const int64_t together = g.query_len == 1 && s.segments >= 4 * omp_get_max_threads() ? s.kv_heads : 1;
     if (const int64_t n = sharing(&g, s.segments - i); n > 1) {
       int64_t keys = 0;
       for (int64_t j = 0; j < n; ++j) keys += segments[i + j].prefix_len + segments[i + j].own_len;
-      for (int64_t head = 0; head < s.kv_heads; ++head) tasks.push_back({i, n, head, head + 1, 0, n, keys});
+      for (int64_t head = 0; head < s.kv_heads; head += together)
+        tasks.push_back({i, n, head, head + together, 0, n, keys * together});
       i += n - 1;
       continue;
     }
@@ -206,7 +215,6 @@ std::vector<Task> plan(const Segment* segments, const AttentionShape& s) {
       const int64_t end = std::min<int64_t>(g.query_len, begin + kAttentionTile);
       const int64_t keys = g.prefix_len + g.own_len - g.query_len + end;
       // In decoding many segments, a task takes all heads: it reads memory in order.
-      const int64_t together = g.query_len == 1 && s.segments >= 4 * omp_get_max_threads() ? s.kv_heads : 1;
       for (int64_t head = 0; head < s.kv_heads; head += together)
         tasks.push_back({i, 1, head, head + together, begin, end, (end - begin) * keys * together});
     }
