@@ -117,8 +117,11 @@ class JsonlReader {
 /// What `parse` makes of each object of a file, in order. It is called on all threads.
 template <class Parse>
 auto read_jsonl_as(const std::string& path, const Parse& parse) {
-  const std::vector<PlacedText> lines = JsonlReader(path).rest();
-  return parallel_map(static_cast<int64_t>(lines.size()), [&](int64_t i) { return parse(lines[i].parse()); });
+  std::vector<PlacedText> lines = JsonlReader(path).rest();
+  return parallel_map(static_cast<int64_t>(lines.size()), [&](int64_t i) {
+    const PlacedText line = std::move(lines[i]);  // each is freed as soon as it is parsed
+    return parse(line.parse());
+  });
 }
 
 /// All objects of a file.

@@ -1,5 +1,6 @@
-// Attention forward: one task for each segment, key/value head and block of queries, so that every output has one
-// writer. A task walks the key blocks that its queries see with a running softmax and never stores the score matrix:
+// Attention forward: one task for each segment (or samples on one prompt), key/value head (or all of them, in decoding)
+// and block of queries, so that every output has one writer. A task walks the key blocks that its queries see with a
+// running softmax and never stores the score matrix:
 //   m' = max(m, scores),  p = exp(scores - m'),  l' = l exp(m - m') + sum p,  o' = o exp(m - m') + p v
 // and in the end out = o / l, lse = m + log l (Milakov & Gimelshein, arXiv 1805.02867).
 // A single query (decoding) takes another way to its scores: rows of k are read as they lie, for all query heads of
@@ -9,6 +10,7 @@
 
 #include <cmath>
 #include <limits>
+#include <span>
 #include <vector>
 
 #include "tensor/cpu/cpu_backend.h"
@@ -20,7 +22,7 @@ namespace {
 
 struct Task {
   int64_t segment, segments;       // the first; several where single queries share a prefix
-  int64_t kv_begin, kv_end;        // key/value heads: one, or several where there is a single query
+  int64_t kv_begin, kv_end;        // key/value heads: one, or all where there are single queries
   int64_t query_begin, query_end;  // counted from the first segment's first
   int64_t cost;                    // queries times keys times key/value heads
 };
@@ -37,26 +39,30 @@ struct Forward {
   const T* value(int64_t row, int64_t kv_head) const { return v + (row * s.kv_heads + kv_head) * s.head_dim; }
 };
 
-/// What one task keeps while it walks over the keys. Rows are (head of the group, query).
+/// What one task keeps while it walks over the keys. Rows are (head of the task, query).
 template <class T>
 struct Working {
   T *scores, *keys, *o, *m, *l;
 
-  static int64_t rows(const AttentionShape& s) { return s.heads * kAttentionTile; }
   static int64_t score_rows(const AttentionShape& s) { return std::max(kAttentionTile, s.heads / s.kv_heads); }
-  static int64_t size(const AttentionShape& s) {
-    return rows(s) * (s.head_dim + 2) + kAttentionTile * (score_rows(s) + s.head_dim) + 4 * kLanes<T>;
+  static int64_t rows(const Task& task, const AttentionShape& s) {
+    return (task.kv_end - task.kv_begin) * (s.heads / s.kv_heads) * (task.query_end - task.query_begin);
   }
-  /// Clears the first `used` rows.
-  Working(T* memory, const AttentionShape& s, int64_t used) {
+  static int64_t size(std::span<const Task> tasks, const AttentionShape& s) {
+    int64_t most = 0;
+    for (const Task& task : tasks) most = std::max(most, rows(task, s));
+    return most * (s.head_dim + 2) + kAttentionTile * (score_rows(s) + s.head_dim) + 4 * kLanes<T>;
+  }
+  Working(T* memory, const Task& task, const AttentionShape& s) {
+    const int64_t n = rows(task, s);
     scores = memory;
     keys = scores + score_rows(s) * kAttentionTile;
     o = keys + kAttentionTile * s.head_dim;
-    m = o + rows(s) * s.head_dim;
-    l = m + rows(s);
-    std::fill(o, o + used * s.head_dim, T(0));
-    std::fill(m, m + used, -std::numeric_limits<T>::infinity());
-    std::fill(l, l + used, T(0));
+    m = o + n * s.head_dim;
+    l = m + n;
+    std::fill(o, o + n * s.head_dim, T(0));
+    std::fill(m, m + n, -std::numeric_limits<T>::infinity());
+    std::fill(l, l + n, T(0));
   }
 };
 
@@ -116,7 +122,7 @@ void walk_single(const Forward<T>& f, const Working<T>& w, const Segment& segmen
   });
 }
 
-/// A block of queries against the keys of one head. `o`, `m` and `l` of w from first_row on are those of its group.
+/// A block of queries against a block of keys of one head.
 template <class T>
 void walk_key_block(const Forward<T>& f, const Working<T>& w, const Segment& segment, const Task& task,
                     const KeyBlock& block, int64_t kv_head) {
@@ -168,7 +174,7 @@ void run(const Forward<T>& f, const Segment* segments, const Task& task, T* memo
   const Segment& segment = segments[0];
   const int64_t D = f.s.head_dim, queries = task.query_end - task.query_begin;
   const int64_t heads = (task.kv_end - task.kv_begin) * f.group();
-  const Working<T> w(memory, f.s, heads * queries);
+  const Working<T> w(memory, task, f.s);
   if (task.segments > 1)
     walk_shared(f, w, segments, task);
   else if (segment.query_len == 1)
@@ -197,12 +203,21 @@ int64_t sharing(const Segment* first, int64_t left) {
   return first->prefix_len >= kWorthSharing ? n : std::min<int64_t>(n, 1);
 }
 
+/// Segments that are walked alone, and groups that share a prefix.
+int64_t groups_of(const Segment* segments, const AttentionShape& s) {
+  int64_t groups = 0;
+  for (int64_t i = 0; i < s.segments; i += std::max<int64_t>(1, sharing(segments + i, s.segments - i))) ++groups;
+  return groups;
+}
+
 /// The longest tasks first: the threads then end together. Which thread takes a task changes no bit.
 std::vector<Task> plan(const Segment* segments, const AttentionShape& s) {
+  // In decoding enough of them, a task takes all heads: it reads memory in order.
+  const bool all_heads = groups_of(segments, s) >= 4 * omp_get_max_threads();
   std::vector<Task> tasks;
   for (int64_t i = 0; i < s.segments; ++i) {
     const Segment& g = segments[i];
-    const int64_t together = g.query_len == 1 && s.segments >= 4 * omp_get_max_threads() ? s.kv_heads : 1;
+    const int64_t together = g.query_len == 1 && all_heads ? s.kv_heads : 1;
     if (const int64_t n = sharing(&g, s.segments - i); n > 1) {
       int64_t keys = 0;
       for (int64_t j = 0; j < n; ++j) keys += segments[i + j].prefix_len + segments[i + j].own_len;
@@ -214,7 +229,6 @@ std::vector<Task> plan(const Segment* segments, const AttentionShape& s) {
     for (int64_t begin = 0; begin < g.query_len; begin += kAttentionTile) {
       const int64_t end = std::min<int64_t>(g.query_len, begin + kAttentionTile);
       const int64_t keys = g.prefix_len + g.own_len - g.query_len + end;
-      // In decoding many segments, a task takes all heads: it reads memory in order.
       for (int64_t head = 0; head < s.kv_heads; head += together)
         tasks.push_back({i, 1, head, head + together, begin, end, (end - begin) * keys * together});
     }
@@ -235,7 +249,7 @@ void CpuBackend::attention_forward(void* out, void* lse, const void* q, const vo
                        static_cast<const T*>(k),
                        static_cast<const T*>(v)};
     const std::vector<Task> tasks = plan(segments, s);
-    const int64_t size = Working<T>::size(s);
+    const int64_t size = Working<T>::size(tasks, s);
     T* memory = scratch_.take<T>(omp_get_max_threads() * size);
     const int64_t count = static_cast<int64_t>(tasks.size());
 #pragma omp parallel for schedule(dynamic, 1) if (worth_threads(tasks, s))

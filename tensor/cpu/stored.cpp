@@ -38,7 +38,7 @@ void with_format(const char* op, DType t, const F& f) {
 template <class Format, int A>
 inline void multiply_row(std::array<Vector<float>, A>& sums, const float* a, int64_t lda, int64_t k,
                          const std::byte* weight) {
-  constexpr int64_t kAhead = 2048;  // bytes; the processor alone fetches too late
+  constexpr int64_t kAhead = 2048;  // bytes of the one stream here; the processor alone fetches too late
   Vector<float> sum[A][kVectors] = {};
   const auto add = [&](int64_t j, const stored::Widened& w) {
 #pragma GCC unroll 8
@@ -113,7 +113,7 @@ void multiply(const StoredProduct& product, const float* a, int64_t m, int64_t k
 #if defined(__AVX512F__) && defined(__F16C__)
   if constexpr (!std::is_same_v<Format, stored::BFloat16>)
     if (m == 1) {
-      stored::sum_blocks(memory, a, k);
+      if constexpr (std::is_same_v<Format, stored::Q4_1>) stored::sum_blocks(memory, a, k);
       return stored::multiply_streams(out, stored::BlockRow<Format>{a, memory, weight, k}, begin, end);
     }
 #endif

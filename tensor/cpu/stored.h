@@ -5,12 +5,15 @@
 // Each type is a struct with
 //   kBytes                    of 32 numbers
 //   widen(w, p)               w = the 32 numbers at p
-//   widen_shuffled(w, p)      BFloat16 alone: the same numbers with fewer instructions, in the order of shuffle()
+//   widen_shuffled(w, p)      BFloat16 alone: the same numbers with fewer instructions, in another order
+//   shuffle(to, from, k)      BFloat16 alone: a row of a in that order
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <type_traits>
 
-#if defined(__AVX2__)
+#if defined(__AVX2__) || defined(__F16C__)
 #include <immintrin.h>
 #endif
 

@@ -3,23 +3,27 @@
 // ahead. So the weight's rows are cut into streams that are read side by side.
 //
 // BFloat16 is widened as for more rows. A block's scale d, the same for 32 numbers, is applied to their sum, not to
-// each of them, and what is added to d·q meets the sum of a's block: widening alone would take longer than reading.
+// each of them, and what Q4_1 adds to d·q meets the sum of a's block: widening alone would take longer than reading.
 #pragma once
+
+#include <algorithm>
+#include <type_traits>
 
 #include "tensor/cpu/stored.h"
 
 namespace thinker::stored {
 
-constexpr int64_t kAhead = 512;  // bytes; the processor alone fetches too late
+constexpr int64_t kAhead = 512;  // bytes of each stream; the processor alone fetches too late
 
 /// out[j] for j in [begin, end) = kernel's row j. The kernel computes as many rows as it has streams, `apart` rows from
 /// each other.
 template <class Kernel>
 void multiply_streams(float* out, const Kernel& kernel, int64_t begin, int64_t end) {
   constexpr int kStreams = Kernel::kStreams;
-  constexpr int64_t kMostApart = 1024;  // rows; their distance in bytes fits into 32 bits
-  while (end - begin >= kStreams) {
-    const int64_t apart = std::min((end - begin) / kStreams, kMostApart);
+  // All places of the streams fit into 32 bits. An odd distance: at a power of two they would share a cache's lines.
+  const int64_t most_apart = std::min<int64_t>(1021, INT32_MAX / kStreams / kernel.row_size());
+  while (most_apart > 0 && end - begin >= kStreams) {
+    const int64_t apart = std::min((end - begin) / kStreams, most_apart);
     for (int64_t j = begin; j < begin + apart; ++j) {
       float sums[kLanes<float>];
       store(sums, kernel.template rows<kStreams>(j, apart));
@@ -38,11 +42,13 @@ struct WidenedRow {
   const std::byte* weight;
   int64_t k;
 
+  int64_t row_size() const { return row_bytes<Format>(k); }
+
   /// Lane i = the product with the weight's row first + i * apart.
   template <int S>
   Vector<float> rows(int64_t first, int64_t apart) const {
-    const std::byte* p = weight + first * row_bytes<Format>(k);
-    const int64_t stride = apart * row_bytes<Format>(k);
+    const std::byte* p = weight + first * row_size();
+    const int64_t stride = apart * row_size();
     Vector<float> sum[S][kVectors] = {};
     const auto add = [&](int64_t j, const auto& widen) {
 #pragma GCC unroll 8
@@ -80,15 +86,17 @@ inline Vector<float> halves(__m512i x) {
   return reinterpret_cast<Vector<float>>(_mm512_maskz_cvtph_ps(0xffff, _mm512_maskz_cvtepi32_epi16(0xffff, x)));
 }
 
-/// What a block holds: numbers d·q + offset.
+/// The integers q of a block, in fp32: its numbers are d·q, for Q4_1 d·q + m.
 template <class Format>
 inline void load_integers(Widened& q, const std::byte* block) {
   if constexpr (std::is_same_v<Format, Q8_0>) {
     for (int i = 0; i < kVectors; ++i) q[i] = to_floats(load_signed_bytes(block + 2 + i * kLanes<float>));
   } else {
+    // Looked up by the low four bits: faster than converting.
+    const Vector<float> all = std::is_same_v<Format, Q4_0> ? kCount - 8.0f : kCount;
     const Integers nibbles = load_bytes(block + Format::kBytes - 16);
-    q[0] = __builtin_shuffle(kCount, nibbles);  // looked up by the low four bits: faster than converting
-    q[1] = __builtin_shuffle(kCount, nibbles >> 4);
+    q[0] = __builtin_shuffle(all, nibbles);
+    q[1] = __builtin_shuffle(all, nibbles >> 4);
   }
 }
 
@@ -112,15 +120,17 @@ template <class Format>
 struct BlockRow {
   static constexpr int kStreams = 16;  // a lane each
   const float* a;
-  const float* sums;  // of a's blocks
+  const float* sums;  // of a's blocks, for Q4_1
   const std::byte* weight;
   int64_t k;
+
+  int64_t row_size() const { return row_bytes<Format>(k); }
 
   /// Lane i = the product with the weight's row first + i * apart.
   template <int S>
   Vector<float> rows(int64_t first, int64_t apart) const {
-    const std::byte* p = weight + first * row_bytes<Format>(k);
-    const int64_t stride = apart * row_bytes<Format>(k);
+    const std::byte* p = weight + first * row_size();
+    const int64_t stride = apart * row_size();
     const Integers lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     const auto places = reinterpret_cast<__m512i>(lane * static_cast<int32_t>(stride));
     Vector<float> sum[kStreams] = {}, offsets = {};
@@ -131,7 +141,6 @@ struct BlockRow {
       const Vector<float> d = halves(heads);
       if constexpr (std::is_same_v<Format, Q4_1>)
         offsets += halves(_mm512_maskz_srli_epi32(0xffff, heads, 16)) * sums[b];
-      if constexpr (std::is_same_v<Format, Q4_0>) offsets += d * (-8.0f * sums[b]);
       float scale[kStreams];
       store(scale, d);
       const Vector<float> x[kVectors] = {load(a + b * kNumbers), load(a + b * kNumbers + kLanes<float>)};

@@ -1,5 +1,6 @@
 // Attention against softmax over an explicit mask, in double, and its gradients.
 #include "gradcheck.h"
+#include "threads.h"
 
 namespace thinker::test {
 
@@ -36,11 +37,14 @@ std::vector<Case> small_cases() {
   };
 }
 
-/// 67 samples of a prompt of 20 tokens, then two of another: more than a tile of queries on one prefix.
+/// 67 samples of a prompt of 20 tokens, more than a tile of queries on one prefix, then three each of five others.
 Case decoding_many() {
   std::vector<Segment> segments;
-  for (int32_t i = 0; i < 69; ++i) segments.push_back({i, 1, i < 67 ? 0 : 20, i < 67 ? 20 : 17, 37 + 3 * i, 1 + i % 3});
-  return {"decoding many", segments, 6, 2, 16, 69, 37 + 3 * 69};
+  for (int32_t i = 0; i < 82; ++i) {
+    const int32_t other = (i - 67) / 3;
+    segments.push_back({i, 1, i < 67 ? 0 : 20, i < 67 ? 20 : 21 - other, 41 + 3 * i, 1 + i % 3});
+  }
+  return {"decoding many", segments, 6, 2, 16, 82, 41 + 3 * 82};
 }
 
 std::vector<Case> large_cases() {
@@ -132,6 +136,26 @@ TEST_CASE("attention in F32 equals F64 where tiles are full, and repeats its bit
     const std::vector<Input> inputs = random_inputs(c, 3);
     check_f32(*device, attention_op(c), inputs);
     check_repeats(*device, attention_op(c), inputs);
+  }
+}
+
+TEST_CASE("attention has the same bits with one thread and with more: tasks differ, in decoding many") {
+  const auto device = open_device("cpu");
+  for (const Case& c : large_cases()) {
+    INFO(c.what);
+    const std::vector<Input> inputs = random_inputs(c, 4);
+    const auto with = [&](int threads) {
+      const Threads those(threads);
+      Tape tape(*device, Tape::Mode::no_grad);
+      std::vector<Tensor> x;
+      for (const Input& input : inputs) {
+        const std::vector<float> values(input.values.begin(), input.values.end());
+        x.push_back(tape.from<float>(input.shape, values));
+      }
+      return attention_op(c)(tape, x).to_host<float>();
+    };
+    const auto one = with(1);
+    for (const int threads : {2, 3}) CHECK(with(threads) == one);
   }
 }
 

@@ -1,10 +1,9 @@
 // Weights stored smaller than they are computed with: quantising, and products and rows of stored weights against plain
 // loops over the values that dequantize() gives.
-#include <omp.h>
-
 #include "gradcheck.h"
 #include "tensor/dequantize.h"
 #include "tensor/quantize.h"
+#include "threads.h"
 
 namespace thinker::test {
 
@@ -58,17 +57,6 @@ std::vector<float> product(Backend& backend, const Format& format, const std::ve
   return out;
 }
 
-class Threads {
- public:
-  explicit Threads(int n) : before_(omp_get_max_threads()) { omp_set_num_threads(n); }
-  Threads(const Threads&) = delete;
-  Threads& operator=(const Threads&) = delete;
-  ~Threads() { omp_set_num_threads(before_); }
-
- private:
-  int before_;
-};
-
 }  // namespace
 
 TEST_CASE("products with stored weights equal a plain loop: few rows and many, odd shapes, one thread and two") {
@@ -116,6 +104,31 @@ TEST_CASE("a row times stored weights has the same bits among few others and man
       CHECK(std::equal(some.begin(), some.end(), all.begin()));
     }
   }
+}
+
+TEST_CASE("one row times a weight of many rows, and of fewer than are read side by side") {
+  const auto device = open_device("cpu");
+  Rng rng = test_rng(39);
+  for (const Format& format : kFormats)
+    for (const auto& [n, k] : {std::pair<int64_t, int64_t>{16 * 1021 * 2 + 45, 32}, {5, 64}}) {
+      INFO(std::string(name(format.dtype)), ": ", n, " x ", k);
+      const auto weight = random_stored(format, n * k, rng);
+      const auto w = widened(format, weight, n * k), a = random_floats(k, rng);
+      for (const int threads : {1, 2, 3}) {
+        const Threads those(threads);
+        const auto found = product(device->backend(), format, a, weight, 1, n, k);
+        int64_t wrong = 0;
+        for (int64_t j = 0; j < n; ++j) {
+          double sum = 0.0, size = 0.0;
+          for (int64_t l = 0; l < k; ++l) {
+            sum += static_cast<double>(a[l]) * w[j * k + l];
+            size += std::abs(static_cast<double>(a[l]) * w[j * k + l]);
+          }
+          wrong += !(std::abs(found[j] - sum) <= 2e-6 * size);
+        }
+        CHECK(wrong == 0);
+      }
+    }
 }
 
 TEST_CASE("several products of the same rows in one call have the bits of each alone") {

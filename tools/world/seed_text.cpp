@@ -4,6 +4,7 @@
 
 #include "tensor/rng.h"
 #include "tools/world/thoughts.h"
+#include "tpo/parallel.h"
 #include "tpo/supervised.h"
 
 namespace thinker::world {

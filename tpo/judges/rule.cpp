@@ -11,6 +11,7 @@
 #include "tpo/judges/check_value.h"
 #include "tpo/judges/measure.h"
 #include "tpo/judges/regex.h"
+#include "tpo/parallel.h"
 #include "tpo/text.h"
 
 namespace thinker {

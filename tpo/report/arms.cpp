@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "tensor/check.h"
+#include "tpo/parallel.h"
 #include "tpo/stages/compare.h"
 
 namespace thinker::report {

@@ -6,6 +6,7 @@
 
 #include "tensor/file.h"
 #include "tpo/fingerprint.h"
+#include "tpo/parallel.h"
 
 namespace thinker {
 
