@@ -16,11 +16,6 @@ constexpr int64_t kMostRows = 32;  // up to this many, widening in registers bea
 constexpr int kTogether = 8;       // rows of a whose sums fit into registers
 constexpr int kLane = static_cast<int>(kLanes<float>);
 
-/// Numbers in whole blocks.
-constexpr int64_t padded(int64_t k) {
-  return (k + kNumbers - 1) / kNumbers * kNumbers;
-}
-
 /// Calls f with the struct of a stored type.
 template <class F>
 void with_format(const char* op, DType t, const F& f) {
@@ -66,16 +61,16 @@ inline void multiply_row(std::array<Vector<float>, A>& sums, const float* a, int
   }
 }
 
-/// out (A, n) at its columns [begin, end), a (A, lda), weight (n, k).
+/// out (A, n) at its columns [begin, end), a (A, lda), weight with n rows.
 template <class Format, int A>
-void multiply_columns(float* out, const float* a, int64_t lda, const std::byte* weight, int64_t n, int64_t k,
+void multiply_columns(float* out, const float* a, int64_t lda, const stored::StoredRows& weight, int64_t n,
                       int64_t begin, int64_t end) {
   for (int64_t j = begin; j < end; j += kLane) {
     const int64_t columns = std::min<int64_t>(kLane, end - j);
     Vector<float> sums[A][kLane] = {};
     for (int64_t c = 0; c < columns; ++c) {
       std::array<Vector<float>, A> of_row;
-      multiply_row<Format, A>(of_row, a, lda, k, weight + (j + c) * stored::row_bytes<Format>(k));
+      multiply_row<Format, A>(of_row, a, lda, weight.k, weight.row(j + c));
       for (int i = 0; i < A; ++i) sums[i][c] = of_row[i];
     }
     for (int i = 0; i < A; ++i) {
@@ -88,13 +83,13 @@ void multiply_columns(float* out, const float* a, int64_t lda, const std::byte* 
 
 /// The same for any number of rows of a: eight at a time, while the columns' weights are in the nearest caches.
 template <class Format>
-void multiply_rows(float* out, const float* a, int64_t lda, const std::byte* weight, int64_t m, int64_t n, int64_t k,
+void multiply_rows(float* out, const float* a, int64_t lda, const stored::StoredRows& weight, int64_t m, int64_t n,
                    int64_t begin, int64_t end) {
   constexpr int64_t kColumns = 64;
   for (int64_t j = begin; j < end; j += kColumns) {
     const int64_t stop = std::min(end, j + kColumns);
     const auto part = [&]<int A>(int64_t i) {
-      multiply_columns<Format, A>(out + i * n, a + i * lda, lda, weight, n, k, j, stop);
+      multiply_columns<Format, A>(out + i * n, a + i * lda, lda, weight, n, j, stop);
     };
     int64_t i = 0;
     for (; i + kTogether <= m; i += kTogether) part.template operator()<kTogether>(i);
@@ -109,22 +104,22 @@ template <class Format>
 void multiply(const StoredProduct& product, const float* a, int64_t m, int64_t k, int64_t begin, int64_t end,
               float* memory) {
   float* out = static_cast<float*>(product.out);
-  const std::byte* weight = static_cast<const std::byte*>(product.weight);
+  const stored::StoredRows weight{static_cast<const std::byte*>(product.weight), k, bytes_of(product.weight_t, k)};
 #if defined(__AVX512F__) && defined(__F16C__)
   if constexpr (!std::is_same_v<Format, stored::BFloat16>)
     if (m == 1) {
       if constexpr (std::is_same_v<Format, stored::Q4_1>) stored::sum_blocks(memory, a, k);
-      return stored::multiply_streams(out, stored::BlockRow<Format>{a, memory, weight, k}, begin, end);
+      return stored::multiply_streams(out, stored::BlockRow<Format>{a, memory, weight}, begin, end);
     }
 #endif
   int64_t lda = k;
   if constexpr (std::is_same_v<Format, stored::BFloat16>) {
-    lda = padded(k);
+    lda = stored::padded(k);
     for (int64_t i = 0; i < m; ++i) Format::shuffle(memory + i * lda, a + i * k, k);
     a = memory;
   }
-  if (m == 1) return stored::multiply_streams(out, stored::WidenedRow<Format>{a, weight, k}, begin, end);
-  multiply_rows<Format>(out, a, lda, weight, m, product.n, k, begin, end);
+  if (m == 1) return stored::multiply_streams(out, stored::WidenedRow<Format>{a, weight}, begin, end);
+  multiply_rows<Format>(out, a, lda, weight, m, product.n, begin, end);
 }
 
 /// to (n) = fp32 values.
@@ -173,7 +168,7 @@ void CpuBackend::matmul_stored(std::span<const StoredProduct> products, const vo
   const auto groups = [](const StoredProduct& product) { return (product.n + kLane - 1) / kLane; };
   int64_t total = 0;
   for (const StoredProduct& product : products) total += groups(product);
-  const int64_t room = m * padded(k);
+  const int64_t room = m * stored::padded(k);
   float* memory = scratch_.take<float>(omp_get_max_threads() * room);
   parallel_ranges(total, m * k * kLane, [&](int64_t begin, int64_t end) {
     float* of_thread = memory + omp_get_thread_num() * room;

@@ -25,6 +25,11 @@ namespace thinker::stored {
 constexpr int64_t kNumbers = 32;
 constexpr int kVectors = kNumbers / kLanes<float>;  // registers of 32 numbers
 
+/// k, rounded up to whole kNumbers.
+constexpr int64_t padded(int64_t k) {
+  return (k + kNumbers - 1) / kNumbers * kNumbers;
+}
+
 /// 32 numbers in registers.
 using Widened = Vector<float>[kVectors];
 
@@ -147,7 +152,7 @@ struct BFloat16 {
     }
   }
 
-  /// to (k rounded up to kNumbers) = from (k) in the order of widen_shuffled, and zeros.
+  /// to (padded(k)) = from (k) in the order of widen_shuffled, and zeros.
   static void shuffle(float* to, const float* from, int64_t k) {
     constexpr int64_t kLane = kLanes<float>;
     int64_t j = 0;
@@ -156,8 +161,7 @@ struct BFloat16 {
         to[j + i] = from[j + 2 * i];
         to[j + kLane + i] = from[j + 2 * i + 1];
       }
-    const int64_t end = (k + kNumbers - 1) / kNumbers * kNumbers;
-    std::fill(to + j, to + end, 0.0f);
+    std::fill(to + j, to + padded(k), 0.0f);
     for (int64_t i = 0; j + i < k; ++i) to[j + i / 2 + i % 2 * kLane] = from[j + i];
   }
 };
@@ -181,10 +185,12 @@ inline void widen_part(Widened& w, const std::byte* p, int64_t left, const Widen
   widen(w, whole.data());
 }
 
-/// Bytes of a row of k numbers.
-template <class Format>
-constexpr int64_t row_bytes(int64_t k) {
-  return k / kNumbers * Format::kBytes + k % kNumbers * Format::kBytes / kNumbers;
-}
+/// The rows of a weight, k numbers each, as they lie.
+struct StoredRows {
+  const std::byte* first;
+  int64_t k, row_bytes;
+
+  const std::byte* row(int64_t j) const { return first + j * row_bytes; }
+};
 
 }  // namespace thinker::stored

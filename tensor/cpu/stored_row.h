@@ -21,7 +21,7 @@ template <class Kernel>
 void multiply_streams(float* out, const Kernel& kernel, int64_t begin, int64_t end) {
   constexpr int kStreams = Kernel::kStreams;
   // All places of the streams fit into 32 bits. An odd distance: at a power of two they would share a cache's lines.
-  const int64_t most_apart = std::min<int64_t>(1021, INT32_MAX / kStreams / kernel.row_size());
+  const int64_t most_apart = std::min<int64_t>(1021, INT32_MAX / kStreams / kernel.weight.row_bytes);
   while (most_apart > 0 && end - begin >= kStreams) {
     const int64_t apart = std::min((end - begin) / kStreams, most_apart);
     for (int64_t j = begin; j < begin + apart; ++j) {
@@ -38,17 +38,14 @@ void multiply_streams(float* out, const Kernel& kernel, int64_t begin, int64_t e
 template <class Format>
 struct WidenedRow {
   static constexpr int kStreams = kVectorBytes == 64 ? 8 : std::max(8 / kVectors, 1);  // their sums fit into registers
-  const float* a;  // (k rounded up to kNumbers), shuffled for BFloat16
-  const std::byte* weight;
-  int64_t k;
-
-  int64_t row_size() const { return row_bytes<Format>(k); }
+  const float* a;  // (padded(k)), shuffled for BFloat16
+  StoredRows weight;
 
   /// Lane i = the product with the weight's row first + i * apart.
   template <int S>
   Vector<float> rows(int64_t first, int64_t apart) const {
-    const std::byte* p = weight + first * row_size();
-    const int64_t stride = apart * row_size();
+    const std::byte* p = weight.row(first);
+    const int64_t k = weight.k, stride = apart * weight.row_bytes;
     Vector<float> sum[S][kVectors] = {};
     const auto add = [&](int64_t j, const auto& widen) {
 #pragma GCC unroll 8
@@ -121,20 +118,17 @@ struct BlockRow {
   static constexpr int kStreams = 16;  // a lane each
   const float* a;
   const float* sums;  // of a's blocks, for Q4_1
-  const std::byte* weight;
-  int64_t k;
-
-  int64_t row_size() const { return row_bytes<Format>(k); }
+  StoredRows weight;
 
   /// Lane i = the product with the weight's row first + i * apart.
   template <int S>
   Vector<float> rows(int64_t first, int64_t apart) const {
-    const std::byte* p = weight + first * row_size();
-    const int64_t stride = apart * row_size();
+    const std::byte* p = weight.row(first);
+    const int64_t stride = apart * weight.row_bytes;
     const Integers lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     const auto places = reinterpret_cast<__m512i>(lane * static_cast<int32_t>(stride));
     Vector<float> sum[kStreams] = {}, offsets = {};
-    for (int64_t b = 0; b < k / kNumbers; ++b, p += Format::kBytes) {
+    for (int64_t b = 0; b < weight.k / kNumbers; ++b, p += Format::kBytes) {
       // The first four bytes of S blocks: d and whatever follows it.
       const __m512i heads = S == 1 ? _mm512_set1_epi32(load_unaligned<int32_t>(p))
                                    : _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), 0xffff, places, p, 1);
