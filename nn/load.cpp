@@ -49,7 +49,7 @@ void store(const Tensor& weight, const std::vector<float>& values) {
   if (weight.dtype() != DType::Q8_0) return assign(weight, values);
   std::vector<std::byte> blocks(weight.bytes());
   quantize_q8_0(blocks.data(), values.data(), weight.numel());
-  weight.device().backend().copy_from_host(weight.raw(), blocks.data(), weight.bytes());
+  weight.device().backend().store_weight(weight.raw(), blocks.data(), weight.dim(0), weight.dim(1), DType::Q8_0);
 }
 
 /// The dtype that has the same bytes as a type of a file, or nothing.
@@ -166,7 +166,7 @@ Transformer load_gguf(Device& device, const GgufFile& file, DType t, OutputHead 
         unpermute_rows(moved, permuted_heads, config.head_dim);
         rows = moved;
       }
-      device.backend().copy_from_host(weight.raw(), rows.data(), weight.bytes());
+      device.backend().store_weight(weight.raw(), rows.data(), weight.dim(0), weight.dim(1), weight.dtype());
     } else {
       std::vector<float> values(weight.numel());
       file.to_f32(values.data(), source);

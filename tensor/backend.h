@@ -174,6 +174,11 @@ class Backend {
     matmul(out, a, weight, m, n, k, Transpose::no, Transpose::yes, t, t, Write::set);
   }
   // Weights that are only read may be stored in fewer bits than what they are multiplied with: BF16, or blocks.
+  /// weight (N, K), stored as t, = rows as files have them, in the host's memory. The device may give them an order of
+  /// its own in those bytes, which only matmul_stored and gather_stored read.
+  virtual void store_weight(void* weight, const void* host_rows, int64_t n, int64_t k, DType t) {
+    copy_from_host(weight, host_rows, bytes_of(t, n * k));
+  }
   /// out (M, N) = a (M, K) . weight (N, K)^T for each of the weights; their values enter as they are. One call for all
   /// weights that meet the same a: threads wait for each other once. A row of out has the same bits whatever the other
   /// rows are, as long as they are few.
@@ -181,9 +186,9 @@ class Backend {
                              DType /*t*/) {
     fail("weights stored as ", name(products.front().weight_t), " are for the CPU only");
   }
-  /// y (N, C) = rows of a table stored as table_t.
-  virtual void gather_stored(void* /*y*/, const void* /*table*/, const int32_t* /*index*/, int64_t /*n*/, int64_t /*c*/,
-                             DType table_t, DType /*t*/) {
+  /// y (N, C) = rows index (N) of a table (rows, C) stored as table_t.
+  virtual void gather_stored(void* /*y*/, const void* /*table*/, int64_t /*rows*/, const int32_t* /*index*/,
+                             int64_t /*n*/, int64_t /*c*/, DType table_t, DType /*t*/) {
     fail("weights stored as ", name(table_t), " are for the CPU only");
   }
   /// Multiplications and additions of all products so far, attention's not among them: what the time of a whole run is

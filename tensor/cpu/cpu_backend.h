@@ -39,9 +39,10 @@ class CpuBackend final : public Backend {
   void pack(void* packed, const void* weight, int64_t n, int64_t k, DType t) override;
   void matmul_packed(void* out, const void* a, const void* weight, const void* packed, int64_t m, int64_t n, int64_t k,
                      DType t) override;
+  void store_weight(void* weight, const void* host_rows, int64_t n, int64_t k, DType t) override;
   void matmul_stored(std::span<const StoredProduct> products, const void* a, int64_t m, int64_t k, DType t) override;
-  void gather_stored(void* y, const void* table, const int32_t* index, int64_t n, int64_t c, DType table_t,
-                     DType t) override;
+  void gather_stored(void* y, const void* table, int64_t rows, const int32_t* index, int64_t n, int64_t c,
+                     DType table_t, DType t) override;
   double product_operations() const override { return product_operations_; }
   void bias_forward(void* y, const void* bias, int64_t n, int64_t c, DType t) override;
   void bias_backward(void* dbias, const void* dy, int64_t n, int64_t c, DType t) override;

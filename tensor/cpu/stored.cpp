@@ -1,19 +1,21 @@
 // Products with, and rows of, weights that are stored in fewer bits than they are computed with. With few rows of a
-// the time is that of reading the weight: each of its rows is read once, widened in registers and multiplied by up to
-// kTogether rows of a; one row alone has kernels of its own (stored_row.h). With many rows the weight is widened as a
-// whole and the product is one of fp32 (or bf16) factors.
+// the time is that of reading the weight once. Blocks are multiplied as integers where the processor can
+// (stored_groups.h); otherwise each row of the weight is widened in registers and multiplied by up to kTogether rows of
+// a, or by one from several places at once (stored_row.h). With many rows of a the weight is widened as a whole and the
+// product is one of fp32 (or bf16) factors.
 #include "tensor/cpu/cpu_backend.h"
+#include "tensor/cpu/stored_groups.h"
 #include "tensor/cpu/stored_row.h"
 
 namespace thinker {
 
 namespace {
 
+using stored::kGroup;
 using stored::kNumbers;
 using stored::kVectors;
 
-constexpr int64_t kMostRows = 32;  // up to this many, widening in registers beats widening the whole weight
-constexpr int kTogether = 8;       // rows of a whose sums fit into registers
+constexpr int kTogether = 8;  // rows of a whose sums fit into registers
 constexpr int kLane = static_cast<int>(kLanes<float>);
 
 /// Calls f with the struct of a stored type.
@@ -99,27 +101,59 @@ void multiply_rows(float* out, const float* a, int64_t lda, const stored::Stored
   }
 }
 
-/// One thread's columns [begin, end) of a product. `memory` holds m rows of a, each rounded up to whole kNumbers.
+int64_t groups_of(int64_t rows) {
+  return (rows + kGroup - 1) / kGroup;
+}
+
+stored::StoredRows rows_of(const void* weight, int64_t k, DType t) {
+  return {static_cast<const std::byte*>(weight), k, bytes_of(t, k)};
+}
+
+/// Rows of a in the forms that the formats want them in.
+struct Activations {
+  const float* plain;                    // (m, k)
+  const float* shuffled;                 // (m, padded(k)), for BFloat16
+  const stored::IntegerBlock* integers;  // (m, k / kNumbers), for groups
+};
+
+/// What the products need of the forms above.
+Activations prepare_rows(std::span<const StoredProduct> products, const float* a, int64_t m, int64_t k,
+                         Scratch& scratch) {
+  const auto is_bf16 = [](const StoredProduct& product) { return product.weight_t == DType::BF16; };
+  const bool shuffled = std::any_of(products.begin(), products.end(), is_bf16);
+  const bool integers = stored::kGroups && !std::all_of(products.begin(), products.end(), is_bf16);
+  const int64_t padded = stored::padded(k), blocks = k / kNumbers;
+  float* memory = scratch.take<float>((shuffled + integers) * m * padded);
+  auto* whole = reinterpret_cast<stored::IntegerBlock*>(memory + shuffled * m * padded);
+  if (shuffled)
+    parallel_ranges(m, k, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) stored::BFloat16::shuffle(memory + i * padded, a + i * k, k);
+    });
+  if constexpr (stored::kGroups)
+    parallel_ranges(integers * m * blocks, 4 * kNumbers, [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; ++b) stored::to_integers(whole[b], a + b * kNumbers);
+    });
+  return {a, memory, whole};
+}
+
+/// One thread's columns [begin, end) of a product; begin is a multiple of kGroup.
 template <class Format>
-void multiply(const StoredProduct& product, const float* a, int64_t m, int64_t k, int64_t begin, int64_t end,
-              float* memory) {
+void multiply(const StoredProduct& product, const Activations& a, int64_t m, int64_t k, int64_t begin, int64_t end) {
   float* out = static_cast<float*>(product.out);
-  const stored::StoredRows weight{static_cast<const std::byte*>(product.weight), k, bytes_of(product.weight_t, k)};
-#if defined(__AVX512F__) && defined(__F16C__)
-  if constexpr (!std::is_same_v<Format, stored::BFloat16>)
-    if (m == 1) {
-      if constexpr (std::is_same_v<Format, stored::Q4_1>) stored::sum_blocks(memory, a, k);
-      return stored::multiply_streams(out, stored::BlockRow<Format>{a, memory, weight}, begin, end);
-    }
-#endif
-  int64_t lda = k;
-  if constexpr (std::is_same_v<Format, stored::BFloat16>) {
-    lda = stored::padded(k);
-    for (int64_t i = 0; i < m; ++i) Format::shuffle(memory + i * lda, a + i * k, k);
-    a = memory;
+  const stored::StoredRows weight = rows_of(product.weight, k, product.weight_t);
+  if constexpr (stored::kGrouped<Format>) {
+    const auto group = [&](int64_t j, int64_t rows) {
+      stored::multiply_group<Format>(out + j, product.n, weight.row(j), rows, a.integers, m, k / kNumbers);
+    };
+    int64_t j = begin;
+    for (; j + kGroup <= end; j += kGroup) group(j, kGroup);
+    if (j < end) group(j, end - j);
+  } else {
+    constexpr bool kShuffled = std::is_same_v<Format, stored::BFloat16>;
+    const float* rows = kShuffled ? a.shuffled : a.plain;
+    if (m == 1) return stored::multiply_streams(out, stored::WidenedRow<Format>{rows, weight}, begin, end);
+    multiply_rows<Format>(out, rows, kShuffled ? stored::padded(k) : k, weight, m, product.n, begin, end);
   }
-  if (m == 1) return stored::multiply_streams(out, stored::WidenedRow<Format>{a, weight}, begin, end);
-  multiply_rows<Format>(out, a, lda, weight, m, product.n, begin, end);
 }
 
 /// to (n) = fp32 values.
@@ -138,17 +172,57 @@ void widen_range(float* to, const std::byte* from, int64_t n) {
   }
 }
 
+/// to (k) = row j of a weight of n rows, in fp32.
+template <class Format>
+void widen_row(float* to, const stored::StoredRows& weight, int64_t j, int64_t n) {
+  if constexpr (stored::kGrouped<Format>) {
+    const int64_t row = j % kGroup, rows = std::min(kGroup, n - (j - row));
+    const std::byte* block = weight.row(j - row);
+    for (int64_t i = 0; i < weight.k; i += kNumbers, block += rows * Format::kBytes)
+      widen_range<Format>(to + i, stored::from_group<Format>(block, row, rows).data(), kNumbers);
+  } else {
+    widen_range<Format>(to, weight.row(j), weight.k);
+  }
+}
+
+/// to (rows, k) = the rows from j on, a group or what is left of one, in fp32.
+template <class Format>
+void widen_group(float* to, const stored::StoredRows& weight, int64_t j, int64_t rows) {
+  const std::byte* block = weight.row(j);
+  if constexpr (stored::kGrouped<Format>) {
+    for (int64_t i = 0; i < weight.k; i += kNumbers, block += rows * Format::kBytes) {
+      // All rows before the first is read: what was just written in small parts cannot be read at once as a whole.
+      std::array<std::byte, Format::kBytes> of_row[kGroup];
+      for (int64_t r = 0; r < rows; ++r) of_row[r] = stored::from_group<Format>(block, r, rows);
+      for (int64_t r = 0; r < rows; ++r) widen_range<Format>(to + r * weight.k + i, of_row[r].data(), kNumbers);
+    }
+  } else {
+    widen_range<Format>(to, block, rows * weight.k);
+  }
+}
+
 }  // namespace
+
+void CpuBackend::store_weight(void* weight, const void* host_rows, int64_t n, int64_t k, DType t) {
+  const int64_t row_bytes = bytes_of(t, k);
+  if (!stored::kGroups || block_elements(t) == 1) return copy_from_host(weight, host_rows, n * row_bytes);
+  with_format("store_weight", t, [&]<class Format>(Format) {
+    parallel_ranges(groups_of(n), kGroup * k, [&](int64_t begin, int64_t end) {
+      for (int64_t j = begin * kGroup; j < std::min(n, end * kGroup); j += kGroup)
+        stored::to_group<Format>(static_cast<std::byte*>(weight) + j * row_bytes,
+                                 static_cast<const std::byte*>(host_rows) + j * row_bytes, std::min(kGroup, n - j), k);
+    });
+  });
+}
 
 /// A product with many rows of a: the whole weight in fp32 first.
 void CpuBackend::multiply_widened(const StoredProduct& product, const float* a, int64_t m, int64_t k) {
   const int64_t n = product.n;
   float* wide = widened_.take<float>(n * k);
   with_format("matmul_stored", product.weight_t, [&]<class Format>(Format) {
-    parallel_ranges((n * k + kNumbers - 1) / kNumbers, kNumbers, [&](int64_t begin, int64_t end) {
-      widen_range<Format>(wide + begin * kNumbers,
-                          static_cast<const std::byte*>(product.weight) + begin * Format::kBytes,
-                          std::min(n * k, end * kNumbers) - begin * kNumbers);
+    parallel_ranges(groups_of(n), kGroup * k, [&](int64_t begin, int64_t end) {
+      for (int64_t j = begin * kGroup; j < std::min(n, end * kGroup); j += kGroup)
+        widen_group<Format>(wide + j * k, rows_of(product.weight, k, product.weight_t), j, std::min(kGroup, n - j));
     });
   });
   multiply_f32(static_cast<float*>(product.out), a, wide, m, n, k, Transpose::no, Transpose::yes, Write::set);
@@ -159,40 +233,35 @@ void CpuBackend::matmul_stored(std::span<const StoredProduct> products, const vo
   if (m == 0) return;
   for (const StoredProduct& product : products) count_product(m, product.n, k);
   const float* left = static_cast<const float*>(a);
-  if (m > kMostRows) {
+  if (m > stored::kMostRows) {
     for (const StoredProduct& product : products) multiply_widened(product, left, m, k);
     return;
   }
-  // The columns of all products, one after the other, in groups of kLane: each thread has one range of them. (Threads
-  // that take small parts as they get done are slower: memory is read best in long runs.)
-  const auto groups = [](const StoredProduct& product) { return (product.n + kLane - 1) / kLane; };
+  const Activations rows = prepare_rows(products, left, m, k, scratch_);
+  // The columns of all products, one after the other, in groups: each thread has one range of them. (Threads that take
+  // small parts as they get done are slower: memory is read best in long runs.)
   int64_t total = 0;
-  for (const StoredProduct& product : products) total += groups(product);
-  const int64_t room = m * stored::padded(k);
-  float* memory = scratch_.take<float>(omp_get_max_threads() * room);
-  parallel_ranges(total, m * k * kLane, [&](int64_t begin, int64_t end) {
-    float* of_thread = memory + omp_get_thread_num() * room;
+  for (const StoredProduct& product : products) total += groups_of(product.n);
+  parallel_ranges(total, m * k * kGroup, [&](int64_t begin, int64_t end) {
     int64_t first = 0;
     for (const StoredProduct& product : products) {
-      const int64_t from = std::max<int64_t>(begin - first, 0) * kLane;
-      const int64_t to = std::min((end - first) * kLane, product.n);
-      first += groups(product);
+      const int64_t from = std::max<int64_t>(begin - first, 0) * kGroup;
+      const int64_t to = std::min((end - first) * kGroup, product.n);
+      first += groups_of(product.n);
       if (from >= to) continue;
       with_format("matmul_stored", product.weight_t,
-                  [&]<class Format>(Format) { multiply<Format>(product, left, m, k, from, to, of_thread); });
+                  [&]<class Format>(Format) { multiply<Format>(product, rows, m, k, from, to); });
     }
   });
 }
 
-void CpuBackend::gather_stored(void* y, const void* table, const int32_t* index, int64_t n, int64_t c, DType table_t,
-                               DType t) {
+void CpuBackend::gather_stored(void* y, const void* table, int64_t rows, const int32_t* index, int64_t n, int64_t c,
+                               DType table_t, DType t) {
   ENSURE(t == DType::F32, "[gather_stored] into ", name(t));
-  const int64_t row_bytes = bytes_of(table_t, c);
   with_format("gather_stored", table_t, [&]<class Format>(Format) {
     parallel_ranges(n, c, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i)
-        widen_range<Format>(static_cast<float*>(y) + i * c, static_cast<const std::byte*>(table) + index[i] * row_bytes,
-                            c);
+        widen_row<Format>(static_cast<float*>(y) + i * c, rows_of(table, c, table_t), index[i], rows);
     });
   });
 }

@@ -26,7 +26,7 @@ Tensor embedding(Tape& tape, const Tensor& table, const Tensor& ids, DType t) {
   ENSURE(!tape.recording(), "[embedding] a table stored as ", name(table.dtype()), " is for inference");
   const int64_t n = ids.dim(0), c = table.dim(1);
   Tensor y = tape.make({n, c}, t);
-  tape.backend().gather_stored(y.raw(), table.raw(), ids.data<int32_t>(), n, c, table.dtype(), t);
+  tape.backend().gather_stored(y.raw(), table.raw(), table.dim(0), ids.data<int32_t>(), n, c, table.dtype(), t);
   return y;
 }
 
