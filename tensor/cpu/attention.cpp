@@ -5,7 +5,7 @@
 // and in the end out = o / l, lse = m + log l (Milakov & Gimelshein, arXiv 1805.02867).
 // A single query (decoding) takes another way to its scores: rows of k are read as they lie, for all query heads of
 // the key/value head at once. Single queries on one prefix (the samples of a prompt) meet it as a block, then each its
-// own keys.
+// own keys. A few single queries without one are cut into tasks by their keys.
 #include "tensor/cpu/attention.h"
 
 #include <cmath>
@@ -96,30 +96,28 @@ void scale_row(T* x, T factor, int64_t n) {
   for (int64_t d = 0; d < n; ++d) x[d] *= factor;
 }
 
-/// One query against the keys as they lie. Its state for the task's heads is in rows row, row + stride, ... Blocks of
-/// keys are the outer loop: the heads of a row of k and v lie side by side in memory.
+/// One query against a block of keys as they lie. Its state for the task's heads is in rows row, row + stride, ... The
+/// heads of a row of k and v lie side by side in memory.
 template <class T>
-void walk_single(const Forward<T>& f, const Working<T>& w, const Segment& segment, const Task& task, int64_t first_row,
-                 int64_t row_stride) {
+void walk_single(const Forward<T>& f, const Working<T>& w, int64_t query, const Task& task, const KeyBlock& block,
+                 int64_t first_row, int64_t row_stride) {
   const int64_t D = f.s.head_dim, stride = f.s.kv_heads * D;
-  for_key_blocks(segment, 1, [&](const KeyBlock& block) {
-    for (int64_t kv_head = task.kv_begin; kv_head < task.kv_end; ++kv_head) {
-      const T* keys = f.key(block.begin, kv_head);
-      const int64_t head_row = first_row + (kv_head - task.kv_begin) * f.group() * row_stride;
-      for (int64_t g = 0; g < f.group(); ++g) {
-        const int64_t row = head_row + g * row_stride;
-        T* scores = w.scores + g * kAttentionTile;
-        const T* q = f.query(segment.query_begin, kv_head * f.group() + g);
-        for (int64_t j = 0; j < block.length; j += kLanes<T>)
-          store(scores + j, dots<T, 1>(q, 0, 1, keys + j * stride, stride, block.length - j, D));
-        const T fade =
-            softmax_step(scores, block.length, padded<T>(block.length), static_cast<T>(f.s.scale), w.m[row], w.l[row]);
-        scale_row(w.o + row * D, fade, D);
-      }
-      multiply(w.o + head_row * D, row_stride * D, Strided<T>{w.scores, kAttentionTile, 1},
-               f.value(block.begin, kv_head), stride, f.group(), D, block.length, Write::add);
+  for (int64_t kv_head = task.kv_begin; kv_head < task.kv_end; ++kv_head) {
+    const T* keys = f.key(block.begin, kv_head);
+    const int64_t head_row = first_row + (kv_head - task.kv_begin) * f.group() * row_stride;
+    for (int64_t g = 0; g < f.group(); ++g) {
+      const int64_t row = head_row + g * row_stride;
+      T* scores = w.scores + g * kAttentionTile;
+      const T* q = f.query(query, kv_head * f.group() + g);
+      for (int64_t j = 0; j < block.length; j += kLanes<T>)
+        store(scores + j, dots<T, 1>(q, 0, 1, keys + j * stride, stride, block.length - j, D));
+      const T fade =
+          softmax_step(scores, block.length, padded<T>(block.length), static_cast<T>(f.s.scale), w.m[row], w.l[row]);
+      scale_row(w.o + row * D, fade, D);
     }
-  });
+    multiply(w.o + head_row * D, row_stride * D, Strided<T>{w.scores, kAttentionTile, 1}, f.value(block.begin, kv_head),
+             stride, f.group(), D, block.length, Write::add);
+  }
 }
 
 /// A block of queries against a block of keys of one head.
@@ -165,22 +163,16 @@ void walk_shared(const Forward<T>& f, const Working<T>& w, const Segment* segmen
   for (int64_t i = 0; i < task.segments; ++i) {
     Segment own = segments[i];
     own.prefix_len = 0;
-    walk_single(f, w, own, task, i, task.segments);
+    for_key_blocks(own, 1,
+                   [&](const KeyBlock& block) { walk_single(f, w, own.query_begin, task, block, i, task.segments); });
   }
 }
 
+/// The results of a task that has met all its keys. segment: its first.
 template <class T>
-void run(const Forward<T>& f, const Segment* segments, const Task& task, T* memory) {
-  const Segment& segment = segments[0];
+void write_out(const Forward<T>& f, const Working<T>& w, const Segment& segment, const Task& task) {
   const int64_t D = f.s.head_dim, queries = task.query_end - task.query_begin;
   const int64_t heads = (task.kv_end - task.kv_begin) * f.group();
-  const Working<T> w(memory, task, f.s);
-  if (task.segments > 1)
-    walk_shared(f, w, segments, task);
-  else if (segment.query_len == 1)
-    walk_single(f, w, segment, task, 0, 1);
-  else
-    walk_block(f, w, segment, task);
   for (int64_t g = 0; g < heads; ++g)
     for (int64_t i = 0; i < queries; ++i) {
       const int64_t row = g * queries + i;
@@ -190,6 +182,61 @@ void run(const Forward<T>& f, const Segment* segments, const Task& task, T* memo
       for (int64_t d = 0; d < D; ++d) f.out[at * D + d] = w.o[row * D + d] * inverse;
       f.lse[at] = w.m[row] + std::log(w.l[row]);
     }
+}
+
+template <class T>
+void run(const Forward<T>& f, const Segment* segments, const Task& task, T* memory) {
+  const Segment& segment = segments[0];
+  const Working<T> w(memory, task, f.s);
+  if (task.segments > 1)
+    walk_shared(f, w, segments, task);
+  else if (segment.query_len == 1)
+    for_key_blocks(segment, 1,
+                   [&](const KeyBlock& block) { walk_single(f, w, segment.query_begin, task, block, 0, 1); });
+  else
+    walk_block(f, w, segment, task);
+  write_out(f, w, segment, task);
+}
+
+/// w = what w and another have met.
+template <class T>
+void merge(const Working<T>& w, const Working<T>& other, int64_t rows, int64_t D) {
+  for (int64_t row = 0; row < rows; ++row) {
+    const T m = std::max(w.m[row], other.m[row]), ours = cpu::exp(w.m[row] - m), theirs = cpu::exp(other.m[row] - m);
+    w.m[row] = m;
+    w.l[row] = w.l[row] * ours + other.l[row] * theirs;
+    T* o = w.o + row * D;
+    const T* added = other.o + row * D;
+#pragma omp simd
+    for (int64_t d = 0; d < D; ++d) o[d] = o[d] * ours + added[d] * theirs;
+  }
+}
+
+/// Few single queries, each with keys of its own (a chat): too few tasks for all threads, and not of one size, would
+/// come of whole queries. Each block of keys, with all heads as they lie in memory, is a task; then they are merged.
+template <class T>
+void run_in_parts(const Forward<T>& f, const Segment* segments, Scratch& scratch) {
+  struct Part {
+    int64_t segment;
+    KeyBlock block;
+  };
+  std::vector<Part> parts;
+  for (int64_t i = 0; i < f.s.segments; ++i)
+    for_key_blocks(segments[i], 1, [&](const KeyBlock& block) { parts.push_back({i, block}); });
+  const Task task{0, 1, 0, f.s.kv_heads, 0, 1, kAttentionTile * f.s.kv_heads};
+  const std::vector<Task> tasks(parts.size(), task);
+  const int64_t size = Working<T>::size({&task, 1}, f.s), count = static_cast<int64_t>(parts.size());
+  std::vector<Working<T>> working;
+  T* memory = scratch.take<T>(count * size);
+  for (int64_t i = 0; i < count; ++i) working.emplace_back(memory + i * size, task, f.s);
+#pragma omp parallel for schedule(dynamic, 1) if (worth_threads(tasks, f.s))
+  for (int64_t i = 0; i < count; ++i)
+    walk_single(f, working[i], segments[parts[i].segment].query_begin, task, parts[i].block, 0, 1);
+  for (int64_t i = 0; i < count;) {
+    const int64_t first = i, segment = parts[i].segment;
+    while (++i < count && parts[i].segment == segment) merge(working[first], working[i], f.s.heads, f.s.head_dim);
+    write_out(f, working[first], segments[segment], task);
+  }
 }
 
 /// How many segments from the first are single queries, one after the other, on a prefix worth sharing.
@@ -208,6 +255,13 @@ int64_t groups_of(const Segment* segments, const AttentionShape& s) {
   int64_t groups = 0;
   for (int64_t i = 0; i < s.segments; i += std::max<int64_t>(1, sharing(segments + i, s.segments - i))) ++groups;
   return groups;
+}
+
+/// Whether all segments are single queries, few, and none shares a prefix.
+bool few_singles(const Segment* segments, const AttentionShape& s) {
+  constexpr int64_t kFew = 4;
+  if (s.segments > kFew || groups_of(segments, s) != s.segments) return false;
+  return std::all_of(segments, segments + s.segments, [](const Segment& g) { return g.query_len == 1; });
 }
 
 /// The longest tasks first: the threads then end together. Which thread takes a task changes no bit.
@@ -248,6 +302,7 @@ void CpuBackend::attention_forward(void* out, void* lse, const void* q, const vo
                        static_cast<const T*>(q),
                        static_cast<const T*>(k),
                        static_cast<const T*>(v)};
+    if (few_singles(segments, s)) return run_in_parts(f, segments, scratch_);
     const std::vector<Task> tasks = plan(segments, s);
     const int64_t size = Working<T>::size(tasks, s);
     T* memory = scratch_.take<T>(omp_get_max_threads() * size);
