@@ -35,7 +35,7 @@ Head read_head(const std::string& folder);
 enum class OutputHead { loaded, left_out };
 
 /// How the matrices of a model are kept. All but `full` are for inference on the CPU: fewer bytes to read for each
-/// token, widened while they are read. Computing goes on in the model's dtype.
+/// token. What is computed with them is of the model's dtype, and about as exact (Backend::matmul_stored).
 enum class WeightStorage {
   full,  // in the model's dtype
   bf16,  // rounded to bf16

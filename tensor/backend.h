@@ -174,13 +174,14 @@ class Backend {
     matmul(out, a, weight, m, n, k, Transpose::no, Transpose::yes, t, t, Write::set);
   }
   // Weights that are only read may be stored in fewer bits than what they are multiplied with: BF16, or blocks.
-  /// weight (N, K), stored as t, = rows as files have them, in the host's memory. The device may give them an order of
-  /// its own in those bytes, which only matmul_stored and gather_stored read.
+  /// weight (N, K), stored as t, = rows as files have them, in the host's memory, elsewhere. The device may give them
+  /// an order of its own in as many bytes, which only matmul_stored and gather_stored read.
   virtual void store_weight(void* weight, const void* host_rows, int64_t n, int64_t k, DType t) {
     copy_from_host(weight, host_rows, bytes_of(t, n * k));
   }
-  /// out (M, N) = a (M, K) . weight (N, K)^T for each of the weights; their values enter as they are. One call for all
-  /// weights that meet the same a: threads wait for each other once. A row of out has the same bits whatever the other
+  /// out (M, N) = a (M, K) . weight (N, K)^T for each of the weights. Their values enter as they are; those of a
+  /// may be rounded to about 2^-24 of the greatest of 32 neighbours. One call for all weights that meet the same a:
+  /// threads wait for each other once. A row of out has the same bits whatever the other
   /// rows are, as long as they are few.
   virtual void matmul_stored(std::span<const StoredProduct> products, const void* /*a*/, int64_t /*m*/, int64_t /*k*/,
                              DType /*t*/) {

@@ -1,6 +1,6 @@
 // Element types. F32 is the default everywhere; F64 exists for gradient checks; BF16 for storage and for CUDA;
 // I32 for token ids, positions and row indices. Q4_0, Q4_1 and Q8_0 are rows of blocks as GGUF files hold them
-// (tensor/dequantize.h): weights that are only read.
+// (tensor/dequantize.h): weights that are only read, in an order of the device's own (Backend::store_weight).
 #pragma once
 
 #include <bit>

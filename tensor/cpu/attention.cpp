@@ -5,7 +5,7 @@
 // and in the end out = o / l, lse = m + log l (Milakov & Gimelshein, arXiv 1805.02867).
 // A single query (decoding) takes another way to its scores: rows of k are read as they lie, for all query heads of
 // the key/value head at once. Single queries on one prefix (the samples of a prompt) meet it as a block, then each its
-// own keys. A few single queries without one are cut into tasks by their keys.
+// own keys. A few single queries that share none are cut into tasks by their keys.
 #include "tensor/cpu/attention.h"
 
 #include <cmath>
@@ -212,30 +212,29 @@ void merge(const Working<T>& w, const Working<T>& other, int64_t rows, int64_t D
   }
 }
 
-/// Few single queries, each with keys of its own (a chat): too few tasks for all threads, and not of one size, would
-/// come of whole queries. Each block of keys, with all heads as they lie in memory, is a task; then they are merged.
+/// A block of keys that a single query meets, with all heads as they lie in memory.
+struct Part {
+  int64_t segment;
+  KeyBlock block;
+  int64_t cost;  // as a task's
+};
+
+/// Few single queries that share no prefix (a chat): whole queries would make too few tasks for all threads, and not of
+/// one size. Each part is a task; then those of a query are merged.
 template <class T>
-void run_in_parts(const Forward<T>& f, const Segment* segments, Scratch& scratch) {
-  struct Part {
-    int64_t segment;
-    KeyBlock block;
-  };
-  std::vector<Part> parts;
-  for (int64_t i = 0; i < f.s.segments; ++i)
-    for_key_blocks(segments[i], 1, [&](const KeyBlock& block) { parts.push_back({i, block}); });
-  const Task task{0, 1, 0, f.s.kv_heads, 0, 1, kAttentionTile * f.s.kv_heads};
-  const std::vector<Task> tasks(parts.size(), task);
-  const int64_t size = Working<T>::size({&task, 1}, f.s), count = static_cast<int64_t>(parts.size());
-  std::vector<Working<T>> working;
+void run_in_parts(const Forward<T>& f, const Segment* segments, std::span<const Part> parts, Scratch& scratch) {
+  const Task whole{0, 1, 0, f.s.kv_heads, 0, 1, 0};
+  const int64_t size = Working<T>::size({&whole, 1}, f.s), count = static_cast<int64_t>(parts.size());
   T* memory = scratch.take<T>(count * size);
-  for (int64_t i = 0; i < count; ++i) working.emplace_back(memory + i * size, task, f.s);
-#pragma omp parallel for schedule(dynamic, 1) if (worth_threads(tasks, f.s))
+  std::vector<Working<T>> working;
+  for (int64_t i = 0; i < count; ++i) working.emplace_back(memory + i * size, whole, f.s);
+#pragma omp parallel for schedule(dynamic, 1) if (worth_threads(parts, f.s))
   for (int64_t i = 0; i < count; ++i)
-    walk_single(f, working[i], segments[parts[i].segment].query_begin, task, parts[i].block, 0, 1);
+    walk_single(f, working[i], segments[parts[i].segment].query_begin, whole, parts[i].block, 0, 1);
   for (int64_t i = 0; i < count;) {
     const int64_t first = i, segment = parts[i].segment;
     while (++i < count && parts[i].segment == segment) merge(working[first], working[i], f.s.heads, f.s.head_dim);
-    write_out(f, working[first], segments[segment], task);
+    write_out(f, working[first], segments[segment], whole);
   }
 }
 
@@ -257,11 +256,20 @@ int64_t groups_of(const Segment* segments, const AttentionShape& s) {
   return groups;
 }
 
-/// Whether all segments are single queries, few, and none shares a prefix.
-bool few_singles(const Segment* segments, const AttentionShape& s) {
+/// The parts of all segments where they are single queries, few, without a prefix worth sharing, and make more tasks
+/// than their heads would; otherwise none.
+std::vector<Part> parts_of(const Segment* segments, const AttentionShape& s) {
   constexpr int64_t kFew = 4;
-  if (s.segments > kFew || groups_of(segments, s) != s.segments) return false;
-  return std::all_of(segments, segments + s.segments, [](const Segment& g) { return g.query_len == 1; });
+  const auto is_single = [](const Segment& g) { return g.query_len == 1; };
+  if (s.segments > kFew || !std::all_of(segments, segments + s.segments, is_single)) return {};
+  if (groups_of(segments, s) != s.segments) return {};
+  std::vector<Part> parts;
+  for (int64_t i = 0; i < s.segments; ++i)
+    for_key_blocks(segments[i], 1, [&](const KeyBlock& block) {
+      parts.push_back({i, block, block.length * s.kv_heads});
+    });
+  if (static_cast<int64_t>(parts.size()) <= s.segments * s.kv_heads) return {};
+  return parts;
 }
 
 /// The longest tasks first: the threads then end together. Which thread takes a task changes no bit.
@@ -302,7 +310,8 @@ void CpuBackend::attention_forward(void* out, void* lse, const void* q, const vo
                        static_cast<const T*>(q),
                        static_cast<const T*>(k),
                        static_cast<const T*>(v)};
-    if (few_singles(segments, s)) return run_in_parts(f, segments, scratch_);
+    if (const std::vector<Part> parts = parts_of(segments, s); !parts.empty())
+      return run_in_parts(f, segments, std::span(parts), scratch_);
     const std::vector<Task> tasks = plan(segments, s);
     const int64_t size = Working<T>::size(tasks, s);
     T* memory = scratch_.take<T>(omp_get_max_threads() * size);

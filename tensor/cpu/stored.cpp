@@ -105,6 +105,14 @@ int64_t groups_of(int64_t rows) {
   return (rows + kGroup - 1) / kGroup;
 }
 
+/// Calls body(j, rows) for the groups of a weight (n, k), each from row j on, on all threads.
+template <class Body>
+void for_groups(int64_t n, int64_t k, const Body& body) {
+  parallel_ranges(groups_of(n), kGroup * k, [&](int64_t begin, int64_t end) {
+    for (int64_t j = begin * kGroup; j < std::min(n, end * kGroup); j += kGroup) body(j, std::min(kGroup, n - j));
+  });
+}
+
 stored::StoredRows rows_of(const void* weight, int64_t k, DType t) {
   return {static_cast<const std::byte*>(weight), k, bytes_of(t, k)};
 }
@@ -116,24 +124,25 @@ struct Activations {
   const stored::IntegerBlock* integers;  // (m, k / kNumbers), for groups
 };
 
-/// What the products need of the forms above.
+/// What the products need of them.
 Activations prepare_rows(std::span<const StoredProduct> products, const float* a, int64_t m, int64_t k,
                          Scratch& scratch) {
   const auto is_bf16 = [](const StoredProduct& product) { return product.weight_t == DType::BF16; };
   const bool shuffled = std::any_of(products.begin(), products.end(), is_bf16);
-  const bool integers = stored::kGroups && !std::all_of(products.begin(), products.end(), is_bf16);
-  const int64_t padded = stored::padded(k), blocks = k / kNumbers;
-  float* memory = scratch.take<float>((shuffled + integers) * m * padded);
-  auto* whole = reinterpret_cast<stored::IntegerBlock*>(memory + shuffled * m * padded);
+  const bool integers = stored::kHasGroups && !std::all_of(products.begin(), products.end(), is_bf16);
+  const int64_t padded = stored::padded(k), size = m * padded;
+  float* memory = scratch.take<float>(2 * size);
+  auto* blocks = reinterpret_cast<stored::IntegerBlock*>(memory + size);
   if (shuffled)
     parallel_ranges(m, k, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) stored::BFloat16::shuffle(memory + i * padded, a + i * k, k);
     });
-  if constexpr (stored::kGroups)
-    parallel_ranges(integers * m * blocks, 4 * kNumbers, [&](int64_t begin, int64_t end) {
-      for (int64_t b = begin; b < end; ++b) stored::to_integers(whole[b], a + b * kNumbers);
+  if (integers)
+    parallel_ranges(size / kNumbers, 4 * kNumbers, [&](int64_t begin, int64_t end) {
+      if constexpr (stored::kHasGroups)
+        for (int64_t b = begin; b < end; ++b) stored::to_integers(blocks[b], a + b * kNumbers);
     });
-  return {a, memory, whole};
+  return {a, memory, blocks};
 }
 
 /// One thread's columns [begin, end) of a product; begin is a multiple of kGroup.
@@ -151,7 +160,7 @@ void multiply(const StoredProduct& product, const Activations& a, int64_t m, int
   } else {
     constexpr bool kShuffled = std::is_same_v<Format, stored::BFloat16>;
     const float* rows = kShuffled ? a.shuffled : a.plain;
-    if (m == 1) return stored::multiply_streams(out, stored::WidenedRow<Format>{rows, weight}, begin, end);
+    if (m == 1) return stored::multiply_streams<Format>(out, rows, weight, begin, end);
     multiply_rows<Format>(out, rows, kShuffled ? stored::padded(k) : k, weight, m, product.n, begin, end);
   }
 }
@@ -205,12 +214,11 @@ void widen_group(float* to, const stored::StoredRows& weight, int64_t j, int64_t
 
 void CpuBackend::store_weight(void* weight, const void* host_rows, int64_t n, int64_t k, DType t) {
   const int64_t row_bytes = bytes_of(t, k);
-  if (!stored::kGroups || block_elements(t) == 1) return copy_from_host(weight, host_rows, n * row_bytes);
+  if (!stored::kHasGroups || block_elements(t) == 1) return copy_from_host(weight, host_rows, n * row_bytes);
   with_format("store_weight", t, [&]<class Format>(Format) {
-    parallel_ranges(groups_of(n), kGroup * k, [&](int64_t begin, int64_t end) {
-      for (int64_t j = begin * kGroup; j < std::min(n, end * kGroup); j += kGroup)
-        stored::to_group<Format>(static_cast<std::byte*>(weight) + j * row_bytes,
-                                 static_cast<const std::byte*>(host_rows) + j * row_bytes, std::min(kGroup, n - j), k);
+    for_groups(n, k, [&](int64_t j, int64_t rows) {
+      stored::to_group<Format>(static_cast<std::byte*>(weight) + j * row_bytes,
+                               static_cast<const std::byte*>(host_rows) + j * row_bytes, rows, k);
     });
   });
 }
@@ -220,9 +228,8 @@ void CpuBackend::multiply_widened(const StoredProduct& product, const float* a, 
   const int64_t n = product.n;
   float* wide = widened_.take<float>(n * k);
   with_format("matmul_stored", product.weight_t, [&]<class Format>(Format) {
-    parallel_ranges(groups_of(n), kGroup * k, [&](int64_t begin, int64_t end) {
-      for (int64_t j = begin * kGroup; j < std::min(n, end * kGroup); j += kGroup)
-        widen_group<Format>(wide + j * k, rows_of(product.weight, k, product.weight_t), j, std::min(kGroup, n - j));
+    for_groups(n, k, [&](int64_t j, int64_t rows) {
+      widen_group<Format>(wide + j * k, rows_of(product.weight, k, product.weight_t), j, rows);
     });
   });
   multiply_f32(static_cast<float*>(product.out), a, wide, m, n, k, Transpose::no, Transpose::yes, Write::set);

@@ -1,12 +1,13 @@
 // Weights in blocks, kept in groups of 16 rows where the processor multiplies bytes (AVX-512 VNNI): a register then has
 // a lane for each row, and a block's scales lie in the order in which they are wanted. A group has, block by block,
 //   d of each row   Q4_1: m of each row   four bytes of each row   the next four bytes of each row   ...
-// in the bytes that its rows have in a file. (Bytes of Q8_0 are kept 128 higher: VNNI takes one factor without a sign.)
+// in as many bytes as its rows have in a file. (Bytes of Q8_0 are kept 128 higher: VNNI takes one factor without a
+// sign.)
 // The last group of a weight may have fewer rows.
 //
 // A row of activations becomes integers of 24 bits for that, three digits of 8 bits each, with a scale for 32 numbers:
-// off by 2^-24 of the block's greatest number, about what fp32 itself is off by. Their products with a block's integers
-// are added up exactly, then scaled in fp32. The widening of each weight to fp32 is saved: it took longer than reading.
+// off by about 2^-24 of the greatest of these, as fp32 itself is. Their products with a block's integers are added up
+// exactly, then scaled in fp32. The widening of each weight to fp32 is saved: it took longer than reading.
 #pragma once
 
 #include <algorithm>
@@ -19,14 +20,14 @@ namespace thinker::stored {
 constexpr int64_t kGroup = 16;
 
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)
-constexpr bool kGroups = true;
+constexpr bool kHasGroups = true;
 #else
-constexpr bool kGroups = false;
+constexpr bool kHasGroups = false;
 #endif
 
 /// Whether weights of this type are kept in groups.
 template <class Format>
-constexpr bool kGrouped = kGroups && !std::is_same_v<Format, BFloat16>;
+constexpr bool kGrouped = kHasGroups && !std::is_same_v<Format, BFloat16>;
 
 /// The parts of a block: d (and m), then words of four bytes.
 template <class Format>
@@ -39,7 +40,8 @@ struct BlockParts {
   static int64_t word(int64_t i, int64_t row, int64_t rows) { return 2 * kHeads * rows + 4 * (i * rows + row); }
 };
 
-/// Copies one block between a group's block of `rows` rows and its own bytes in a file.
+/// Calls copy(flip, place in the group's block, place in the row's own block) for each part of a block: flip's type is
+/// the part's, and its value is what the part is xored with.
 template <class Format, class Copy>
 inline void for_block_parts(int64_t row, int64_t rows, const Copy& copy) {
   using Parts = BlockParts<Format>;
@@ -77,9 +79,10 @@ std::array<std::byte, Format::kBytes> from_group(const std::byte* block, int64_t
 struct alignas(64) IntegerBlock {
   int8_t digits[3][kNumbers];
   int32_t digit_sums[3];
-  float scale;  // NaN where an activation is not finite
+  float scale;  // NaN where an activation is not finite, as sum
   float sum;    // of the activations
 };
+static_assert(sizeof(IntegerBlock) == kNumbers * sizeof(float));  // as much room as the activations
 
 /// 32 activations, as integers.
 void to_integers(IntegerBlock& to, const float* from);
@@ -90,7 +93,7 @@ template <class Format>
 void multiply_group(float* out, int64_t ldo, const std::byte* group, int64_t rows, const IntegerBlock* a, int64_t m,
                     int64_t blocks);
 
-#if defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)
+#if defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)  // kHasGroups
 
 constexpr __mmask16 kAllLanes = 0xffff;
 
@@ -109,12 +112,19 @@ inline auto sum_of(V x) {
 }
 
 inline void to_integers(IntegerBlock& to, const float* from) {
-  constexpr float kMost = 127.0f * 256.0f * 256.0f;
-  const Vector<float> x[2] = {load(from), load(from + kGroup)};
+  constexpr int64_t kLane = kLanes<float>;
+  constexpr float kMost = 127.0f * 256.0f * 256.0f;  // the first digit fits, even where kMost / most was rounded up
+  const Vector<float> x[2] = {load(from), load(from + kLane)};
+  to.sum = sum_of(x[0] + x[1]);
+  if (std::isnan(sum_of(x[0] * 0.0f + x[1] * 0.0f))) {
+    to = {};
+    to.scale = to.sum = NAN;
+    return;
+  }
   const auto greater = [](Vector<float> a, Vector<float> b) { return a > b ? a : b; };
   const auto size = [](Vector<float> v) { return v < 0.0f ? -v : v; };
   const float most = joined(greater(size(x[0]), size(x[1])), greater)[0];
-  const float inverse = most > 1e-30f ? kMost / most : 0.0f;
+  const float inverse = most > 1e-30f ? kMost / most : 0.0f;  // finite; less counts as zero
   Integers left[2], sums[3];
   for (int half = 0; half < 2; ++half)
     left[half] =
@@ -123,7 +133,7 @@ inline void to_integers(IntegerBlock& to, const float* from) {
   for (int p = 2; p >= 0; --p) {
     for (int half = 0; half < 2; ++half) {
       const __m128i digits = _mm512_maskz_cvtepi32_epi8(kAllLanes, reinterpret_cast<__m512i>(left[half]));
-      std::memcpy(to.digits[p] + half * kGroup, &digits, sizeof digits);
+      std::memcpy(to.digits[p] + half * kLane, &digits, sizeof digits);
     }
     const Integers above[2] = {(left[0] + 128) >> 8, (left[1] + 128) >> 8};
     sums[p] = left[0] + left[1] - 256 * (above[0] + above[1]);
@@ -131,9 +141,7 @@ inline void to_integers(IntegerBlock& to, const float* from) {
     left[1] = above[1];
   }
   for (int p = 0; p < 3; ++p) to.digit_sums[p] = sum_of(sums[p]);
-  to.sum = sum_of(x[0] + x[1]);
-  // x * 0 is NaN where x is not finite.
-  to.scale = most / kMost + sum_of((x[0] + x[1]) * 0.0f);
+  to.scale = most / kMost;
 }
 
 /// Lane r = the integers of row r of a group times those of x, where x's scale is not applied yet. words: their bytes,

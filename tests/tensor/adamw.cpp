@@ -1,12 +1,11 @@
 // AdamW's moments in 16 and 8 bits: the codes, rounding at random, and one step against the rule in fp32.
 #include "tensor/adamw.h"
 
-#include <omp.h>
-
 #include <array>
 #include <vector>
 
 #include "gradcheck.h"
+#include "threads.h"
 
 namespace thinker::test {
 
@@ -168,15 +167,15 @@ TEST_CASE("adamw in 8 bits: a gradient far below its block's greatest takes step
 
 TEST_CASE("adamw with compact moments: threads do not matter, step and place do, and NaN is not hidden") {
   const auto backend = make_cpu_backend();
-  const int threads = omp_get_max_threads();
   Rng rng = test_rng(5);
   const std::vector<float> start = floats(normal_values(10007, rng)), grad = floats(normal_values(10007, rng));
   for (OptimizerState format : kFormats) {
     Compact one(format, start), two(format, start), other(format, start);
     one.step(*backend, grad, step_of(1));
-    omp_set_num_threads(threads + 1);
-    two.step(*backend, grad, step_of(1));
-    omp_set_num_threads(threads);
+    {
+      const Threads more(omp_get_max_threads() + 1);
+      two.step(*backend, grad, step_of(1));
+    }
     CHECK(one.w == two.w);
     CHECK(one.m == two.m);
     CHECK(one.v == two.v);

@@ -56,10 +56,25 @@ std::vector<Case> large_cases() {
       {"few single queries, each with keys of its own",
        {{0, 1, 0, 0, 0, 130}, {1, 1, 130, 70, 200, 65}, {2, 1, 265, 3, 268, 1}},
        9,
-       3,
+       1,
        64,
        3,
        269},
+      {"more single queries, each with keys of its own",
+       {{0, 1, 0, 0, 0, 130},
+        {1, 1, 0, 0, 130, 70},
+        {2, 1, 0, 0, 200, 65},
+        {3, 1, 0, 0, 265, 3},
+        {4, 1, 0, 0, 268, 1},
+        {5, 1, 0, 0, 269, 66},
+        {6, 1, 0, 0, 335, 5},
+        {7, 1, 0, 0, 340, 9},
+        {8, 1, 0, 0, 349, 40}},
+       4,
+       2,
+       32,
+       9,
+       389},
       {"a piece of a prompt", {{0, 66, 0, 0, 0, 200}}, 9, 3, 64, 66, 200},
       {"head size 40", {rows(0, 65), {65, 1, 0, 65, 65, 1}}, 4, 2, 40, 66, 66},
   };
@@ -260,6 +275,19 @@ TEST_CASE("attention: large scores stay finite, NaN is not hidden") {
   const std::vector<double> y = run<float>(*device, attention_op(c), x).y;
   for (int i = 0; i < 7; ++i)
     for (int d = 0; d < 32; ++d) CHECK(std::isnan(y[i * 32 + d]) == (i == 3 && d < 16));
+}
+
+TEST_CASE("attention of a single query with many keys: large scores stay finite, NaN is not hidden") {
+  const auto device = open_device("cpu");
+  const Case c{"", {{0, 1, 0, 0, 0, 200}}, 2, 1, 16, 1, 200};
+  std::vector<Input> x = random_inputs(c, 9);
+  for (double& v : x[0].values) v *= 1e4;
+  for (double y : run<float>(*device, attention_op(c), x).y) CHECK(std::isfinite(y));
+  for (const int key : {3, 100, 199}) {
+    std::vector<Input> bad = x;
+    bad[1].values[key * 16 + 5] = NAN;
+    for (double y : run<float>(*device, attention_op(c), bad).y) CHECK(std::isnan(y));
+  }
 }
 
 TEST_CASE("attention refuses sizes that do not fit") {

@@ -1,11 +1,10 @@
 // AdamW and the norm of gradients, against the formulas written one element at a time in double.
-#include <omp.h>
-
 #include <cmath>
 #include <cstring>
 #include <vector>
 
 #include "gradcheck.h"
+#include "threads.h"
 
 namespace thinker::test {
 
@@ -112,7 +111,6 @@ TEST_CASE("adamw does not hide NaN") {
 
 TEST_CASE("adamw and sum_of_squares of many tensors at once: the bits of each alone, decay where it is due") {
   const auto backend = make_cpu_backend();
-  const int threads = omp_get_max_threads();
   for (OptimizerState state : {OptimizerState::f32, OptimizerState::bf16, OptimizerState::eight_bit}) {
     CAPTURE(static_cast<int>(state));
     Rng rng = test_rng(3);
@@ -154,10 +152,11 @@ TEST_CASE("adamw and sum_of_squares of many tensors at once: the bits of each al
     const std::vector<AdamWSlot> slots = slots_of(together);
     std::vector<ArrayView> gradients;
     for (const AdamWSlot& slot : slots) gradients.push_back({slot.grad, slot.n});
-    omp_set_num_threads(threads + 1);
-    CHECK(backend->sum_of_squares(gradients, DType::F32) == squares);
-    backend->adamw(slots, state, o, DType::F32);
-    omp_set_num_threads(threads);
+    {
+      const Threads more(omp_get_max_threads() + 1);
+      CHECK(backend->sum_of_squares(gradients, DType::F32) == squares);
+      backend->adamw(slots, state, o, DType::F32);
+    }
     CHECK(together.w == alone.w);
     CHECK(together.w != std::vector<float>(start.begin(), start.end()));
     CHECK(std::memcmp(together.m.data(), alone.m.data(), 4 * alone.m.size()) == 0);
@@ -177,10 +176,10 @@ TEST_CASE("sum_of_squares: in double, the same for any number of threads") {
   for (float value : x) expected += static_cast<double>(value) * value;
   const double sum = sum_of_squares(*backend, x);
   CHECK(sum == doctest::Approx(expected).epsilon(1e-13));
-  const int threads = omp_get_max_threads();
-  omp_set_num_threads(threads + 1);
-  CHECK(sum_of_squares(*backend, x) == sum);
-  omp_set_num_threads(threads);
+  {
+    const Threads more(omp_get_max_threads() + 1);
+    CHECK(sum_of_squares(*backend, x) == sum);
+  }
   CHECK(sum_of_squares(*backend, {}) == 0.0);
   const std::vector<float> bad = {1.0f, NAN};
   CHECK(std::isnan(sum_of_squares(*backend, bad)));

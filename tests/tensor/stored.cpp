@@ -1,5 +1,8 @@
 // Weights stored smaller than they are computed with: quantising, and products and rows of stored weights against plain
 // loops over the values that dequantize() gives.
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include "gradcheck.h"
 #include "tensor/dequantize.h"
 #include "tensor/quantize.h"
@@ -91,7 +94,7 @@ TEST_CASE("products with stored weights equal a plain loop: few rows and many, o
             const double off = std::abs(found[i * n + j] - sum) / (size + 1e-30);
             if (!(off <= worst)) worst = std::isnan(off) ? INFINITY : off;
           }
-        CHECK(worst <= 1e-6);  // roundings of 6e-8, at most k / 32 + 6 of them one after the other
+        CHECK(worst <= 1e-6);  // roundings of 6e-8: of a, and at most k / 32 + 6 one after the other
         for (const int threads : {1, 2}) {
           const Threads those(threads);
           CHECK(product(device->backend(), format, a, weight, m, n, k) == found);
@@ -119,7 +122,7 @@ TEST_CASE("one row times a weight of many rows, and of fewer than are read side 
   const auto device = open_device("cpu");
   Rng rng = test_rng(39);
   for (const Format& format : kFormats)
-    for (const auto& [n, k] : {std::pair<int64_t, int64_t>{16 * 1021 * 2 + 45, 32}, {5, 64}}) {
+    for (const auto& [n, k] : {std::pair<int64_t, int64_t>{8 * 1021 * 2 + 45, 32}, {5, 64}}) {
       INFO(std::string(name(format.dtype)), ": ", n, " x ", k);
       const auto weight = random_stored(format, n * k, rng);
       const auto w = widened(format, weight, n * k), a = random_floats(k, rng);
@@ -152,8 +155,8 @@ TEST_CASE(
     auto a = random_floats(m * k, rng);
     for (float& x : a) x *= static_cast<float>(std::exp(20.0 * (rng.uniform() - 0.5)));
     std::fill_n(&a[k], 40, 0.0f);
-    std::fill_n(&a[2 * k + 64], 32, 1e-38f);
     a[k + 70] = 1e30f;
+    for (int64_t l = 2 * k; l < 3 * k; ++l) a[l] *= l < 2 * k + 64 ? 1e-20f : 1e-38f;
     const auto found = product(device->backend(), format, a, weight, m, n, k);
     int64_t wrong = 0;
     for (int64_t i = 0; i < m; ++i)
@@ -168,12 +171,37 @@ TEST_CASE(
             most = std::max(most, std::abs(x));
             weights += std::abs(y);
           }
-          allowed += (0x1p-24 * most + 1e-30) * weights;
+          allowed += (0x1p-24 * most + (most < 1e-30 ? most : 0.0)) * weights;
         }
         wrong += !(std::abs(found[i * n + j] - sum) <= allowed);
       }
     CHECK(wrong == 0);
   }
+}
+
+TEST_CASE("products with stored weights read nothing behind the weight") {
+  // The weight ends where a page without access begins.
+  const auto device = open_device("cpu");
+  Rng rng = test_rng(41);
+  const int64_t page = sysconf(_SC_PAGESIZE), k = 96;
+  for (const Format& format : kFormats)
+    for (const int64_t n : {1, 5, 17}) {
+      const int64_t bytes = bytes_of(format.dtype, n * k), pages = (bytes + page - 1) / page;
+      void* memory = mmap(nullptr, (pages + 1) * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      REQUIRE(memory != MAP_FAILED);
+      REQUIRE(mprotect(static_cast<std::byte*>(memory) + pages * page, page, PROT_NONE) == 0);
+      std::byte* weight = static_cast<std::byte*>(memory) + pages * page - bytes;
+      const auto rows = random_stored(format, n * k, rng);
+      device->backend().store_weight(weight, rows.data(), n, k, format.dtype);
+      for (const int64_t m : {1, 3, 40}) {
+        const auto a = random_floats(m * k, rng);
+        std::vector<float> out(m * n);
+        const StoredProduct at_the_end{out.data(), weight, format.dtype, n};
+        device->backend().matmul_stored({&at_the_end, 1}, a.data(), m, k, DType::F32);
+        CHECK(out == product(device->backend(), format, a, rows, m, n, k));
+      }
+      munmap(memory, (pages + 1) * page);
+    }
 }
 
 TEST_CASE("several products of the same rows in one call have the bits of each alone") {
@@ -227,18 +255,20 @@ TEST_CASE("NaN goes through products with stored weights") {
   for (const Format& format : kFormats)
     for (const int64_t m : {1, 3, 40}) {
       auto weight = random_stored(format, n * k, rng);
-      auto a = random_floats(m * k, rng);
+      const auto a = random_floats(m * k, rng);
       const uint16_t nan = format.dtype == DType::BF16 ? 0x7fc0 : 0x7e00;
       std::memcpy(weight.data() + 5 * bytes_of(format.dtype, k), &nan, sizeof nan);  // row 5
       const auto of_weight = product(device->backend(), format, a, weight, m, n, k);
       CHECK(std::isnan(of_weight[5]));
       CHECK(std::isfinite(of_weight[4]));
-      for (const float bad : {NAN, INFINITY}) {
-        a[(m - 1) * k + 7] = bad;
-        const auto of_a = product(device->backend(), format, a, weight, m, n, k);
-        CHECK(!std::isfinite(of_a[(m - 1) * n]));
-        CHECK(std::isfinite(of_a[0]) == (m > 1));
-      }
+      for (const float bad : {NAN, INFINITY, -INFINITY})
+        for (const int64_t at : {7, 20, 63}) {
+          auto x = a;
+          x[(m - 1) * k + at] = bad;
+          const auto of_a = product(device->backend(), format, x, weight, m, n, k);
+          CHECK(!std::isfinite(of_a[(m - 1) * n]));
+          CHECK(std::isfinite(of_a[0]) == (m > 1));
+        }
     }
 }
 
