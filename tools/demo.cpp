@@ -34,15 +34,21 @@ struct Options {
   static std::string run_of(const world::Arm& arm, uint64_t seed) { return concat("seed-", seed, "/", arm.name); }
 };
 
-void run_arm(Device& device, const Options& options, const world::DemoPlan& plan, const world::Arm& arm, uint64_t seed,
-             Display& display) {
+/// Where the seed models lie: they differ by what products are computed in.
+std::string seed_models_in(const std::string& out, DtypeChoice dtype) {
+  return out + "/seed-models" + (dtype == DtypeChoice::f32 ? "" : concat("-", name(dtype)));
+}
+
+void run_arm(const OpenDevice& opened, const Options& options, const world::DemoPlan& plan, const world::Arm& arm,
+             uint64_t seed, Display& display) {
   const world::SeedPlan made = arm.useful_seed ? plan.seed_model : world::without_useful_thoughts(plan.seed_model);
   RunOptions run;
   run.folder = options.out + "/" + Options::run_of(arm, seed);
   run.resume = Resume::yes;
   display.attach(&run, concat("seed ", seed, ", ", arm.name));
-  const std::string model_folder = world::seed_model_in(options.out + "/seed-models", device, made, seed, run.progress);
-  Model model = open_model(device, model_folder, DType::F32);
+  const std::string model_folder =
+      world::seed_model_in(seed_models_in(options.out, plan.recipe.dtype), *opened.device, made, seed, run.progress);
+  Model model = open_model(*opened.device, model_folder, opened.dtype);
   run_loop(world::arm_recipe(plan, arm, seed, model_folder, options.out + "/thought.json"), model,
            world::demo_prompts(plan, seed), run);
 }
@@ -104,9 +110,11 @@ void conclude(const Options& options, Experiment experiment, const std::string& 
 
 /// Removes what a demo writes and nothing else: the folder may be the user's own.
 void remove_earlier(const Options& options) {
-  std::vector<std::string> names = {"seed-models", "thought.json", "experiment.json", "report.html"};
+  std::vector<std::string> names = {"thought.json", "experiment.json", "report.html"};
   for (uint64_t seed : options.seeds()) names.push_back(concat("seed-", seed));
   for (const std::string& name : names) fs::remove_all(options.out + "/" + name);
+  for (DtypeChoice dtype : {DtypeChoice::automatic, DtypeChoice::f32, DtypeChoice::bf16})
+    fs::remove_all(seed_models_in(options.out, dtype));
 }
 
 void run(const Options& options) {
@@ -116,18 +124,18 @@ void run(const Options& options) {
   if (options.fresh) remove_earlier(options);
   prepare_folder(options.out);
   write_file_atomically(options.out + "/thought.json", world::thought_style_file() + "\n");
-  const auto device = DeviceOptions{options.device, "f32"}.open().device;
+  const OpenDevice opened = DeviceOptions{options.device, name(plan.recipe.dtype)}.open();
   {
     const auto display =
         options.progress.show("the same command goes on; only an unfinished seed model is trained anew");
     for (uint64_t seed : options.seeds())
-      for (const world::Arm& arm : arms) run_arm(*device, options, plan, arm, seed, *display);
+      for (const world::Arm& arm : arms) run_arm(opened, options, plan, arm, seed, *display);
   }
 
   const std::string page = options.out + "/report.html";
   conclude(options, experiment_of(options, plan, arms), page);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  std::printf("\n%.0f seconds\n%sreport: %s\n", seconds, work_done(*device, seconds).c_str(), page.c_str());
+  std::printf("\n%.0f seconds\n%sreport: %s\n", seconds, work_done(*opened.device, seconds).c_str(), page.c_str());
 }
 
 }  // namespace
@@ -141,8 +149,8 @@ void add_demo(CLI::App& app) {
       ->check(any_seed());
   command
       ->add_option("--set", options->set,
-                   "change a number: sampling.k=4, dpo.beta=0.3, judge.noise=0.2, seed_model.useful=0.05, "
-                   "seed_model.width=64 (may be repeated)")
+                   "change a setting: sampling.k=4, dpo.beta=0.3, judge.noise=0.2, seed_model.useful=0.05, "
+                   "seed_model.width=64, dtype=bf16 (may be repeated)")
       ->take_all()
       ->allow_extra_args(false);
   command->add_option("--out", options->out, "folder for the runs and the report");

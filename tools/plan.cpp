@@ -11,9 +11,8 @@ namespace thinker {
 
 namespace {
 
-/// Multiply-adds a second of this device's products, times two; best of a few.
-double product_flops(Device& device, DType t) {
-  constexpr int64_t m = 512, n = 1536, k = 576;
+/// FLOP/s of a product (m, k) . (n, k)^T on this device, the best of a few.
+double product_flops(Device& device, DType t, int64_t m, int64_t n, int64_t k) {
   const Tensor a = Tensor::zeros(device, {m, k}, t), b = Tensor::zeros(device, {n, k}, t),
                c = Tensor::zeros(device, {m, n}, t);
   double best = 1e30;
@@ -23,7 +22,12 @@ double product_flops(Device& device, DType t) {
     device.backend().synchronize();
     best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
-  return 2.0 * m * n * k / best;
+  return 2.0 * static_cast<double>(m * n * k) / best;
+}
+
+/// What this device's products can do: as thinker bench measures it, the faster of two shapes.
+double product_flops(Device& device, DType t) {
+  return std::max(product_flops(device, t, 512, 1536, 576), product_flops(device, t, 2048, 2048, 2048));
 }
 
 }  // namespace

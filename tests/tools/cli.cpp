@@ -338,6 +338,32 @@ TEST_CASE("cli: sample, judge, pair and dpo by hand on files; the thought prompt
       holds(run_thinker({"reward", model, "--pairs", pairs, "--out", reward}).err, "1 pairs to train on, 0 held out"));
 }
 
+TEST_CASE("cli: demo --set dtype=bf16 trains another seed model than f32, beside it") {
+  const TempFolder folder;
+  const auto seed_model = [&](const std::string& dtype, const std::string& models) {
+    // One step; such a model's outputs do not parse, so that the loop stops: a seed model is all that is wanted.
+    std::vector<std::string> arguments = {"demo", "--quick", "--quiet", "--device", "cpu", "--out", folder.path()};
+    for (const char* set : {"seed_model.steps=1", "seed_model.batch=4", "seed_model.width=32", "seed_model.layers=1",
+                            "prompts_per_iteration=4", "test_prompts=7"})
+      arguments.insert(arguments.end(), {"--set", set});
+    arguments.insert(arguments.end(), {"--set", "dtype=" + dtype});
+    const Outcome run = run_thinker(arguments);
+    if (run.err.find("has no BF16 products") != std::string::npos) return std::string();
+    std::vector<std::string> found;
+    for (const auto& entry : std::filesystem::directory_iterator(folder / models)) found.push_back(entry.path());
+    REQUIRE(found.size() == 1);
+    return found[0];
+  };
+  const std::string f32 = seed_model("f32", "seed-models"), bf16 = seed_model("bf16", "seed-models-bf16");
+  if (bf16.empty()) {
+    std::cerr << "SKIP: a demo with bf16 products: this processor has none\n";
+    return;
+  }
+  CHECK(std::filesystem::path(f32).filename() == std::filesystem::path(bf16).filename());
+  CHECK(read_text_file(f32 + "/config.json") == read_text_file(bf16 + "/config.json"));
+  CHECK(read_text_file(f32 + "/model.safetensors") != read_text_file(bf16 + "/model.safetensors"));
+}
+
 TEST_CASE("cli: dpo and sft train adapters, and convert merges them into the same checkpoint") {
   const TempFolder folder;
   const std::string& model = model_folder();

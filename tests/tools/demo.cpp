@@ -125,9 +125,10 @@ std::string broken_with(const std::function<void(SeedRuns&)>& change, size_t see
 }  // namespace
 
 TEST_CASE("demo: --set reaches the recipe, the judge, the seed model and the test prompts") {
-  const DemoPlan plan =
-      demo_plan({"sampling.k=4", "dpo.beta=0.3", "pairs.rho=0.2", "judge.noise=0.5", "seed_model.useful=0.05",
-                 "seed_model.width=64", "seed_model.layers=2", "prompts_per_iteration=70", "test_prompts=140"});
+  const DemoPlan plan = demo_plan({"sampling.k=4", "dpo.beta=0.3", "pairs.rho=0.2", "judge.noise=0.5",
+                                   "seed_model.useful=0.05", "seed_model.width=64", "seed_model.layers=2",
+                                   "prompts_per_iteration=70", "test_prompts=140", "dtype=bf16"});
+  CHECK(plan.recipe.dtype == DtypeChoice::bf16);
   CHECK(plan.recipe.sampling.k == 4);
   CHECK(plan.recipe.dpo.options.beta == 0.3);
   CHECK(plan.recipe.pairs.options.rho == 0.2);
@@ -150,6 +151,7 @@ TEST_CASE("demo: a wrong --set names the key and the remedy") {
   CHECK(error_of_set("seed_model.worked=0.9").find("together at most 1") != std::string::npos);
   CHECK(error_of_set("dpo.epochs=4").find("dpo.steps") != std::string::npos);
   CHECK(error_of_set("test_prompts=0").find("test_prompts") != std::string::npos);
+  CHECK(error_of_set("device=cuda") == "--set device: use --device");
   CHECK(error_of_set("prompts.train=x.jsonl").find("--set prompts") != std::string::npos);
 }
 

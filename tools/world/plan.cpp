@@ -46,6 +46,7 @@ DemoPlan demo_plan(const std::vector<std::string>& overrides) {
   for (const std::string& assignment : overrides) override_key(&json, assignment);
   for (const char* fixed : {"name", "seed", "model", "thought", "format", "warmup", "prompts"})
     if (json[fixed] != before[fixed]) fail("--set ", fixed, ": the demo sets it itself; `thinker train` takes any");
+  if (json["device"] != before["device"]) fail("--set device: use --device");
 
   plan.seed_model = parse_seed_plan(take(json, "seed_model"));
   const Json test = take(json, "test_prompts");
