@@ -1,8 +1,10 @@
 // Products with, and rows of, weights that are stored in fewer bits than they are computed with. With few rows of a
 // the time is that of reading the weight once. Blocks are multiplied as integers where the processor can
 // (stored_groups.h); otherwise each row of the weight is widened in registers and multiplied by up to kTogether rows of
-// a, or by one from several places at once (stored_row.h). With many rows of a the weight is widened as a whole and the
+// a, or by one from several places at once (stored_row.h); with many rows of a the weight is widened as a whole and the
 // product is one of fp32 (or bf16) factors.
+#include <vector>
+
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/stored_groups.h"
 #include "tensor/cpu/stored_row.h"
@@ -151,12 +153,16 @@ void multiply(const StoredProduct& product, const Activations& a, int64_t m, int
   float* out = static_cast<float*>(product.out);
   const stored::StoredRows weight = rows_of(product.weight, k, product.weight_t);
   if constexpr (stored::kGrouped<Format>) {
-    const auto group = [&](int64_t j, int64_t rows) {
-      stored::multiply_group<Format>(out + j, product.n, weight.row(j), rows, a.integers, m, k / kNumbers);
-    };
-    int64_t j = begin;
-    for (; j + kGroup <= end; j += kGroup) group(j, kGroup);
-    if (j < end) group(j, end - j);
+    const int64_t blocks = k / kNumbers;
+    for (int64_t i = 0; i < m; i += stored::kMostRows) {
+      const auto group = [&](int64_t j, int64_t rows) {
+        stored::multiply_group<Format>(out + i * product.n + j, product.n, weight.row(j), rows, a.integers + i * blocks,
+                                       std::min(m - i, stored::kMostRows), blocks);
+      };
+      int64_t j = begin;
+      for (; j + kGroup <= end; j += kGroup) group(j, kGroup);
+      if (j < end) group(j, end - j);
+    }
   } else {
     constexpr bool kShuffled = std::is_same_v<Format, stored::BFloat16>;
     const float* rows = kShuffled ? a.shuffled : a.plain;
@@ -240,18 +246,24 @@ void CpuBackend::matmul_stored(std::span<const StoredProduct> products, const vo
   if (m == 0) return;
   for (const StoredProduct& product : products) count_product(m, product.n, k);
   const float* left = static_cast<const float*>(a);
-  if (m > stored::kMostRows) {
-    for (const StoredProduct& product : products) multiply_widened(product, left, m, k);
-    return;
+  std::vector<StoredProduct> at_once;
+  for (const StoredProduct& product : products) {
+    // Integers are as fast as the products of fp32 factors that they save the widening for.
+    const bool integers = stored::kHasGroups && product.weight_t != DType::BF16 && product_dtype_ == DType::F32;
+    if (m > stored::kMostRows && !integers)
+      multiply_widened(product, left, m, k);
+    else
+      at_once.push_back(product);
   }
-  const Activations rows = prepare_rows(products, left, m, k, scratch_);
+  if (at_once.empty()) return;
+  const Activations rows = prepare_rows(at_once, left, m, k, scratch_);
   // The columns of all products, one after the other, in groups: each thread has one range of them. (Threads that take
   // small parts as they get done are slower: memory is read best in long runs.)
   int64_t total = 0;
-  for (const StoredProduct& product : products) total += groups_of(product.n);
+  for (const StoredProduct& product : at_once) total += groups_of(product.n);
   parallel_ranges(total, m * k * kGroup, [&](int64_t begin, int64_t end) {
     int64_t first = 0;
-    for (const StoredProduct& product : products) {
+    for (const StoredProduct& product : at_once) {
       const int64_t from = std::max<int64_t>(begin - first, 0) * kGroup;
       const int64_t to = std::min((end - first) * kGroup, product.n);
       first += groups_of(product.n);
