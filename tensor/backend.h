@@ -179,10 +179,9 @@ class Backend {
   virtual void store_weight(void* weight, const void* host_rows, int64_t n, int64_t k, DType t) {
     copy_from_host(weight, host_rows, bytes_of(t, n * k));
   }
-  /// out (M, N) = a (M, K) . weight (N, K)^T for each of the weights. Their values enter as they are; those of a
-  /// may be rounded to about 2^-24 of the greatest of 32 neighbours. One call for all weights that meet the same a:
-  /// threads wait for each other once. A row of out has the same bits whatever the other
-  /// rows are, as long as they are few.
+  /// out (M, N) = a (M, K) . weight (N, K)^T for each of the weights. Their values enter as they are; those of a may be
+  /// rounded to about 2^-24 of the greatest of 32 neighbours. One call for all weights that meet the same a: threads
+  /// wait for each other once. A row of out has the same bits whatever the other rows are, as long as they are few.
   virtual void matmul_stored(std::span<const StoredProduct> products, const void* /*a*/, int64_t /*m*/, int64_t /*k*/,
                              DType /*t*/) {
     fail("weights stored as ", name(products.front().weight_t), " are for the CPU only");

@@ -36,17 +36,6 @@ void row(const char* what, double value, const char* unit, double share = -1.0, 
   std::fflush(stdout);
 }
 
-/// GFLOP/s of the device's product, of (M, K) by (N, K) transposed.
-double product_speed(Device& device, DType t, int64_t m, int64_t n, int64_t k, int64_t repeat) {
-  const Tensor a = Tensor::zeros(device, {m, k}, t), b = Tensor::zeros(device, {n, k}, t),
-               c = Tensor::zeros(device, {m, n}, t);
-  const double seconds = best_seconds(5 * repeat, [&] {
-    device.backend().matmul(c.raw(), a.raw(), b.raw(), m, n, k, Transpose::no, Transpose::yes, t, t, Write::set);
-    device.backend().synchronize();
-  });
-  return 2e-9 * static_cast<double>(m * n * k) / seconds;
-}
-
 /// The measure of all shares: what the device can do at the moment. A share is of the faster of two measurements, the
 /// last one before the work and one right after it.
 class Machine {
@@ -69,7 +58,7 @@ class Machine {
 
   /// A row of work that has just been done at `gflops` GFLOP/s.
   void row_of_products(const std::string& what, double value, const char* unit, double gflops) {
-    const double before = std::exchange(products_, products());
+    const double before = std::exchange(products_, best_product_speed(device_, t_, repeat_));
     row(what.c_str(), value, unit, gflops / std::max(before, products_), "products");
   }
   /// A row of work that has just been done, which read `gigabytes` GB/s.
@@ -79,10 +68,6 @@ class Machine {
   }
 
  private:
-  double products() const {
-    return std::max(product_speed(device_, t_, 2048, 2048, 2048, repeat_),
-                    product_speed(device_, t_, 512, 1536, 576, repeat_));
-  }
   /// GB/s of reading memory far larger than any cache: a product with one row.
   double reading() const {
     constexpr int64_t kRows = 65536, kColumns = 2048;

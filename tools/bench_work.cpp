@@ -20,6 +20,20 @@ double best_seconds(int64_t repeat, const std::function<void()>& work) {
   return best;
 }
 
+double product_speed(Device& device, DType t, int64_t m, int64_t n, int64_t k, int64_t repeat) {
+  const Tensor a = Tensor::zeros(device, {m, k}, t), b = Tensor::zeros(device, {n, k}, t),
+               c = Tensor::zeros(device, {m, n}, t);
+  const double seconds = best_seconds(5 * repeat, [&] {
+    device.backend().matmul(c.raw(), a.raw(), b.raw(), m, n, k, Transpose::no, Transpose::yes, t, t, Write::set);
+    device.backend().synchronize();
+  });
+  return 2e-9 * static_cast<double>(m * n * k) / seconds;
+}
+
+double best_product_speed(Device& device, DType t, int64_t repeat) {
+  return std::max(product_speed(device, t, 2048, 2048, 2048, repeat), product_speed(device, t, 512, 1536, 576, repeat));
+}
+
 Transformer model_of_shape(Device& device, const Config& config, DType t) {
   constexpr int64_t kNumbers = int64_t{1} << 20;
   Rng rng(7, Purpose::initialise);

@@ -15,6 +15,12 @@ namespace thinker {
 /// Best seconds of `repeat` calls, after one that is not counted.
 double best_seconds(int64_t repeat, const std::function<void()>& work);
 
+/// GFLOP/s of the device's product, of (M, K) by (N, K) transposed.
+double product_speed(Device& device, DType t, int64_t m, int64_t n, int64_t k, int64_t repeat);
+
+/// What shares are of: the faster of two shapes.
+double best_product_speed(Device& device, DType t, int64_t repeat);
+
 /// A model of a shape without weights of its own: normal numbers with deviation 0.02, the same million again and again,
 /// so that billions take seconds; norms are 1.
 Transformer model_of_shape(Device& device, const Config& config, DType t);

@@ -35,7 +35,7 @@ struct Options {
 };
 
 /// Where the seed models lie: they differ by what products are computed in.
-std::string seed_models_in(const std::string& out, DtypeChoice dtype) {
+std::string seed_models_folder(const std::string& out, DtypeChoice dtype) {
   return out + "/seed-models" + (dtype == DtypeChoice::f32 ? "" : concat("-", name(dtype)));
 }
 
@@ -46,8 +46,8 @@ void run_arm(const OpenDevice& opened, const Options& options, const world::Demo
   run.folder = options.out + "/" + Options::run_of(arm, seed);
   run.resume = Resume::yes;
   display.attach(&run, concat("seed ", seed, ", ", arm.name));
-  const std::string model_folder =
-      world::seed_model_in(seed_models_in(options.out, plan.recipe.dtype), *opened.device, made, seed, run.progress);
+  const std::string model_folder = world::seed_model_in(seed_models_folder(options.out, plan.recipe.dtype),
+                                                        *opened.device, made, seed, run.progress);
   Model model = open_model(*opened.device, model_folder, opened.dtype);
   run_loop(world::arm_recipe(plan, arm, seed, model_folder, options.out + "/thought.json"), model,
            world::demo_prompts(plan, seed), run);
@@ -114,7 +114,7 @@ void remove_earlier(const Options& options) {
   for (uint64_t seed : options.seeds()) names.push_back(concat("seed-", seed));
   for (const std::string& name : names) fs::remove_all(options.out + "/" + name);
   for (DtypeChoice dtype : {DtypeChoice::automatic, DtypeChoice::f32, DtypeChoice::bf16})
-    fs::remove_all(seed_models_in(options.out, dtype));
+    fs::remove_all(seed_models_folder(options.out, dtype));
 }
 
 void run(const Options& options) {

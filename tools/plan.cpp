@@ -1,36 +1,11 @@
 #include "tools/plan.h"
 
-#include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <ostream>
 
-#include "tensor/tensor.h"
+#include "tools/bench_work.h"
 
 namespace thinker {
-
-namespace {
-
-/// FLOP/s of a product (m, k) . (n, k)^T on this device, the best of a few.
-double product_flops(Device& device, DType t, int64_t m, int64_t n, int64_t k) {
-  const Tensor a = Tensor::zeros(device, {m, k}, t), b = Tensor::zeros(device, {n, k}, t),
-               c = Tensor::zeros(device, {m, n}, t);
-  double best = 1e30;
-  for (int i = 0; i < 8; ++i) {
-    const auto start = std::chrono::steady_clock::now();
-    device.backend().matmul(c.raw(), a.raw(), b.raw(), m, n, k, Transpose::no, Transpose::yes, t, t, Write::set);
-    device.backend().synchronize();
-    best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
-  }
-  return 2.0 * static_cast<double>(m * n * k) / best;
-}
-
-/// What this device's products can do: as thinker bench measures it, the faster of two shapes.
-double product_flops(Device& device, DType t) {
-  return std::max(product_flops(device, t, 512, 1536, 576), product_flops(device, t, 2048, 2048, 2048));
-}
-
-}  // namespace
 
 void print_plan(std::ostream& out, const Recipe& recipe, const Model& model, const PromptSets& prompts) {
   Device& device = model.net.device();
@@ -51,7 +26,7 @@ void print_plan(std::ostream& out, const Recipe& recipe, const Model& model, con
   const double trained =
       pairs * (prompt + 2.0 * length) + warmup * (prompt + length) * static_cast<double>(recipe.warmup.epochs);
   const double flops = 2.0 * p * sampled + 6.0 * p * trained;
-  const double rate = product_flops(device, model.net.dtype());
+  const double rate = 1e9 * best_product_speed(device, model.net.dtype(), 1);
   const double learning = recipe.lora ? static_cast<double>(Lora(model.net, *recipe.lora).parameters()) : p;
   char text[400];
   std::snprintf(text, sizeof text,
@@ -66,7 +41,7 @@ void print_plan(std::ostream& out, const Recipe& recipe, const Model& model, con
 std::string work_done(Device& device, double seconds) {
   const double operations = device.backend().product_operations();
   if (operations == 0.0) return "";
-  const double speed = operations / seconds, possible = product_flops(device, DType::F32);
+  const double speed = operations / seconds, possible = 1e9 * best_product_speed(device, DType::F32, 1);
   char text[200];
   std::snprintf(text, sizeof text, "products: %.2f TFLOP, %.0f GFLOP/s; %.0f %% of the %.0f that this device can do\n",
                 operations * 1e-12, speed * 1e-9, 100.0 * speed / possible, possible * 1e-9);
