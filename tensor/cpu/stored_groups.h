@@ -78,20 +78,20 @@ std::array<std::byte, Format::kBytes> from_group(const std::byte* block, int64_t
 /// 32 activations x = scale * (digits[0] * 256^2 + digits[1] * 256 + digits[2]).
 struct alignas(64) IntegerBlock {
   int8_t digits[3][kNumbers];
-  int32_t digit_sums[3];
-  float scale;  // NaN where an activation is not finite, as sum
-  float sum;    // of the activations
+  int32_t zeros[2];  // -128 times the sum of all 256 * digits[0] + digits[1], and of all digits[2]
+  float scale;       // NaN where an activation is not finite, as sum
+  float sum;         // of the activations
 };
 static_assert(sizeof(IntegerBlock) == kNumbers * sizeof(float));  // as much room as the activations
 
 /// 32 activations, as integers.
 void to_integers(IntegerBlock& to, const float* from);
 
-/// out[i * ldo + r] = row i of a times row r of a group, for m rows of a and `rows` of the group, all of `blocks`. A
-/// row's result has the same bits whatever the other rows are.
-template <class Format>
-void multiply_group(float* out, int64_t ldo, const std::byte* group, int64_t rows, const IntegerBlock* a, int64_t m,
-                    int64_t blocks);
+/// out[i * ldo + 16 * g + r] = row i of a times row r of group g, for m rows of a, at most kMostRows, and G groups one
+/// after the other with `rows` rows each, all of `blocks`. A row's result has the same bits whatever the others are.
+template <class Format, int G>
+void multiply_groups(float* out, int64_t ldo, const std::byte* group, int64_t rows, const IntegerBlock* a, int64_t m,
+                     int64_t blocks);
 
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512VL__)  // kHasGroups
 
@@ -140,69 +140,110 @@ inline void to_integers(IntegerBlock& to, const float* from) {
     left[0] = above[0];
     left[1] = above[1];
   }
-  for (int p = 0; p < 3; ++p) to.digit_sums[p] = sum_of(sums[p]);
+  to.zeros[0] = -128 * sum_of(256 * sums[0] + sums[1]);
+  to.zeros[1] = -128 * sum_of(sums[2]);
   to.scale = most / kMost;
 }
 
-/// Lane r = the integers of row r of a group times those of x, where x's scale is not applied yet. words: their bytes,
-/// four numbers each.
-template <class Format>
-inline Vector<float> multiply_integers(const __m512i (&words)[8], const IntegerBlock& x) {
-  // The words hold q + zero without a sign.
+/// products[g][i][lane r] = the integers of row r of group g times those of x[i * stride], whose scale is not applied
+/// yet. words: the groups' bytes, four numbers each. Sums of several rows and groups, since each waits for its own
+/// last.
+template <class Format, int G, int R>
+inline void multiply_integers(Vector<float> (&products)[G][R], const __m512i (&words)[G][8], const IntegerBlock* x,
+                              int64_t stride) {
+  // The words hold q + kZero without a sign.
   constexpr int32_t kZero = std::is_same_v<Format, Q8_0> ? 128 : std::is_same_v<Format, Q4_0> ? 8 : 0;
-  const auto four = [](const int8_t* digits) {
+  const auto start = [](int32_t zeros) {
+    if constexpr (kZero == 0)
+      return __m512i{};
+    else
+      return _mm512_set1_epi32(zeros / (128 / kZero));
+  };
+  const auto four_of = [](const int8_t* digits) {
     int32_t word;
     std::memcpy(&word, digits, sizeof word);
     return word;
   };
-  __m512i sum[3];
-#pragma GCC unroll 3
-  for (int p = 0; p < 3; ++p) {
-    sum[p] = _mm512_set1_epi32(-kZero * x.digit_sums[p]);
+  __m512i sum[G][R][3];
+#pragma GCC unroll 2
+  for (int g = 0; g < G; ++g)
+#pragma GCC unroll 2
+    for (int i = 0; i < R; ++i) {
+      sum[g][i][0] = __m512i{};
+      for (int p = 0; p < 2; ++p) sum[g][i][p + 1] = start(x[i * stride].zeros[p]);
+    }
 #pragma GCC unroll 8
-    for (int i = 0; i < 8; ++i)
-      sum[p] = _mm512_dpbusd_epi32(sum[p], words[i], _mm512_set1_epi32(four(x.digits[p] + 4 * i)));
-  }
-  // |sum| < 2^20.
-  const auto upper = reinterpret_cast<Integers>(sum[0]) * 256 + reinterpret_cast<Integers>(sum[1]);
-  return to_floats(upper) * 256.0f + to_floats(reinterpret_cast<Integers>(sum[2]));
+  for (int word = 0; word < 8; ++word)
+#pragma GCC unroll 2
+    for (int i = 0; i < R; ++i)
+#pragma GCC unroll 3
+      for (int p = 0; p < 3; ++p) {
+        const __m512i four = _mm512_set1_epi32(four_of(x[i * stride].digits[p] + 4 * word));
+#pragma GCC unroll 2
+        for (int g = 0; g < G; ++g) sum[g][i][p] = _mm512_dpbusd_epi32(sum[g][i][p], words[g][word], four);
+      }
+#pragma GCC unroll 2
+  for (int g = 0; g < G; ++g)
+#pragma GCC unroll 2
+    for (int i = 0; i < R; ++i) {
+      const auto of_digit = [&](int p) { return reinterpret_cast<Integers>(sum[g][i][p]); };
+      // |of_digit(0)| < 2^20, |of_digit(1)| < 2^28.
+      products[g][i] = to_floats(of_digit(0) * 256 + of_digit(1)) * 256.0f + to_floats(of_digit(2));
+    }
 }
 
-template <class Format>
-inline void multiply_group(float* out, int64_t ldo, const std::byte* group, int64_t rows, const IntegerBlock* a,
-                           int64_t m, int64_t blocks) {
+template <class Format, int G>
+inline void multiply_groups(float* out, int64_t ldo, const std::byte* group, int64_t rows, const IntegerBlock* a,
+                            int64_t m, int64_t blocks) {
   using Parts = BlockParts<Format>;
   constexpr int64_t kAhead = 2048;              // bytes; the processor alone fetches too late
   constexpr bool kHalves = Parts::kWords == 4;  // a byte has two numbers
   const auto lanes = static_cast<__mmask16>((1u << rows) - 1);
-  const auto load_heads = [&](int64_t i) {
-    const std::byte* p = group + Parts::head(i, 0, rows);
-    return reinterpret_cast<Vector<float>>(_mm512_maskz_cvtph_ps(kAllLanes, _mm256_maskz_loadu_epi16(lanes, p)));
-  };
-  Vector<float> sum[kMostRows];
-  std::fill_n(sum, m, Vector<float>{});
-  for (int64_t b = 0; b < blocks; ++b, group += rows * Format::kBytes) {
-    for (int64_t line = 0; line < rows * Format::kBytes; line += 64) __builtin_prefetch(group + kAhead + line);
-    __m512i words[8];
+  const int64_t size = rows * Format::kBytes;  // of a group's block
+  Vector<float> sum[G][kMostRows];
+  for (int g = 0; g < G; ++g) std::fill_n(sum[g], m, Vector<float>{});
+  for (int64_t b = 0; b < blocks; ++b) {
+    __m512i words[G][8];
+    Vector<float> d[G], offset[G];
+#pragma GCC unroll 2
+    for (int g = 0; g < G; ++g) {
+      const std::byte* block = group + (g * blocks + b) * size;
+      for (int64_t line = 0; line < size; line += 64) __builtin_prefetch(block + kAhead + line);
+      const auto load_heads = [&](int64_t i) {
+        const std::byte* p = block + Parts::head(i, 0, rows);
+        return reinterpret_cast<Vector<float>>(_mm512_maskz_cvtph_ps(kAllLanes, _mm256_maskz_loadu_epi16(lanes, p)));
+      };
+      d[g] = load_heads(0);
+      if constexpr (Parts::kHeads == 2) offset[g] = load_heads(1);
 #pragma GCC unroll 8
-    for (int64_t i = 0; i < Parts::kWords; ++i) {
-      words[i] = _mm512_maskz_loadu_epi32(lanes, group + Parts::word(i, 0, rows));
-      if constexpr (kHalves) {
-        const __m512i low = _mm512_set1_epi8(15);
-        words[i + 4] = _mm512_and_si512(_mm512_maskz_srli_epi16(~__mmask32{0}, words[i], 4), low);
-        words[i] = _mm512_and_si512(words[i], low);
+      for (int64_t i = 0; i < Parts::kWords; ++i) {
+        words[g][i] = _mm512_maskz_loadu_epi32(lanes, block + Parts::word(i, 0, rows));
+        if constexpr (kHalves) {
+          const __m512i low = _mm512_set1_epi8(15);
+          words[g][i + 4] = _mm512_and_si512(_mm512_maskz_srli_epi16(~__mmask32{0}, words[g][i], 4), low);
+          words[g][i] = _mm512_and_si512(words[g][i], low);
+        }
       }
     }
-    const Vector<float> d = load_heads(0);
-    Vector<float> offset = {};
-    if constexpr (Parts::kHeads == 2) offset = load_heads(1);
-    for (int64_t i = 0; i < m; ++i) {
-      const IntegerBlock& x = a[i * blocks + b];
-      sum[i] += multiply_integers<Format>(words, x) * (d * x.scale);
-      if constexpr (Parts::kHeads == 2) sum[i] += offset * x.sum;
-    }
+    const auto add = [&]<int R>(int64_t i) {
+      const IntegerBlock* x = a + i * blocks + b;
+      Vector<float> products[G][R];
+      multiply_integers<Format, G, R>(products, words, x, blocks);
+#pragma GCC unroll 2
+      for (int g = 0; g < G; ++g)
+#pragma GCC unroll 2
+        for (int r = 0; r < R; ++r) {
+          sum[g][i + r] += products[g][r] * (d[g] * x[r * blocks].scale);
+          if constexpr (Parts::kHeads == 2) sum[g][i + r] += offset[g] * x[r * blocks].sum;
+        }
+    };
+    int64_t i = 0;
+    for (; i + 2 <= m; i += 2) add.template operator()<2>(i);
+    if (i < m) add.template operator()<1>(i);
   }
-  for (int64_t i = 0; i < m; ++i) _mm512_mask_storeu_ps(out + i * ldo, lanes, reinterpret_cast<__m512>(sum[i]));
+  for (int g = 0; g < G; ++g)
+    for (int64_t i = 0; i < m; ++i)
+      _mm512_mask_storeu_ps(out + g * kGroup + i * ldo, lanes, reinterpret_cast<__m512>(sum[g][i]));
 }
 
 #endif
