@@ -159,10 +159,13 @@ class Backend {
   /// stored (K, M) and b is stored (N, K). a and b have dtype t, out has dtype out_t (t or acc).
   virtual void matmul(void* out, const void* a, const void* b, int64_t m, int64_t n, int64_t k, Transpose ta,
                       Transpose tb, DType t, DType out_t, Write write) = 0;
-  /// From now on products of F32 round both factors to `t` and add up in fp32: BF16 is twice as fast on processors that
-  /// have such instructions, or F32 again. Only the CPU's backend has the choice; elsewhere, and where the processor
-  /// has no such products, throws Error.
-  virtual void set_product_dtype(DType t) { ENSURE(t == DType::F32, "products of F32 are not computed in ", name(t)); }
+  /// From now on products of F32 round both factors to `t`, BF16 or F32 again, and add up in fp32. Whether the
+  /// processor has instructions for that, twice as fast; rounded factors are multiplied as floats otherwise. Only the
+  /// CPU's backend has the choice: others throw Error.
+  virtual bool set_product_dtype(DType t) {
+    ENSURE(t == DType::F32, "products of F32 are not computed in ", name(t));
+    return true;
+  }
   /// Bytes of a weight (N, K) in the layout that products with few rows read fastest; 0 where a device gains nothing by
   /// a second layout. Decoding multiplies by the same weights at every step: there it pays to pack them once.
   virtual int64_t packed_bytes(int64_t /*n*/, int64_t /*k*/, DType) { return 0; }

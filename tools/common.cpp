@@ -21,7 +21,9 @@ OpenDevice DeviceOptions::open() const {
   std::unique_ptr<Device> opened = open_device(device);
   const bool cpu = opened->backend().kind() == "cpu";
   const DType t = dtype != "auto" ? dtype_from_name(dtype) : cpu ? DType::F32 : DType::BF16;
-  if (cpu) opened->backend().set_product_dtype(t);
+  if (cpu && !opened->backend().set_product_dtype(t))
+    std::cerr
+        << "This processor has no bf16 products: factors are rounded to bf16, then multiplied in fp32, no faster.\n";
   return {std::move(opened), cpu ? DType::F32 : t};
 }
 

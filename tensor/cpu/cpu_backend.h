@@ -34,7 +34,7 @@ class CpuBackend final : public Backend {
 
   void matmul(void* out, const void* a, const void* b, int64_t m, int64_t n, int64_t k, Transpose ta, Transpose tb,
               DType t, DType out_t, Write write) override;
-  void set_product_dtype(DType t) override;
+  bool set_product_dtype(DType t) override;
   int64_t packed_bytes(int64_t n, int64_t k, DType t) override;
   void pack(void* packed, const void* weight, int64_t n, int64_t k, DType t) override;
   void matmul_packed(void* out, const void* a, const void* weight, const void* packed, int64_t m, int64_t n, int64_t k,
@@ -97,7 +97,8 @@ class CpuBackend final : public Backend {
   void count_product(int64_t m, int64_t n, int64_t k) { product_operations_ += 2.0 * static_cast<double>(m * n * k); }
 
   std::unique_ptr<Products> products_;
-  DType product_dtype_ = DType::F32;
+  DType product_dtype_ = DType::F32;  // what factors of products are rounded to
+  DType factor_dtype_ = DType::F32;   // what they are kept as: F32, too, where the processor has no products of BF16
   double product_operations_ = 0.0;
   Scratch scratch_;  // of the threads, inside one call
   Scratch widened_;  // a stored weight, for products with many rows

@@ -198,8 +198,23 @@ void multiply_onednn(Products& products, float* out, const void* a, const void* 
   }
 }
 
-void round_to_bf16(bf16* to, const float* from, int64_t n) {
+/// to = from rounded to bf16, kept as bf16 or as floats.
+template <class T>
+void round_factors(T* to, const float* from, int64_t n) {
   parallel_ranges(n, 1, [&](int64_t begin, int64_t end) { cpu::round_to_bf16(to + begin, from + begin, end - begin); });
+}
+
+/// Calls f with a T for the numbers that factors in bf16 are kept as.
+template <class F>
+void with_factor(DType t, const F& f) {
+  return t == DType::BF16 ? f(bf16{}) : f(float{});
+}
+
+/// Whether oneDNN has instructions for them. Otherwise its products of bf16 factors take five times as long as of
+/// floats.
+bool has_bf16_products() {
+  constexpr auto bf16_set = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
+  return (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & bf16_set) == bf16_set;
 }
 
 /// out (m, n) for F64. A transposed b is turned back, one column of tiles at a time.
@@ -249,35 +264,36 @@ void CpuBackend::multiply_f32(float* out, const float* a, const float* b, int64_
                               Transpose tb, Write write) {
   if (m <= kFewRows && ta == Transpose::no && tb == Transpose::yes) return multiply_few(out, a, b, m, n, k, write);
   const Layout layout = tb == Transpose::yes ? Layout::columns : Layout::rows;
-  const Key key{m, n, k, ta, layout, write, product_dtype_, omp_get_max_threads()};
+  const Key key{m, n, k, ta, layout, write, factor_dtype_, omp_get_max_threads()};
   if (product_dtype_ == DType::F32) return multiply_onednn(*products_, out, a, b, key);
-  bf16* left = scratch_.take<bf16>(m * k + n * k + 32);
-  bf16* right = left + (m * k + 31) / 32 * 32;
-  round_to_bf16(left, a, m * k);
-  round_to_bf16(right, b, n * k);
-  multiply_onednn(*products_, out, left, right, key);
+  with_factor(factor_dtype_, [&]<class T>(T) {
+    T* left = scratch_.take<T>(m * k + n * k + 32);
+    T* right = left + (m * k + 31) / 32 * 32;
+    round_factors(left, a, m * k);
+    round_factors(right, b, n * k);
+    multiply_onednn(*products_, out, left, right, key);
+  });
 }
 
-void CpuBackend::set_product_dtype(DType t) {
+bool CpuBackend::set_product_dtype(DType t) {
   ENSURE(t == DType::F32 || t == DType::BF16, "[matmul] products in ", name(t));
-  try {
-    products_->packed_layout(64, 64, t);
-  } catch (const dnnl::error&) {
-    fail("this processor has no ", name(t), " products; use dtype f32");
-  }
   product_dtype_ = t;
+  factor_dtype_ = has_bf16_products() ? t : DType::F32;
+  return factor_dtype_ == product_dtype_;
 }
 
 int64_t CpuBackend::packed_bytes(int64_t n, int64_t k, DType t) {
-  return t == DType::F32 ? static_cast<int64_t>(products_->packed_layout(n, k, product_dtype_).get_size()) : 0;
+  return t == DType::F32 ? static_cast<int64_t>(products_->packed_layout(n, k, factor_dtype_).get_size()) : 0;
 }
 
 void CpuBackend::pack(void* packed, const void* weight, int64_t n, int64_t k, DType t) {
   ENSURE(t == DType::F32, "[pack] of ", name(t));
   if (product_dtype_ == DType::F32) return products_->pack(packed, weight, n, k, t);
-  bf16* rounded = scratch_.take<bf16>(n * k);
-  round_to_bf16(rounded, static_cast<const float*>(weight), n * k);
-  products_->pack(packed, rounded, n, k, DType::BF16);
+  with_factor(factor_dtype_, [&]<class T>(T) {
+    T* rounded = scratch_.take<T>(n * k);
+    round_factors(rounded, static_cast<const float*>(weight), n * k);
+    products_->pack(packed, rounded, n, k, factor_dtype_);
+  });
 }
 
 void CpuBackend::matmul_packed(void* out, const void* a, const void* weight, const void* packed, int64_t m, int64_t n,
@@ -287,11 +303,13 @@ void CpuBackend::matmul_packed(void* out, const void* a, const void* weight, con
   count_product(m, n, k);
   float* to = static_cast<float*>(out);
   const float* left = static_cast<const float*>(a);
-  const Key key{m, n, k, Transpose::no, Layout::packed, Write::set, product_dtype_, omp_get_max_threads()};
+  const Key key{m, n, k, Transpose::no, Layout::packed, Write::set, factor_dtype_, omp_get_max_threads()};
   if (product_dtype_ == DType::BF16) {
-    bf16* rounded = scratch_.take<bf16>(m * k);
-    round_to_bf16(rounded, left, m * k);
-    multiply_onednn(*products_, to, rounded, packed, key);
+    with_factor(factor_dtype_, [&]<class T>(T) {
+      T* rounded = scratch_.take<T>(m * k);
+      round_factors(rounded, left, m * k);
+      multiply_onednn(*products_, to, rounded, packed, key);
+    });
   } else if (m <= kFewPackedRows) {
     multiply_few(to, left, static_cast<const float*>(weight), m, n, k, Write::set);
   } else {

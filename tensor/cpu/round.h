@@ -24,4 +24,10 @@ inline void round_to_bf16(bf16* to, const float* from, int64_t n) {
   for (int64_t j = i; j < n; ++j) to[j] = to_bf16(from[j]);
 }
 
+/// The same, kept as floats.
+inline void round_to_bf16(float* to, const float* from, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) to[i] = to_float(to_bf16(from[i]));
+}
+
 }  // namespace thinker::cpu

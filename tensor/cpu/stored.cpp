@@ -249,7 +249,7 @@ void CpuBackend::matmul_stored(std::span<const StoredProduct> products, const vo
   std::vector<StoredProduct> at_once;
   for (const StoredProduct& product : products) {
     // Integers are as fast as the products of fp32 factors that they save the widening for.
-    const bool integers = stored::kHasGroups && product.weight_t != DType::BF16 && product_dtype_ == DType::F32;
+    const bool integers = stored::kHasGroups && product.weight_t != DType::BF16 && factor_dtype_ == DType::F32;
     if (m > stored::kMostRows && !integers)
       multiply_widened(product, left, m, k);
     else
