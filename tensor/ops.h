@@ -68,8 +68,8 @@ Tensor gather(Tape& tape, const Tensor& x, const Tensor& index);
 /// again.
 Tensor token_logprob(Tape& tape, const Tensor& hidden, const Tensor& head, const Tensor& targets);
 
-/// A tile of logits (rows, V): all that exists of them at the same time.
-Shape logits_tile(int64_t rows, int64_t v);
+/// A tile of logits (rows, V) from factors of dtype t: all that exists of them at the same time.
+Shape logits_tile(int64_t rows, int64_t v, DType t);
 
 /// x acc (M), weight acc (M), offsets I32 (B+1) -> y acc (B), y[b] = sum of weight[i] x[i] over sequence b's rows.
 Tensor masked_sum(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& offsets);

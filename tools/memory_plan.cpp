@@ -119,7 +119,7 @@ int64_t longest_prompt(const Recipe& recipe, const ChatTokenizer& text, const Pr
 void print_memory(std::ostream& out, const Config& config, const RunShape& shape, int64_t device_bytes, Backend* like) {
   const RunMemory memory = predict_run(config, shape, like);
   const TrainingMemory& t = memory.training;
-  const Shape logits = logits_tile(shape.micro_rows(), config.vocab);
+  const Shape logits = logits_tile(shape.micro_rows(), config.vocab, shape.training.dtype);
   out << "memory, GiB\n";
   row(out, concat("weights, ", name(shape.training.dtype)), t.weights);
   row(out, "their gradients, F32", t.gradients);
