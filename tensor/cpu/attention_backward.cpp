@@ -175,15 +175,24 @@ std::vector<Task> plan(const std::vector<std::vector<int64_t>>& families, const 
   return tasks;
 }
 
-/// di (rows) = dout . out, over rows of head_dim.
+/// di (rows) = dout . out, over rows of head_dim: a register full of rows at a time, so that their lanes are added up
+/// together.
 template <class T>
 void row_dots(T* di, const T* dout, const T* out, int64_t rows, int64_t head_dim) {
+  constexpr int64_t kLane = kLanes<T>;
   parallel_ranges(rows, head_dim, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      T sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (int64_t d = 0; d < head_dim; ++d) sum += dout[i * head_dim + d] * out[i * head_dim + d];
-      di[i] = sum;
+    for (int64_t i = begin; i < end; i += kLane) {
+      const int64_t count = std::min(kLane, end - i);
+      Vector<T> sum[kLane] = {};
+      T tile[kLane];
+      for (int64_t r = 0; r < count; ++r) {
+        const T *x = dout + (i + r) * head_dim, *y = out + (i + r) * head_dim;
+        int64_t d = 0;
+        for (; d + kLane <= head_dim; d += kLane) sum[r] += load(x + d) * load(y + d);
+        for (; d < head_dim; ++d) sum[r][0] += x[d] * y[d];
+      }
+      store(tile, sums_of<T>(sum));
+      std::copy(tile, tile + count, di + i);
     }
   });
 }
