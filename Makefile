@@ -181,7 +181,7 @@ $(call objects,$(foreach l,tpo tools tests,$(call sources,$(l)))): $(BUILD)/%.cp
 $(BUILD)/tensor/cuda/cudnn_attention.cpp.o: tensor/cuda/cudnn_attention.cpp
 	@mkdir -p $(@D)
 	$(call say,$<)
-	$(Q)$(CXX) $(OPT_cold) $(CXXFLAGS) $(if $(CUDA_HOME),-isystem $(CUDA_HOME)/include) -isystem $(CUDNN_FRONTEND) -c -o $@ $<
+	$(Q)$(CXX) $(OPT_cold) $(CXXFLAGS) $(if $(filter-out /usr,$(CUDA_HOME)),-isystem $(CUDA_HOME)/include) -isystem $(CUDNN_FRONTEND) -c -o $@ $<
 
 $(BUILD)/tensor/cuda/%.cpp.o: tensor/cuda/%.cpp
 	@mkdir -p $(@D)

@@ -3,7 +3,8 @@
 # needed), then tests, compute-sanitizer, the benchmark and the quick demo. Each step's log and its line in summary.txt
 # are there as soon as it ends. Without a GPU its steps are skipped and counted.
 #   tools/gpu_check.sh [FOLDER]         results go to FOLDER (default: build/gpu-check)
-#   BUNDLE=gpu-bundle  CUDA=1  CUDA_ARCH=90 (default: this machine's card)  JOBS=…  BUILD_LIMIT=240 (seconds)
+#   BUNDLE=gpu-bundle  CUDA=1  CUDA_ARCH=90 (default: this machine's card)  JOBS=…
+#   BUILD_LIMIT=240  seconds that the build may take; a longer one is a failure, but the checks go on
 #   MODEL=FOLDER-or-.gguf  for the benchmark
 set -u
 cd "$(dirname "$0")/.."
@@ -74,9 +75,16 @@ cudnn=$(make_here --eval='say-cudnn: ; @echo $(CUDNN)' say-cudnn)
 note "commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown), architecture ${arch:-all}, bundle ${bundle:-none}, $([ "$cudnn" = 1 ] && echo with || echo without) cuDNN"
 nvidia-smi >"$out/nvidia-smi.txt" 2>&1 && note "$(nvidia-smi -L)"
 
-if step build "${BUILD_LIMIT:-240}" build_all; then
+started=$(date +%s)
+if step build 1800 build_all; then
+  took=$(($(date +%s) - started))
+  [ $took -le "${BUILD_LIMIT:-240}" ] || { failed=$((failed + 1)); note "failed   build-time: $took s, more than ${BUILD_LIMIT:-240}"; }
   gpu=no
-  $build/test-tensor -tc="every op*" 2>&1 | grep -q '^SKIP:' || gpu=yes
+  timeout 300 $build/test-tensor -tc="every op*" >"$out/probe.log" 2>&1
+  grep -q '^SKIP:' "$out/probe.log" || gpu=yes
+  if [ $gpu = no ] && nvidia-smi -L 2>/dev/null | grep -q '^GPU'; then
+    failed=$((failed + 1)); note "failed   gpu: $(grep -m 1 '^SKIP:' "$out/probe.log" | cut -c 7-)"
+  fi
   # Without a GPU these two still say that the build works: on the CPU.
   device=cpu
   [ $gpu = no ] || device=cuda

@@ -132,11 +132,12 @@ std::unique_ptr<Backend> make_cuda_backend(std::string& why_not) {
     why_not = has_driver ? concat("no GPU can be used: ", cudaGetErrorString(status)) : "no NVIDIA driver is installed";
     return nullptr;
   }
-  // A GPU older than the ones that this program was built for has none of its kernels.
+  // A GPU older than the ones that this program was built for has none of its kernels, an old driver cannot load them.
   cudaFuncAttributes attributes;
-  if (cudaFuncGetAttributes(&attributes, convert_kernel<float, float>) == cudaErrorNoKernelImageForDevice) {
+  status = cudaFuncGetAttributes(&attributes, convert_kernel<float, float>);
+  if (status != cudaSuccess) {
     cudaGetLastError();
-    why_not = "this program was built for other GPUs than the one here";
+    why_not = concat("this program has no kernels for the GPU here: ", cudaGetErrorString(status));
     return nullptr;
   }
   auto backend = std::make_unique<CudaBackend>(0);

@@ -22,6 +22,12 @@ __global__ void places_kernel(PackedPlaces places, const Segment* segments, int6
   }
 }
 
+/// Numbers from one array of places to the next: cuDNN is promised that each begins at a multiple of 16 bytes.
+int64_t places_step(const AttentionShape& s) {
+  constexpr int64_t kAligned = 4;
+  return (s.segments + 1 + kAligned - 1) / kAligned * kAligned;
+}
+
 PackedShape packed_shape(const AttentionShape& s) {
   const int64_t longest = (s.longest_sequence + kLengthStep - 1) / kLengthStep * kLengthStep;
   return {s.segments, longest, s.heads, s.kv_heads, s.head_dim, s.scale};
@@ -55,12 +61,12 @@ bool FusedAttention::takes(const AttentionShape& s, DType t) {
 }
 
 int64_t FusedAttention::places_bytes(const AttentionShape& s) {
-  return 4 * (s.segments + 1) * static_cast<int64_t>(sizeof(int32_t));
+  return 4 * places_step(s) * static_cast<int64_t>(sizeof(int32_t));
 }
 
 PackedPlaces FusedAttention::fill_places(void* memory, const Segment* segments, const AttentionShape& s) {
   auto* next = static_cast<int32_t*>(memory);
-  const int64_t step = s.segments + 1;
+  const int64_t step = places_step(s);
   const PackedPlaces places{next, next + step, next + 2 * step, next + 3 * step};
   CUDA_CHECK(launch(stream_, 1, places_kernel, places, segments, s.segments, s.heads, s.kv_heads, s.head_dim));
   return places;

@@ -137,10 +137,17 @@ __device__ inline int64_t global_thread() {
 
 // ---- reductions over a block: every thread calls, every thread receives the result ------------------------------
 
+/// Over a warp only.
+template <class A>
+__device__ A warp_sum(A x) {
+  for (int apart = kWarp / 2; apart > 0; apart /= 2) x += __shfl_xor_sync(0xffffffffu, x, apart);
+  return x;
+}
+
 template <class A>
 __device__ A block_sum(A x) {
   __shared__ A warps[kThreads / kWarp];
-  for (int apart = kWarp / 2; apart > 0; apart /= 2) x += __shfl_xor_sync(0xffffffffu, x, apart);
+  x = warp_sum(x);
   __syncthreads();  // nobody still reads the last call's numbers
   if (threadIdx.x % kWarp == 0) warps[threadIdx.x / kWarp] = x;
   __syncthreads();

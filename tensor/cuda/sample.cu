@@ -38,6 +38,16 @@ struct Search {
   unsigned long long digit, above;             // the digit, and what the buckets above it hold
 };
 
+/// sum += amount, among all threads of the block. Shared memory has no 64-bit addition of its own: two of 32 bits, of
+/// which the first carries. Whatever the order, the sum is the same.
+__device__ void add_shared(unsigned long long* sum, uint64_t amount) {
+  auto* half = reinterpret_cast<uint32_t*>(sum);  // the lower half comes first
+  const auto low = static_cast<uint32_t>(amount);
+  const uint32_t carry = low != 0 && atomicAdd(half, low) > ~low ? 1 : 0;
+  const uint32_t high = static_cast<uint32_t>(amount >> 32) + carry;
+  if (high != 0) atomicAdd(half + 1, high);
+}
+
 /// The largest key r below 2^bits for which the amounts of all keys from r up sum to at least `wanted`; 0 when there is
 /// none. key_of(i) and amount_of(i) tell of token i < v; an amount of 0 is not counted. All threads of the block ask
 /// together.
@@ -54,7 +64,7 @@ __device__ uint64_t largest_key(Search& search, int bits, uint64_t wanted, int64
       const uint64_t amount = amount_of(i);
       if (amount == 0) continue;
       const uint64_t digit = (key_of(i) >> shift) - (key << kDigitBits);  // at least kBuckets for other leading digits
-      if (digit < kBuckets) atomicAdd(&search.buckets[digit], static_cast<unsigned long long>(amount));
+      if (digit < kBuckets) add_shared(&search.buckets[digit], amount);
     }
     __syncthreads();
     // Each thread has a run of buckets, thread 0 the highest.
