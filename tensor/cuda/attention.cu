@@ -150,7 +150,7 @@ __global__ void __launch_bounds__(kTileThreads)
   const auto reader = [&](int h) { return first + row_warp * kWarpRows + fragment_row(h); };
   const int limit[2] = {min(head.visible_to_reader(reader(0)), end), min(head.visible_to_reader(reader(1)), end)};
   const auto load = [&](T* tile, const T* array, int position) {
-    load_tile<D>(tile, Tile::kKeys, s.d, vectors, [&](int r) { return head.key_row(array, position + r, end); });
+    load_keys<D, Tile::kKeys>(tile, head, array, position, end, vectors);
   };
 
   load_tile<D>(queries, Tile::kRows, s.d, vectors, [&](int r) { return head.reader_row(q, first + r); });

@@ -61,6 +61,31 @@ struct SegmentHead {
   }
 };
 
+/// load_tile of kRows positions' keys, zeros from position `end` on.
+template <int D, int kRows, class T>
+__device__ void load_keys(T* tile, const SegmentHead& head, const T* array, int position, int end, bool vectors) {
+  const auto row_at = [&](int r) { return head.key_row(array, position + r, end); };
+  if constexpr (kRowStep < T, D >> 0) {
+    const int prefix_len = head.segment.prefix_len;
+    const bool one_run = position >= prefix_len || position + kRows <= prefix_len;
+    if (vectors && head.s.d == D && one_run && position + kRows <= end)
+      return load_full_tile<D, kRows>(tile, int64_t{kRowStep<T, D>} * head.s.kv_heads * D, row_at);
+  }
+  load_tile<D>(tile, kRows, head.s.d, vectors, row_at);
+}
+
+/// load_tile of kRows readers' numbers, zeros beyond the last reader.
+template <int D, int kRows, class T>
+__device__ void load_readers(T* tile, const SegmentHead& head, const T* array, int reader, bool vectors) {
+  const auto row_at = [&](int r) { return head.reader_row(array, reader + r); };
+  if constexpr (kRowStep < T, D >> 0) {
+    // So many readers on is the same head of a later query.
+    if (vectors && head.s.d == D && kRowStep<T, D> % head.s.group == 0 && reader + kRows <= head.readers())
+      return load_full_tile<D, kRows>(tile, int64_t{kRowStep<T, D> / head.s.group} * head.s.heads * D, row_at);
+  }
+  load_tile<D>(tile, kRows, head.s.d, vectors, row_at);
+}
+
 /// Which of their keys a tile's readers walk over.
 enum class Keys { all, prefix, own };
 

@@ -92,8 +92,8 @@ __global__ void __launch_bounds__(kTileThreads)
   const auto load = [&](int stage, int position) {
     T* keys = stages + stage * Tile::kStageSize;
     T* values = keys + Tile::kColumns * Tile::kStride;
-    load_tile<D>(keys, Tile::kColumns, s.d, vectors, [&](int r) { return head.key_row(k, position + r, seen); });
-    load_tile<D>(values, Tile::kColumns, s.d, vectors, [&](int r) { return head.key_row(v, position + r, seen); });
+    load_keys<D, Tile::kColumns>(keys, head, k, position, seen, vectors);
+    load_keys<D, Tile::kColumns>(values, head, v, position, seen, vectors);
   };
   walk<Tile>(0, seen, load, [&](int stage, int position) {
     const T* keys = stages + stage * Tile::kStageSize;
@@ -161,8 +161,8 @@ __device__ void add_readers(OwnedKeys<T, D>& own, const SegmentHead& head, const
   const auto load = [&](int stage, int reader) {
     T* queries = own.stages + stage * Tile::kStageSize;
     T* upstream = queries + Tile::kColumns * Tile::kStride;
-    load_tile<D>(queries, Tile::kColumns, s.d, vectors, [&](int r) { return head.reader_row(q, reader + r); });
-    load_tile<D>(upstream, Tile::kColumns, s.d, vectors, [&](int r) { return head.reader_row(dout, reader + r); });
+    load_readers<D, Tile::kColumns>(queries, head, q, reader, vectors);
+    load_readers<D, Tile::kColumns>(upstream, head, dout, reader, vectors);
     for (int c = threadIdx.x; c < Tile::kColumns && reader + c < readers; c += kTileThreads) {
       const int64_t at = head.row_and_head(reader + c);
       own.statistics[stage * Tile::kColumns + c] = {lse[at] * kLog2e, delta[at]};

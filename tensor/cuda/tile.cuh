@@ -154,6 +154,24 @@ __device__ void load_tile(T* tile, int rows, int d, bool vectors, const RowAt& r
   }
 }
 
+/// Rows of a tile that its threads copy at once, 16 bytes each; 0 where that is no whole number.
+template <class T, int D>
+constexpr int kRowStep = kTileThreads % (D / kVector<T>) == 0 ? kTileThreads / (D / kVector<T>) : 0;
+
+/// load_tile of kRows rows that all exist, of exactly D numbers in whole vectors. A thread's rows are kRowStep apart,
+/// in memory `stride` numbers: it asks for one address only, since they cost more instructions than the copies.
+template <int D, int kRows, class T, class RowAt>
+__device__ void load_full_tile(T* tile, int64_t stride, const RowAt& row_at) {
+  static_assert(kRows % kRowStep<T, D> == 0);
+  constexpr int kPerRow = D / kVector<T>;
+  const int r = static_cast<int>(threadIdx.x) / kPerRow, column = static_cast<int>(threadIdx.x) % kPerRow * kVector<T>;
+  const T* from = row_at(r) + column;
+  T* to = tile + r * kTileStride<T, D> + column;
+#pragma unroll
+  for (int i = 0; i < kRows / kRowStep<T, D>; ++i, from += stride)
+    __pipeline_memcpy_async(to + i * kRowStep<T, D> * kTileStride<T, D>, from, 16);
+}
+
 /// Writes two neighbours; their address is a multiple of their size together.
 __device__ inline void store_pair(float* to, float first, float second) {
   *reinterpret_cast<float2*>(to) = {first, second};
