@@ -45,7 +45,8 @@ ROWS = [
     Row("DPO step, bf16, against weights in bf16", (BF16, DPO), "trl_dpo bf16-weights", "4",
         "TRL: weights and optimizer in bf16 too"),
     Row("SFT step, fp32", (F32, SFT), "torch_sft fp32", "2", "SDPA, fused AdamW"),
-    Row("sampling, fp32", (F32, SAMPLE), "hf_sample fp32", "6", "one batch of 64"),
+    Row("sampling, bf16, against fp32", (BF16, SAMPLE), "hf_sample fp32", "6", "one batch of 64"),
+    Row("sampling, both in fp32", (F32, SAMPLE), "hf_sample fp32"),
     Row("sampling, bf16", (BF16, SAMPLE), "hf_sample bf16", "4", "transformers: weights in bf16"),
     Row("sampling, best precisions", (BF16, SAMPLE), "llama_parallel best", "4",
         "llama.cpp: 64 parallel sequences, tokens given to it (no sampling to pay)"),
@@ -174,7 +175,7 @@ def markdown(results, skips, about):
     lines = ["| work | Thinker | of the machine | peer | ratio | target | |", "|---|---|---|---|---|---|---|"]
     for r in results:
         lines.append(f"| {r['row']} | {r['ours']:.4g} | {r['of_machine']} | {r['peer']:.4g} | {r['ratio']:.2f} × | "
-                     f"{r['target']} × | {r['note']} |")
+                     f"{r['target'] and r['target'] + ' ×'} | {r['note']} |")
     lines += ["", *about, f"{len(skips)} skipped" + (": " + "; ".join(skips) if skips else "") + "."]
     return "\n".join(lines) + "\n"
 
