@@ -192,39 +192,44 @@ inline void multiply_integers(Vector<float> (&products)[G][R], const __m512i (&w
     }
 }
 
-template <class Format, int G>
-inline void multiply_groups(float* out, int64_t ldo, const std::byte* group, int64_t rows, const IntegerBlock* a,
-                            int64_t m, int64_t blocks) {
+/// A group's block in registers: its rows' scales and offsets, and bytes of four numbers each of every row.
+template <class Format>
+inline void load_block(__m512i (&words)[8], Vector<float>& d, Vector<float>& offset, const std::byte* block,
+                       int64_t rows) {
   using Parts = BlockParts<Format>;
   constexpr int64_t kAhead = 2048;              // bytes; the processor alone fetches too late
   constexpr bool kHalves = Parts::kWords == 4;  // a byte has two numbers
   const auto lanes = static_cast<__mmask16>((1u << rows) - 1);
-  const int64_t size = rows * Format::kBytes;  // of a group's block
+  const auto load_heads = [&](int64_t i) {
+    const std::byte* p = block + Parts::head(i, 0, rows);
+    return reinterpret_cast<Vector<float>>(_mm512_maskz_cvtph_ps(kAllLanes, _mm256_maskz_loadu_epi16(lanes, p)));
+  };
+  for (int64_t line = 0; line < rows * Format::kBytes; line += 64) __builtin_prefetch(block + kAhead + line);
+  d = load_heads(0);
+  if constexpr (Parts::kHeads == 2) offset = load_heads(1);
+#pragma GCC unroll 8
+  for (int64_t i = 0; i < Parts::kWords; ++i) {
+    words[i] = _mm512_maskz_loadu_epi32(lanes, block + Parts::word(i, 0, rows));
+    if constexpr (kHalves) {
+      const __m512i low = _mm512_set1_epi8(15);
+      words[i + 4] = _mm512_and_si512(_mm512_maskz_srli_epi16(~__mmask32{0}, words[i], 4), low);
+      words[i] = _mm512_and_si512(words[i], low);
+    }
+  }
+}
+
+template <class Format, int G>
+inline void multiply_groups(float* out, int64_t ldo, const std::byte* group, int64_t rows, const IntegerBlock* a,
+                            int64_t m, int64_t blocks) {
+  constexpr bool kOffsets = BlockParts<Format>::kHeads == 2;
   Vector<float> sum[G][kMostRows];
   for (int g = 0; g < G; ++g) std::fill_n(sum[g], m, Vector<float>{});
   for (int64_t b = 0; b < blocks; ++b) {
     __m512i words[G][8];
-    Vector<float> d[G], offset[G];
+    Vector<float> d[G], offset[G] = {};
 #pragma GCC unroll 2
-    for (int g = 0; g < G; ++g) {
-      const std::byte* block = group + (g * blocks + b) * size;
-      for (int64_t line = 0; line < size; line += 64) __builtin_prefetch(block + kAhead + line);
-      const auto load_heads = [&](int64_t i) {
-        const std::byte* p = block + Parts::head(i, 0, rows);
-        return reinterpret_cast<Vector<float>>(_mm512_maskz_cvtph_ps(kAllLanes, _mm256_maskz_loadu_epi16(lanes, p)));
-      };
-      d[g] = load_heads(0);
-      if constexpr (Parts::kHeads == 2) offset[g] = load_heads(1);
-#pragma GCC unroll 8
-      for (int64_t i = 0; i < Parts::kWords; ++i) {
-        words[g][i] = _mm512_maskz_loadu_epi32(lanes, block + Parts::word(i, 0, rows));
-        if constexpr (kHalves) {
-          const __m512i low = _mm512_set1_epi8(15);
-          words[g][i + 4] = _mm512_and_si512(_mm512_maskz_srli_epi16(~__mmask32{0}, words[g][i], 4), low);
-          words[g][i] = _mm512_and_si512(words[g][i], low);
-        }
-      }
-    }
+    for (int g = 0; g < G; ++g)
+      load_block<Format>(words[g], d[g], offset[g], group + (g * blocks + b) * rows * Format::kBytes, rows);
     const auto add = [&]<int R>(int64_t i) {
       const IntegerBlock* x = a + i * blocks + b;
       Vector<float> products[G][R];
@@ -234,13 +239,14 @@ inline void multiply_groups(float* out, int64_t ldo, const std::byte* group, int
 #pragma GCC unroll 2
         for (int r = 0; r < R; ++r) {
           sum[g][i + r] += products[g][r] * (d[g] * x[r * blocks].scale);
-          if constexpr (Parts::kHeads == 2) sum[g][i + r] += offset[g] * x[r * blocks].sum;
+          if constexpr (kOffsets) sum[g][i + r] += offset[g] * x[r * blocks].sum;
         }
     };
     int64_t i = 0;
     for (; i + 2 <= m; i += 2) add.template operator()<2>(i);
     if (i < m) add.template operator()<1>(i);
   }
+  const auto lanes = static_cast<__mmask16>((1u << rows) - 1);
   for (int g = 0; g < G; ++g)
     for (int64_t i = 0; i < m; ++i)
       _mm512_mask_storeu_ps(out + g * kGroup + i * ldo, lanes, reinterpret_cast<__m512>(sum[g][i]));
