@@ -41,8 +41,8 @@ struct Parts {
   float* o = nullptr;
   float* statistics = nullptr;
   int count = 1;
-  bool by_prefix = false;  // the first half of the parts are of the prefixes, the others of own keys
-  int64_t rows = 0;        // N*H
+  int of_prefix = 0;  // so many, the first, are of the prefixes and the others of own keys; 0: they are of all keys
+  int64_t rows = 0;   // N*H
 };
 
 /// The scores of a warp's readers become weights. m, l and o follow; a lane's l is the sum of its own columns only.
@@ -133,8 +133,11 @@ __global__ void __launch_bounds__(kTileThreads)
   SegmentHead head{{}, s, static_cast<int>(blockIdx.x % s.kv_heads)};
   const int64_t item = blockIdx.x / s.kv_heads;
   const int part = static_cast<int>(item % parts.count);
-  const int pieces = parts.by_prefix ? parts.count / 2 : parts.count;  // of the keys that the tile walks over
-  const Keys keys_seen = !parts.by_prefix ? Keys::all : part < pieces ? Keys::prefix : Keys::own;
+  const bool of_prefix = part < parts.of_prefix;
+  const int pieces =
+      of_prefix ? parts.of_prefix : parts.count - parts.of_prefix;  // of the keys that the tile walks over
+  const int piece = of_prefix ? part : part - parts.of_prefix;
+  const Keys keys_seen = parts.of_prefix == 0 ? Keys::all : of_prefix ? Keys::prefix : Keys::own;
   int first = 0;
   // The last tiles of a long segment have the most keys: they begin first.
   if (!find_tile(head, first, segments, Tile::kRows, tiles - 1 - item / parts.count, keys_seen)) return;
@@ -142,7 +145,7 @@ __global__ void __launch_bounds__(kTileThreads)
   // This part's positions.
   const int seen = head.visible((min(first + Tile::kRows, head.readers()) - 1) / s.group);
   const int share = ((seen + pieces - 1) / pieces + Tile::kKeys - 1) / Tile::kKeys * Tile::kKeys;
-  const int begin = part % pieces * share, end = min(seen, begin + share);
+  const int begin = piece * share, end = min(seen, begin + share);
 
   const int warp = threadIdx.x / kWarp;
   const int row_warp = kRowWarps == 1 ? 0 : warp;
@@ -239,10 +242,18 @@ void forward(cudaStream_t stream, void* workspace, int64_t workspace_bytes, void
   Parts parts;
   parts.rows = s.n * s.heads;
   const int64_t part_bytes = parts.rows * (s.head_dim + 2) * static_cast<int64_t>(sizeof(float));
-  parts.count = static_cast<int>(std::clamp<int64_t>(
-      std::min(kWantedBlocks / (tiles * s.kv_heads), s.key_rows / kKeysWorthABlock), 1, kMostParts));
-  parts.by_prefix = kRowWarps == 1 && s.segments == s.n && s.n > 1 && 2 * parts.count * part_bytes <= workspace_bytes;
-  if (parts.by_prefix) parts.count *= 2;
+  const auto wanted_parts = [&](int64_t of_tiles) {
+    return static_cast<int>(std::clamp<int64_t>(
+        std::min(kWantedBlocks / (of_tiles * s.kv_heads), s.key_rows / kKeysWorthABlock), 1, kMostParts));
+  };
+  parts.count = wanted_parts(tiles);
+  // Samples meet their prompt in full tiles, which are few where a prompt has many samples.
+  const int of_prefix = wanted_parts(s.n * (s.heads / s.kv_heads) / Tile::kRows + 1);
+  const bool single = kRowWarps == 1 && s.segments == s.n && s.n > 1;
+  if (single && (parts.count + of_prefix) * part_bytes <= workspace_bytes) {
+    parts.of_prefix = of_prefix;
+    parts.count += of_prefix;
+  }
   if (parts.count > 1) {
     ENSURE(parts.count * part_bytes <= workspace_bytes, "[attention] ", parts.count, " parts of ", s.n, " rows");
     parts.statistics = static_cast<float*>(workspace);
