@@ -258,6 +258,7 @@ void attention_tiles_case(Run& run) {
                                      {130, 100, 0, 66, 130, 100},
                                      {230, 64, 0, 0, 230, 64}};
   for (int64_t d : {32, 64, 96, 128}) attend(run, {294, 294, 6, 2, d}, list);
+  attend(run, {294, 294, 8, 2, 128}, list);  // four readers of a query: a thread copies the same one of several queries
   attend(run, {70, 70, 2, 1, 200}, {{0, 70, 0, 0, 0, 70}});
   // not packed: rows between the segments, and queries out of order
   attend(run, {150, 400, 1, 1, 64}, {{80, 70, 10, 100, 300, 90}, {0, 80, 10, 40, 150, 80}}, 8);
