@@ -211,7 +211,7 @@ def main():
             continue
         results[row.name] = result
         print(f"{row.name:<48} {result['ours']:9.4g} {result['peer']:9.4g} {result['ratio']:6.2f} x "
-              f"(target {row.target}) {result['of_machine']}", flush=True)
+              f"(target {row.target or 'none'}) {result['of_machine']}", flush=True)
     ordered = [results[r.name] for r in ROWS if r.name in results]
     about = [f"{args.threads} threads each; {machine()}. {versions(python)}.", *instructions(python)]
     path.write_text(json.dumps({"rows": ordered, "skipped": skips, "about": about}, indent=1) + "\n")

@@ -159,11 +159,6 @@ inline void multiply_integers(Vector<float> (&products)[G][R], const __m512i (&w
     else
       return _mm512_set1_epi32(zeros / (128 / kZero));
   };
-  const auto four_of = [](const int8_t* digits) {
-    int32_t word;
-    std::memcpy(&word, digits, sizeof word);
-    return word;
-  };
   __m512i sum[G][R][3];
 #pragma GCC unroll 2
   for (int g = 0; g < G; ++g)
@@ -178,7 +173,8 @@ inline void multiply_integers(Vector<float> (&products)[G][R], const __m512i (&w
     for (int i = 0; i < R; ++i)
 #pragma GCC unroll 3
       for (int p = 0; p < 3; ++p) {
-        const __m512i four = _mm512_set1_epi32(four_of(x[i * stride].digits[p] + 4 * word));
+        const auto* digits = reinterpret_cast<const std::byte*>(x[i * stride].digits[p]);
+        const __m512i four = _mm512_set1_epi32(load_unaligned<int32_t>(digits + 4 * word));
 #pragma GCC unroll 2
         for (int g = 0; g < G; ++g) sum[g][i][p] = _mm512_dpbusd_epi32(sum[g][i][p], words[g][word], four);
       }

@@ -213,10 +213,9 @@ struct AttentionSizes {
   int64_t n, key_rows, heads, kv_heads, head_dim;
 };
 
-/// Forward and backward with k once more as the value, so that its two gradients are added. `sharpness` multiplies q:
-/// a large one makes softmax pick few keys, whose place in the walk over the keys then matters.
-/// With `twice` keys are values, too, of a second attention: gradients are then added to others, which cuDNN does not
-/// do.
+/// Forward and backward; with `twice` also with k once more as the value, so that its two gradients are added, which
+/// cuDNN does not do. `sharpness` multiplies q: a large one makes softmax pick few keys, whose place in the walk over
+/// the keys then matters.
 void attend(Run& run, const AttentionSizes& s, const std::vector<Segment>& list, double sharpness = 1,
             bool twice = true) {
   Tape tape(run.device, Tape::Mode::record);
