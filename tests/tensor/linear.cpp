@@ -193,6 +193,35 @@ TEST_CASE("linear: packed weights give the product of the plain ones, any number
   CHECK(backend.packed_bytes(8, 8, DType::F64) == 0);
 }
 
+TEST_CASE("linear: products with many rows, whose right factor is rearranged first") {
+  const auto device = open_device("cpu");
+  Backend& backend = device->backend();
+  // On both sides of where that begins, and no whole vectors.
+  for (const auto& [m, n, k] : {std::array<int64_t, 3>{255, 1031, 7},
+                                {257, 1031, 7},
+                                {1023, 5, 33},
+                                {1025, 5, 33},
+                                {1537, 1, 1},
+                                {1537, 67, 130}}) {
+    Rng rng = test_rng(m * 10000 + n);
+    const auto a = as<float>(normal_values(m * k, rng)), b = as<float>(normal_values(n * k, rng)),
+               start = as<float>(normal_values(m * n, rng));
+    const std::vector<double> x(a.begin(), a.end()), y(b.begin(), b.end());
+    for (Transpose ta : {Transpose::no, Transpose::yes})
+      for (Transpose tb : {Transpose::no, Transpose::yes})
+        for (Write write : {Write::set, Write::add}) {
+          std::vector<double> expected(start.begin(), start.end());
+          backend.matmul(expected.data(), x.data(), y.data(), m, n, k, ta, tb, DType::F64, DType::F64, write);
+          std::vector<float> found = start, again = start;
+          backend.matmul(found.data(), a.data(), b.data(), m, n, k, ta, tb, DType::F32, DType::F32, write);
+          backend.matmul(again.data(), a.data(), b.data(), m, n, k, ta, tb, DType::F32, DType::F32, write);
+          INFO(m, " x ", n, " x ", k, ", transposed ", ta == Transpose::yes, tb == Transpose::yes);
+          CHECK(relative_error(doubles(found), expected) <= 1e-5);
+          CHECK(found == again);
+        }
+  }
+}
+
 TEST_CASE("linear: products in bf16 are those of the rounded factors, summed in fp32") {
   const auto device = open_device("cpu");
   Backend& backend = device->backend();
