@@ -11,7 +11,7 @@
 
 namespace thinker {
 
-/// oneDNN's engine, stream and compiled products; defined in matmul.cpp, the one file that knows oneDNN.
+/// oneDNN's engine, stream and compiled products; defined in onednn.h, which matmul.cpp alone includes.
 class Products;
 
 class CpuBackend final : public Backend {

@@ -34,6 +34,11 @@ inline std::vector<double> normal_values(int64_t n, Rng& rng, double scale = 1.0
   return x;
 }
 
+inline std::vector<float> random_floats(int64_t n, Rng& rng) {
+  const std::vector<double> x = normal_values(n, rng);
+  return {x.begin(), x.end()};
+}
+
 inline Rng test_rng(uint64_t seed) {
   return Rng(seed, Purpose::generate_data);
 }

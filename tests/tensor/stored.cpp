@@ -47,11 +47,6 @@ std::vector<float> widened(const Format& format, const std::vector<std::byte>& b
   return x;
 }
 
-std::vector<float> random_floats(int64_t n, Rng& rng) {
-  const std::vector<double> x = normal_values(n, rng);
-  return {x.begin(), x.end()};
-}
-
 /// Rows as files have them, as the backend keeps them.
 std::vector<std::byte> as_stored(Backend& backend, const Format& format, const std::vector<std::byte>& rows, int64_t n,
                                  int64_t k) {
