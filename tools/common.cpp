@@ -22,8 +22,8 @@ OpenDevice DeviceOptions::open() const {
   const bool cpu = opened->backend().kind() == "cpu";
   const DType t = dtype != "auto" ? dtype_from_name(dtype) : cpu ? DType::F32 : DType::BF16;
   if (cpu && !opened->backend().set_product_dtype(t))
-    std::cerr << "This processor has no bf16 products: factors are rounded to bf16, then multiplied in fp32; only "
-                 "reading weights gets faster.\n";
+    std::cerr << "This processor has no bf16 products: factors are rounded to bf16, then multiplied in fp32. "
+                 "Training is no faster so.\n";
   return {std::move(opened), cpu ? DType::F32 : t};
 }
 
