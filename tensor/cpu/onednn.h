@@ -1,5 +1,5 @@
-// Products of F32 and BF16 factors by oneDNN, whose primitives are compiled for a shape and kept. For matmul.cpp, the one
-// file that includes oneDNN.
+// Products of F32 and BF16 factors by oneDNN, whose primitives are compiled for a shape and kept. For matmul.cpp, the
+// one file that includes oneDNN.
 #pragma once
 
 #include <dnnl.hpp>
@@ -56,7 +56,8 @@ inline dnnl::memory::data_type onednn(DType t) {
 }
 
 inline dnnl::memory::desc matrix(int64_t rows, int64_t cols, Transpose transpose, DType t) {
-  return {{rows, cols}, onednn(t), transpose == Transpose::yes ? dnnl::memory::dims{1, rows} : dnnl::memory::dims{cols, 1}};
+  return {
+      {rows, cols}, onednn(t), transpose == Transpose::yes ? dnnl::memory::dims{1, rows} : dnnl::memory::dims{cols, 1}};
 }
 
 /// Whether oneDNN may use these instructions here.

@@ -43,9 +43,8 @@ constexpr int64_t bytes(int64_t n, int64_t k) {
 /// Calls body(begin, end) for ranges of the vectors of n columns, in whole panels, one a thread.
 template <class Body>
 void for_panels(int64_t n, int64_t cost, const Body& body) {
-  parallel_ranges((vectors(n) + kWide - 1) / kWide, kWide * kLane * cost, [&](int64_t begin, int64_t end) {
-    body(begin * kWide, std::min(end * kWide, vectors(n)));
-  });
+  parallel_ranges((vectors(n) + kWide - 1) / kWide, kWide * kLane * cost,
+                  [&](int64_t begin, int64_t end) { body(begin * kWide, std::min(end * kWide, vectors(n))); });
 }
 
 /// packed = weight (n, k), rounded where W is bf16.
@@ -78,8 +77,8 @@ inline Vector<float> load_row(const uint32_t* p, int i) {
   return reinterpret_cast<Vector<float>>(i == 0 ? words << 16 : words & 0xffff0000u);
 }
 
-/// out (R, columns), a row every ldo numbers, from R rows of a and P panels of V vectors, `apart` words from each other.
-/// There are fewer columns than vectors have lanes in the last panel alone.
+/// out (R, columns), a row every ldo numbers, from R rows of a and P panels of V vectors, `apart` words from each
+/// other. There are fewer columns than vectors have lanes in the last panel alone.
 template <class W, int R, int P, int V>
 void multiply_tile(float* out, int64_t ldo, int64_t columns, const float* a, const uint32_t* panel, int64_t apart,
                    int64_t k) {
