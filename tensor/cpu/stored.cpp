@@ -6,7 +6,8 @@
 #include <vector>
 
 #include "tensor/cpu/cpu_backend.h"
-#include "tensor/cpu/stored_groups.h"
+#include "tensor/cpu/stored_integers_avx2.h"
+#include "tensor/cpu/stored_integers_vnni.h"
 #include "tensor/cpu/stored_row.h"
 
 namespace thinker {
@@ -133,7 +134,8 @@ Activations prepare_rows(std::span<const StoredProduct> products, const float* a
   const bool shuffled = std::any_of(products.begin(), products.end(), is_bf16);
   const bool integers = stored::kHasGroups && !std::all_of(products.begin(), products.end(), is_bf16);
   const int64_t padded = stored::padded(k), size = m * padded;
-  float* memory = scratch.take<float>(2 * size);
+  const int64_t room = size / kNumbers * static_cast<int64_t>(sizeof(stored::IntegerBlock));
+  float* memory = scratch.take<float>(size + room / static_cast<int64_t>(sizeof(float)));
   auto* blocks = reinterpret_cast<stored::IntegerBlock*>(memory + size);
   if (shuffled)
     parallel_ranges(m, k, [&](int64_t begin, int64_t end) {
@@ -248,8 +250,7 @@ void CpuBackend::matmul_stored(std::span<const StoredProduct> products, const vo
   const float* left = static_cast<const float*>(a);
   std::vector<StoredProduct> at_once;
   for (const StoredProduct& product : products) {
-    // Integers are as fast as the products of fp32 factors that they save the widening for.
-    const bool integers = stored::kHasGroups && product.weight_t != DType::BF16 && factor_dtype_ == DType::F32;
+    const bool integers = stored::kFastIntegers && product.weight_t != DType::BF16 && factor_dtype_ == DType::F32;
     if (m > stored::kMostRows && !integers)
       multiply_widened(product, left, m, k);
     else
