@@ -18,7 +18,7 @@ using stored::kGroup;
 using stored::kNumbers;
 using stored::kVectors;
 
-constexpr int kTogether = 8;  // rows of a whose sums fit into registers
+constexpr int kTogether = kVectorBytes == 64 ? 8 : 3;  // rows of a whose sums fit into registers
 constexpr int kLane = static_cast<int>(kLanes<float>);
 
 /// Calls f with the struct of a stored type.
@@ -98,7 +98,8 @@ void multiply_rows(float* out, const float* a, int64_t lda, const stored::Stored
     };
     int64_t i = 0;
     for (; i + kTogether <= m; i += kTogether) part.template operator()<kTogether>(i);
-    if (m - i >= 4) part.template operator()<4>(i), i += 4;
+    if constexpr (kTogether > 4)
+      if (m - i >= 4) part.template operator()<4>(i), i += 4;
     if (m - i >= 2) part.template operator()<2>(i), i += 2;
     if (m - i >= 1) part.template operator()<1>(i);
   }

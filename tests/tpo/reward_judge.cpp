@@ -41,7 +41,6 @@ class RuleModel {
     TextRewardModel reward = open_reward_model(*device_, folder / "language", DType::F32, NoScore::zeros);
     HeldOut pairs = hold_out(rule_pairs(reward.text, 500), 0.2, 1);
     held_out = std::move(pairs.held_out);
-    const TrainOptions options{.lr = 1e-2, .batch = 16, .epochs = 3};
     AdamW optimizer(reward.net, options.adamw);
     train_reward(reward.net, optimizer, pairs.train, 0.01, options, {});
     report = reward_report(held_out, pair_rewards(reward.net, held_out, options), 0.01);
@@ -52,6 +51,7 @@ class RuleModel {
   TextRewardModel open() const { return open_reward_model(*device_, folder / "reward", DType::F32, NoScore::refused); }
 
   TempFolder folder;
+  const TrainOptions options{.lr = 1e-2, .batch = 16, .epochs = 3};
   std::vector<RewardPair> held_out;
   Json report;
 
@@ -89,7 +89,7 @@ TEST_CASE("reward model: a known rule is learned to 95 % and more of held-out pa
 TEST_CASE("reward model: saved, opened and trained on; its pad token is not the end of a turn") {
   const RuleModel& rule = rule_model();
   const TextRewardModel model = rule.open();
-  const auto rewards = pair_rewards(model.net, rule.held_out, {});
+  const auto rewards = pair_rewards(model.net, rule.held_out, rule.options);  // in the same batches
   CHECK(reward_report(rule.held_out, rewards, 0.01).dump() == rule.report.dump());
   const Json config = parse_json(read_text_file(rule.folder / "reward/config.json"), "config.json");
   // transformers reads the last token that is not padding. The tiny alphabet has no second control token.
