@@ -5,7 +5,7 @@
 // in as many bytes as its rows have in a file. (Bytes of Q8_0 are kept 128 higher, without a sign.) The last group of a
 // weight may have fewer rows.
 //
-// A row of activations becomes integers of 24 bits for that, digits of 8 or 12 bits, with a scale for 32 numbers: off
+// A row of activations becomes integers of 24 bits for that, in digits, with a scale for 32 numbers: off
 // by about 2^-24 of the greatest of these, as fp32 itself is. Their products with a block's integers are added up
 // exactly, then scaled in fp32. The widening of each weight to fp32 is saved: it took longer than reading.
 #pragma once
@@ -23,20 +23,16 @@ namespace thinker::stored {
 #define THINKER_INTEGERS_AVX2  // stored_integers_avx2.h
 #endif
 
-#if defined(THINKER_INTEGERS_VNNI)
-constexpr bool kHasGroups = true;
-constexpr bool kFastIntegers = true;  // as fast as the products of fp32 factors that they save the widening for
-constexpr int kDigits = 3;
-using Digit = int8_t;
-#else
-#if defined(THINKER_INTEGERS_AVX2)
+#if defined(THINKER_INTEGERS_VNNI) || defined(THINKER_INTEGERS_AVX2)
 constexpr bool kHasGroups = true;
 #else
 constexpr bool kHasGroups = false;
 #endif
+
+#if defined(THINKER_INTEGERS_VNNI)
+constexpr bool kFastIntegers = true;  // as fast as the products of fp32 factors that they save the widening for
+#else
 constexpr bool kFastIntegers = false;
-constexpr int kDigits = 2;
-using Digit = int16_t;
 #endif
 
 constexpr int64_t kGroup = kLanes<float>;
@@ -112,12 +108,16 @@ inline auto sum_of(V x) {
   return joined(x, [](V a, V b) { return a + b; })[0];
 }
 
-/// 32 activations, x = scale * (digits one after the other, 8 or 12 bits each, 24 in all).
+/// 32 activations, x = scale * an integer of 24 bits.
 struct alignas(64) IntegerBlock {
-  Digit digits[kDigits][kNumbers];
-  int32_t zeros[2];  // -128 times the sum of all 24 bits but the last digit, and of the last digit
-  float scale;       // NaN where an activation is not finite, as sum
-  float sum;         // of the activations
+  int8_t digits[3][kNumbers];  // of 8 bits, the highest first
+  int32_t zeros[2];            // -128 times the sums of the first two digits together, and of the last
+#if defined(THINKER_INTEGERS_AVX2)
+  int16_t wide_digits[2][kNumbers];  // of 12 bits, each four in the order 0, 2, 1, 3
+  int32_t wide_zeros[2];             // -128 times their sums
+#endif
+  float scale;  // NaN where an activation is not finite, as sum
+  float sum;    // of the activations
 };
 
 /// 32 activations, as integers.

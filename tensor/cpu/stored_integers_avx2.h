@@ -1,6 +1,7 @@
-// Weights in blocks (stored_groups.h) as integers with AVX2: an instruction multiplies 16 pairs of 16-bit numbers and
-// adds two products each. Activations have two digits of 12 bits; each four numbers lie in the order 0, 2, 1, 3, since
-// a word of four bytes gives its even bytes with one instruction and its odd ones with another.
+// Weights in blocks (stored_groups.h) as integers with AVX2, whose products of bytes are added up in 16 bits. Weights
+// of 4 bits times digits of 8 bits: the 16 products that meet in a lane of 16 bits in a whole block, 15 * 128 each at
+// most, fit. Weights of 8 bits would not; they are made numbers of 16 bits, whose products with digits of 12 bits are
+// added up in 32 bits.
 #pragma once
 
 #include "tensor/cpu/stored_groups.h"
@@ -9,21 +10,44 @@
 
 namespace thinker::stored {
 
-/// to = 16 numbers of 16 bits from first and second, each four in the order 0, 2, 1, 3.
-inline void store_digits(int16_t* to, Integers first, Integers second) {
+/// to = 32 numbers of 8 bits.
+inline void store_digits(int8_t* to, const Integers (&x)[kVectors]) {
+  const auto halves = [&](int v) {
+    return _mm256_packs_epi32(reinterpret_cast<__m256i>(x[v]), reinterpret_cast<__m256i>(x[v + 1]));
+  };
+  const Integers turned_back = {0, 4, 1, 5, 2, 6, 3, 7};  // packs works on halves of a register
+  const __m256i bytes =
+      _mm256_permutevar8x32_epi32(_mm256_packs_epi16(halves(0), halves(2)), reinterpret_cast<__m256i>(turned_back));
+  std::memcpy(to, &bytes, sizeof bytes);
+}
+
+/// to = 32 numbers of 16 bits, each four in the order 0, 2, 1, 3: a word of four bytes gives its even bytes with one
+/// instruction and its odd ones with another.
+inline void store_digits(int16_t* to, const Integers (&x)[kVectors]) {
   constexpr int kMiddleTurned = 0b11'01'10'00;
-  __m256i x = _mm256_packs_epi32(reinterpret_cast<__m256i>(first), reinterpret_cast<__m256i>(second));
-  x = _mm256_permute4x64_epi64(x, kMiddleTurned);  // packs works on halves of a register
-  x = _mm256_shufflelo_epi16(_mm256_shufflehi_epi16(x, kMiddleTurned), kMiddleTurned);
-  std::memcpy(to, &x, sizeof x);
+  for (int v = 0; v < kVectors; v += 2) {
+    __m256i y = _mm256_packs_epi32(reinterpret_cast<__m256i>(x[v]), reinterpret_cast<__m256i>(x[v + 1]));
+    y = _mm256_permute4x64_epi64(y, kMiddleTurned);
+    y = _mm256_shufflelo_epi16(_mm256_shufflehi_epi16(y, kMiddleTurned), kMiddleTurned);
+    std::memcpy(to + v * kLanes<float>, &y, sizeof y);
+  }
+}
+
+/// The last digit of each x, of `bits` bits; x becomes what is left. Adds them to sum.
+inline void take_digit(Integers (&digit)[kVectors], Integers (&x)[kVectors], Integers& sum, int bits) {
+  for (int v = 0; v < kVectors; ++v) {
+    const Integers above = (x[v] + (1 << (bits - 1))) >> bits;
+    digit[v] = x[v] - (above << bits);
+    sum += digit[v];
+    x[v] = above;
+  }
 }
 
 inline void to_integers(IntegerBlock& to, const float* from) {
-  constexpr int64_t kLane = kLanes<float>;
-  constexpr float kMost = 2047.0f * 4096.0f;  // the first digit fits, even where kMost / most was rounded up
+  constexpr float kMost = 127.0f * 256.0f * 256.0f;  // the first digit fits, even where kMost / most was rounded up
   Vector<float> x[kVectors], sum = {}, bad = {}, most = {};
   for (int v = 0; v < kVectors; ++v) {
-    x[v] = load(from + v * kLane);
+    x[v] = load(from + v * kLanes<float>);
     sum += x[v];
     bad += x[v] * 0.0f;
     const Vector<float> size = x[v] < 0.0f ? -x[v] : x[v];
@@ -37,20 +61,42 @@ inline void to_integers(IntegerBlock& to, const float* from) {
   }
   const float greatest = joined(most, [](Vector<float> a, Vector<float> b) { return a > b ? a : b; })[0];
   const float inverse = greatest > 1e-30f ? kMost / greatest : 0.0f;  // finite; less counts as zero
-  Integers first[kVectors], second[kVectors], sums[2] = {};
+  Integers left[kVectors], wide[kVectors], digit[kVectors], above = {}, last = {}, wide_last = {}, wide_first = {};
   for (int v = 0; v < kVectors; ++v) {
-    const auto whole = reinterpret_cast<Integers>(_mm256_cvtps_epi32(reinterpret_cast<__m256>(x[v] * inverse)));
-    first[v] = (whole + 2048) >> 12;
-    second[v] = whole - (first[v] << 12);
-    sums[0] += first[v];
-    sums[1] += second[v];
+    left[v] = reinterpret_cast<Integers>(_mm256_cvtps_epi32(reinterpret_cast<__m256>(x[v] * inverse)));
+    wide[v] = left[v];
   }
-  for (int v = 0; v < kVectors; v += 2) {
-    store_digits(to.digits[0] + v * kLane, first[v], first[v + 1]);
-    store_digits(to.digits[1] + v * kLane, second[v], second[v + 1]);
-  }
-  for (int p = 0; p < 2; ++p) to.zeros[p] = -128 * sum_of(sums[p]);
+  take_digit(digit, left, last, 8);
+  store_digits(to.digits[2], digit);
+  for (int v = 0; v < kVectors; ++v) above += left[v];
+  Integers unused = {};
+  take_digit(digit, left, unused, 8);
+  store_digits(to.digits[1], digit);
+  store_digits(to.digits[0], left);
+  take_digit(digit, wide, wide_last, 12);
+  for (int v = 0; v < kVectors; ++v) wide_first += wide[v];
+  store_digits(to.wide_digits[1], digit);
+  store_digits(to.wide_digits[0], wide);
+  to.zeros[0] = -128 * sum_of(above);
+  to.zeros[1] = -128 * sum_of(last);
+  to.wide_zeros[0] = -128 * sum_of(wide_first);
+  to.wide_zeros[1] = -128 * sum_of(wide_last);
   to.scale = greatest / kMost;
+}
+
+/// The 32 bits at p in all lanes.
+inline __m256i broadcast_word(const void* p) {
+  return _mm256_set1_epi32(load_unaligned<int32_t>(static_cast<const std::byte*>(p)));
+}
+
+/// x, here and now: otherwise the compiler adds up the products of all words last, from memory.
+inline __m256i now(__m256i x) {
+  asm("" : "+x"(x));
+  return x;
+}
+
+inline Vector<float> floats(__m256i x) {
+  return reinterpret_cast<Vector<float>>(_mm256_cvtepi32_ps(x));
 }
 
 /// Four bytes of each of a group's rows, the i-th of a block.
@@ -72,50 +118,80 @@ inline Vector<float> load_heads(const std::byte* block, int64_t i, int64_t rows)
 }
 
 /// products[g][i][lane r] = the integers of row r of group g times those of x[i * stride], whose scale is not applied
-/// yet. block: of each group, `rows` rows (kGroup where kWhole).
+/// yet. block: of each group, `rows` rows (kGroup where kWhole). Weights of 4 bits.
 template <class Format, bool kWhole, int G, int R>
-inline void multiply_integers(Vector<float> (&products)[G][R], const std::byte* const (&block)[G], int64_t rows,
-                              const IntegerBlock* x, int64_t stride) {
-  // The words hold q + kZero without a sign.
-  constexpr int32_t kZero = std::is_same_v<Format, Q8_0> ? 128 : std::is_same_v<Format, Q4_0> ? 8 : 0;
-  constexpr bool kHalves = BlockParts<Format>::kWords == 4;  // a byte has two numbers
-  Integers sum[G][R][2];
+inline void multiply_nibbles(Vector<float> (&products)[G][R], const std::byte* const (&block)[G], int64_t rows,
+                             const IntegerBlock* x, int64_t stride) {
+  constexpr int32_t kZero = std::is_same_v<Format, Q4_0> ? 8 : 0;  // the bytes hold q + kZero without a sign
+  __m256i sum[G][R][3] = {};
+#pragma GCC unroll 4
+  for (int64_t w = 0; w < BlockParts<Format>::kWords; ++w)
+#pragma GCC unroll 2
+    for (int high = 0; high < 2; ++high) {
+      asm volatile("" ::: "memory");  // or the compiler loads all words before the first row
+      __m256i q[G];
+#pragma GCC unroll 2
+      for (int g = 0; g < G; ++g)
+        q[g] = _mm256_and_si256(_mm256_srli_epi16(load_word<Format, kWhole>(block[g], w, rows), 4 * high),
+                                _mm256_set1_epi8(15));
+#pragma GCC unroll 2
+      for (int i = 0; i < R; ++i)
+#pragma GCC unroll 3
+        for (int p = 0; p < 3; ++p) {
+          const __m256i four = broadcast_word(x[i * stride].digits[p] + kNumbers / 2 * high + 4 * w);
+#pragma GCC unroll 2
+          for (int g = 0; g < G; ++g)
+            sum[g][i][p] = now(_mm256_add_epi16(sum[g][i][p], _mm256_maddubs_epi16(q[g], four)));
+        }
+    }
+#pragma GCC unroll 2
+  for (int g = 0; g < G; ++g)
+#pragma GCC unroll 2
+    for (int i = 0; i < R; ++i) {
+      const auto of_digit = [&](int p) {
+        return reinterpret_cast<Integers>(_mm256_madd_epi16(sum[g][i][p], _mm256_set1_epi16(1)));
+      };
+      const auto zeros = [&](int p) { return x[i * stride].zeros[p] * kZero / 128; };
+      // |of_digit(0)| < 2^17, |of_digit(1)| < 2^25.
+      products[g][i] =
+          to_floats(of_digit(0) * 256 + of_digit(1) + zeros(0)) * 256.0f + to_floats(of_digit(2) + zeros(1));
+    }
+}
+
+/// The same for weights of 8 bits.
+template <class Format, bool kWhole, int G, int R>
+inline void multiply_bytes(Vector<float> (&products)[G][R], const std::byte* const (&block)[G], int64_t rows,
+                           const IntegerBlock* x, int64_t stride) {
+  __m256i sum[G][R][2];
 #pragma GCC unroll 2
   for (int g = 0; g < G; ++g)
 #pragma GCC unroll 2
     for (int i = 0; i < R; ++i)
-      for (int p = 0; p < 2; ++p) sum[g][i][p] = Integers{} + x[i * stride].zeros[p] * kZero / 128;
-  // A word's even bytes, then its odd ones; of each the lower half alone and then the upper, where bytes have two
-  // numbers.
-  constexpr int kPieces = kHalves ? 4 : 2;
+      for (int p = 0; p < 2; ++p) sum[g][i][p] = broadcast_word(&x[i * stride].wide_zeros[p]);
 #pragma GCC unroll 8
   for (int64_t w = 0; w < BlockParts<Format>::kWords; ++w)
-#pragma GCC unroll 4
-    for (int piece = 0; piece < kPieces; ++piece) {
-      const int odd = piece % 2, high = piece / 2;
-      asm volatile("" ::: "memory");  // or it loads all words before the first row
+#pragma GCC unroll 2
+    for (int odd = 0; odd < 2; ++odd) {
+      asm volatile("" ::: "memory");
       __m256i q[G];
-#pragma GCC unroll 4
-      for (int g = 0; g < G; ++g)
-        q[g] = _mm256_and_si256(_mm256_srli_epi16(load_word<Format, kWhole>(block[g], w, rows), 8 * odd + 4 * high),
-                                _mm256_set1_epi16(kHalves ? 15 : 255));
-#pragma GCC unroll 4
+#pragma GCC unroll 2
+      for (int g = 0; g < G; ++g) {
+        const __m256i word = load_word<Format, kWhole>(block[g], w, rows);
+        q[g] = odd ? _mm256_srli_epi16(word, 8) : _mm256_and_si256(word, _mm256_set1_epi16(255));
+      }
+#pragma GCC unroll 2
       for (int i = 0; i < R; ++i)
 #pragma GCC unroll 2
         for (int p = 0; p < 2; ++p) {
-          const int16_t* digits = x[i * stride].digits[p] + kNumbers / 2 * high + 4 * w + 2 * odd;
-          const __m256i two = _mm256_set1_epi32(load_unaligned<int32_t>(reinterpret_cast<const std::byte*>(digits)));
-#pragma GCC unroll 4
-          for (int g = 0; g < G; ++g) {
-            sum[g][i][p] += reinterpret_cast<Integers>(_mm256_madd_epi16(q[g], two));
-            asm("" : "+x"(sum[g][i][p]));  // or the compiler adds up the products of all words last, from memory
-          }
+          const __m256i two = broadcast_word(x[i * stride].wide_digits[p] + 4 * w + 2 * odd);
+#pragma GCC unroll 2
+          for (int g = 0; g < G; ++g) sum[g][i][p] = now(_mm256_add_epi32(sum[g][i][p], _mm256_madd_epi16(q[g], two)));
         }
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 2
   for (int g = 0; g < G; ++g)
-#pragma GCC unroll 4
-    for (int i = 0; i < R; ++i) products[g][i] = to_floats(sum[g][i][0]) * 4096.0f + to_floats(sum[g][i][1]);
+#pragma GCC unroll 2
+    for (int i = 0; i < R; ++i) products[g][i] = floats(sum[g][i][0]) * 4096.0f + floats(sum[g][i][1]);
 }
 
 template <class Format, int G, bool kWhole>
@@ -140,7 +216,10 @@ inline void multiply_groups_of(float* out, int64_t ldo, const std::byte* group, 
     const auto add = [&]<int R>(int64_t i) {
       const IntegerBlock* x = a + i * blocks + b;
       Vector<float> products[G][R];
-      multiply_integers<Format, kWhole, G, R>(products, block, rows, x, blocks);
+      if constexpr (kOffsets || std::is_same_v<Format, Q4_0>)
+        multiply_nibbles<Format, kWhole>(products, block, rows, x, blocks);
+      else
+        multiply_bytes<Format, kWhole>(products, block, rows, x, blocks);
       for (int g = 0; g < G; ++g)
         for (int r = 0; r < R; ++r) {
           sum[g][i + r] += products[g][r] * (d[g] * x[r * blocks].scale);

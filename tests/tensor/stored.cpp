@@ -173,6 +173,40 @@ TEST_CASE("activations of very different sizes: products are off by about 2^-24 
   }
 }
 
+TEST_CASE("the greatest integers that weights and activations can be: no sum of their products overflows") {
+  const auto device = open_device("cpu");
+  const int64_t n = 17, k = 64;
+  constexpr double kMost = 127.0 * 65536.0;  // what the greatest activation becomes
+  for (const Format& format : kFormats)
+    for (const int bits : {0x00, 0x7f, 0x80, 0xff}) {
+      std::vector<std::byte> weight(bytes_of(format.dtype, n * k), static_cast<std::byte>(bits));
+      const int64_t block = bytes_of(format.dtype, block_elements(format.dtype));
+      for (size_t at = 0; at < weight.size(); at += block) {
+        const uint16_t one = format.dtype == DType::BF16 ? to_bf16(1.0f).bits : half_of(1.0);
+        std::memcpy(weight.data() + at, &one, sizeof one);
+        if (format.dtype == DType::Q4_1) std::memcpy(weight.data() + at + 2, &one, sizeof one);
+      }
+      const auto w = widened(format, weight, n * k);
+      // All but one of 32 activations have the same digits, as many as can be -128 or 127 (-2048 or 2047).
+      for (const int32_t same : {0x7e7f7f, -0x7e8080, 0x7e8080, 0x7e7ff, -0x7e800, 0x7e0800, 0x8080, -0x8080}) {
+        INFO(std::string(name(format.dtype)), ", bytes ", bits, ", integers ", same);
+        std::vector<float> a(k, static_cast<float>(same / kMost));
+        for (int64_t l = 0; l < k; l += 32) a[l] = 1.0f;
+        const auto found = product(device->backend(), format, a, weight, 1, n, k);
+        int64_t wrong = 0;
+        for (int64_t j = 0; j < n; ++j) {
+          double sum = 0.0, size = 0.0;
+          for (int64_t l = 0; l < k; ++l) {
+            sum += static_cast<double>(a[l]) * w[j * k + l];
+            size += std::abs(static_cast<double>(a[l]) * w[j * k + l]);
+          }
+          wrong += !(std::abs(found[j] - sum) <= 1e-6 * size);
+        }
+        CHECK(wrong == 0);
+      }
+    }
+}
+
 TEST_CASE("products with stored weights read nothing behind the weight") {
   // The weight ends where a page without access begins.
   const auto device = open_device("cpu");
