@@ -35,9 +35,12 @@ class Row:
 
 DPO, SFT = "DPO step, batch 4", "SFT step, 8 x 512"
 SAMPLE = "generate, 64 rows, K = 8 of 8 prompts, 128 new"
-PROMPT, CHAT = "weights full: a prompt of 512 tokens", "weights file: 1 row, 256 new tokens"
+CHAT = "weights file: 1 row, 256 new tokens"
 SCORE = "score 64 completions of 32"
 F32, BF16 = ["--dtype", "f32"], ["--dtype", "bf16"]
+HAS_BF16 = "avx512_bf16" in Path("/proc/cpuinfo").read_text()
+PROMPT = ((BF16, "weights full: a prompt of 512 tokens") if HAS_BF16 else
+          (F32, "weights file: a prompt of 512 tokens"))
 
 ROWS = [
     Row("DPO step, fp32", (F32, DPO), "trl_dpo fp32", "4.5", "pairs/s; reference log-probs beforehand"),
@@ -50,7 +53,8 @@ ROWS = [
     Row("sampling, bf16", (BF16, SAMPLE), "hf_sample bf16", "4", "transformers: weights in bf16"),
     Row("sampling, best precisions", (BF16, SAMPLE), "llama_parallel best", "4",
         "llama.cpp: 64 parallel sequences, tokens given to it (no sampling to pay)"),
-    Row("prompt of 512 tokens", (BF16, PROMPT), "llama_prompt", "3", "ours: bf16 products; llama.cpp: Q4_1"),
+    Row("prompt of 512 tokens", PROMPT, "llama_prompt", "3",
+        "ours: " + ("bf16 products" if HAS_BF16 else "Q4_1") + "; llama.cpp: Q4_1"),
     Row("chat from the Q4_1 file", (F32, CHAT), "llama_chat", "2", "256 new tokens, the same file"),
     Row("scoring 64 x 32 tokens on a prompt of 512", (F32, SCORE), "hf_score fp32", "8",
         "transformers: each row with its prompt, logits of the completions only"),

@@ -114,31 +114,39 @@ void multiply_tile(float* out, int64_t ldo, int64_t columns, const float* a, con
     }
 }
 
+/// out (m, columns), a row every ldo numbers, from a panel of V vectors.
+template <class W, int V>
+void multiply_panel(float* out, int64_t ldo, int64_t columns, const float* a, const uint32_t* panel, int64_t m,
+                    int64_t k) {
+  const int64_t tiles = (m + kTall - 1) / kTall;
+  for (int64_t t = 0; t < tiles; ++t) {
+    const int64_t i = m * t / tiles;
+    const auto tile = [&]<int R>() { multiply_tile<W, R, 1, V>(out + i * ldo, ldo, columns, a + i * k, panel, 0, k); };
+    switch (m * (t + 1) / tiles - i) {
+      case 4: tile.template operator()<4>(); break;
+      case 3: tile.template operator()<3>(); break;
+      case 2: tile.template operator()<2>(); break;
+      default: tile.template operator()<1>();
+    }
+  }
+}
+
 /// out (m, n) at the columns of the vectors [begin, end), which are panels of V vectors each.
 template <class W, int V>
 void multiply_panels(float* out, const float* a, const uint32_t* packed, int64_t m, int64_t n, int64_t k, int64_t begin,
                      int64_t end) {
-  const auto tile = [&]<int R, int P>(int64_t first, int64_t i) {
-    multiply_tile<W, R, P, V>(out + i * n + first * kLane, n, n - first * kLane, a + i * k,
-                              packed + first * vector_words<W>(k), V * vector_words<W>(k), k);
-  };
+  const int64_t apart = V * vector_words<W>(k);
   int64_t first = begin;
   // One or two rows meet several panels at once: their sums fill the registers, and memory is read in several places.
-  if (m == 1)
-    for (; first + 4 * V <= end; first += 4 * V) tile.template operator()<1, 4>(first, 0);
-  if (m == 2)
-    for (; first + 2 * V <= end; first += 2 * V) tile.template operator()<2, 2>(first, 0);
-  const int64_t tiles = (m + kTall - 1) / kTall;
+  const auto together = [&]<int R, int P>() {
+    for (; first + P * V <= end; first += P * V)
+      multiply_tile<W, R, P, V>(out + first * kLane, n, n - first * kLane, a, packed + first * vector_words<W>(k),
+                                apart, k);
+  };
+  if (m == 1) together.template operator()<1, 4>();
+  if (m == 2) together.template operator()<2, 2>();
   for (; first < end; first += V)
-    for (int64_t t = 0; t < tiles; ++t) {
-      const int64_t i = m * t / tiles;
-      switch (m * (t + 1) / tiles - i) {
-        case 4: tile.template operator()<4, 1>(first, i); break;
-        case 3: tile.template operator()<3, 1>(first, i); break;
-        case 2: tile.template operator()<2, 1>(first, i); break;
-        default: tile.template operator()<1, 1>(first, i);
-      }
-    }
+    multiply_panel<W, V>(out + first * kLane, n, n - first * kLane, a, packed + first * vector_words<W>(k), m, k);
 }
 
 /// out (m, n) = a (m, k) . weight (n, k)^T.

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "tensor/cpu/cpu_backend.h"
+#include "tensor/cpu/panels.h"
 #include "tensor/cpu/stored_integers_avx2.h"
 #include "tensor/cpu/stored_integers_vnni.h"
 #include "tensor/cpu/stored_row.h"
@@ -219,6 +220,29 @@ void widen_group(float* to, const stored::StoredRows& weight, int64_t j, int64_t
   }
 }
 
+/// A product with many rows of a, with a weight in groups: each thread widens a panel of columns after the other, which
+/// stays in its caches. memory: of all threads.
+template <class Format>
+void multiply_in_panels(const StoredProduct& product, const float* a, int64_t m, int64_t k, Scratch& scratch) {
+  const int64_t n = product.n, blocks = k / kNumbers, size = panels::kWide * kGroup * k;
+  const stored::StoredRows weight = rows_of(product.weight, k, product.weight_t);
+  float* memory = scratch.take<float>(omp_get_max_threads() * size);
+  panels::for_panels(n, m * k, [&](int64_t begin, int64_t end) {
+    float* panel = memory + omp_get_thread_num() * size;
+    const auto one = [&]<int V>(int64_t first) {
+      for (int64_t v = 0; v < V; ++v) {
+        const int64_t j = (first + v) * kGroup, rows = std::min(kGroup, n - j);
+        stored::widen_columns<Format>(panel + v * kGroup, V * kGroup, weight.row(j), rows, blocks);
+      }
+      panels::multiply_panel<float, V>(static_cast<float*>(product.out) + first * kGroup, n, n - first * kGroup, a,
+                                       reinterpret_cast<const uint32_t*>(panel), m, k);
+    };
+    int64_t first = begin;
+    for (; first + panels::kWide <= end; first += panels::kWide) one.template operator()<panels::kWide>(first);
+    for (; first < end; ++first) one.template operator()<1>(first);
+  });
+}
+
 }  // namespace
 
 void CpuBackend::store_weight(void* weight, const void* host_rows, int64_t n, int64_t k, DType t) {
@@ -232,16 +256,18 @@ void CpuBackend::store_weight(void* weight, const void* host_rows, int64_t n, in
   });
 }
 
-/// A product with many rows of a: the whole weight in fp32 first.
+/// A product with many rows of a: in fp32.
 void CpuBackend::multiply_widened(const StoredProduct& product, const float* a, int64_t m, int64_t k) {
   const int64_t n = product.n;
-  float* wide = widened_.take<float>(n * k);
   with_format("matmul_stored", product.weight_t, [&]<class Format>(Format) {
+    if constexpr (stored::kGrouped<Format> && !stored::kFastIntegers)
+      if (product_dtype_ == DType::F32) return multiply_in_panels<Format>(product, a, m, k, widened_);
+    float* wide = widened_.take<float>(n * k);
     for_groups(n, k, [&](int64_t j, int64_t rows) {
       widen_group<Format>(wide + j * k, rows_of(product.weight, k, product.weight_t), j, rows);
     });
+    multiply_f32(static_cast<float*>(product.out), a, wide, m, n, k, Transpose::no, Transpose::yes, Write::set);
   });
-  multiply_f32(static_cast<float*>(product.out), a, wide, m, n, k, Transpose::no, Transpose::yes, Write::set);
 }
 
 void CpuBackend::matmul_stored(std::span<const StoredProduct> products, const void* a, int64_t m, int64_t k, DType t) {

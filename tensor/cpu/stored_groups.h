@@ -130,4 +130,9 @@ template <class Format, int G>
 void multiply_groups(float* out, int64_t ldo, const std::byte* group, int64_t rows, const IntegerBlock* a, int64_t m,
                      int64_t blocks);
 
+/// panel (k, kGroup), a row every ldp numbers, = the rows of a group, in fp32, as columns; zeros where there are fewer
+/// rows. Where fp32 products are faster than those of integers (not kFastIntegers), for products with many rows.
+template <class Format>
+void widen_columns(float* panel, int64_t ldp, const std::byte* group, int64_t rows, int64_t blocks);
+
 }  // namespace thinker::stored

@@ -247,6 +247,38 @@ inline void multiply_groups(float* out, int64_t ldo, const std::byte* group, int
     multiply_groups_of<Format, G, false>(out, ldo, group, rows, a, m, blocks);
 }
 
+template <class Format, bool kWhole>
+inline void widen_columns_of(float* panel, int64_t ldp, const std::byte* group, int64_t rows, int64_t blocks) {
+  constexpr bool kOffsets = BlockParts<Format>::kHeads == 2, kHalves = BlockParts<Format>::kWords == 4;
+  constexpr int32_t kZero = std::is_same_v<Format, Q8_0> ? 128 : std::is_same_v<Format, Q4_0> ? 8 : 0;
+  if constexpr (kWhole) rows = kGroup;
+  for (int64_t b = 0; b < blocks; ++b, group += rows * Format::kBytes, panel += kNumbers * ldp) {
+    const Vector<float> d = load_heads<Format, kWhole>(group, 0, rows);
+    Vector<float> m = {};
+    if constexpr (kOffsets) m = load_heads<Format, kWhole>(group, 1, rows);
+    const auto put = [&](int64_t number, __m256i bits) {
+      const auto q = reinterpret_cast<Integers>(bits) & (kHalves ? 15 : 255);
+      store(panel + number * ldp, to_floats(q - kZero) * d + m);
+    };
+    for (int64_t w = 0; w < BlockParts<Format>::kWords; ++w) {
+      const __m256i word = load_word<Format, kWhole>(group, w, rows);
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) {
+        put(4 * w + j, _mm256_srli_epi32(word, 8 * j));
+        if constexpr (kHalves) put(kNumbers / 2 + 4 * w + j, _mm256_srli_epi32(word, 8 * j + 4));
+      }
+    }
+  }
+}
+
+template <class Format>
+inline void widen_columns(float* panel, int64_t ldp, const std::byte* group, int64_t rows, int64_t blocks) {
+  if (rows == kGroup)
+    widen_columns_of<Format, true>(panel, ldp, group, rows, blocks);
+  else
+    widen_columns_of<Format, false>(panel, ldp, group, rows, blocks);
+}
+
 }  // namespace thinker::stored
 
 #endif
