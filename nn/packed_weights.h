@@ -10,8 +10,8 @@ namespace thinker {
 
 class PackedWeights {
  public:
-  /// Packs every matrix that a forward multiplies by. As much memory again as the weights on the CPU; none where the
-  /// device has no such layout.
+  /// Packs every matrix that a forward multiplies by. As much memory again as the weights on the CPU, half of
+  /// it where it is kept in bf16; none where the device has no such layout.
   explicit PackedWeights(const Transformer& model);
 
   /// The packed weight, or null.

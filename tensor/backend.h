@@ -171,7 +171,8 @@ class Backend {
   virtual int64_t packed_bytes(int64_t /*n*/, int64_t /*k*/, DType) { return 0; }
   /// packed = the weight (N, K) in that layout. packed is 64-byte aligned.
   virtual void pack(void* /*packed*/, const void* /*weight*/, int64_t /*n*/, int64_t /*k*/, DType) {}
-  /// out (M, N) = a (M, K) . weight (N, K)^T, where packed is what pack() made of the same weight.
+  /// out (M, N) = a (M, K) . weight (N, K)^T, where packed is what pack() made of the same weight, with the
+  /// same dtype of products.
   virtual void matmul_packed(void* out, const void* a, const void* weight, const void* /*packed*/, int64_t m, int64_t n,
                              int64_t k, DType t) {
     matmul(out, a, weight, m, n, k, Transpose::no, Transpose::yes, t, t, Write::set);

@@ -64,15 +64,16 @@ void round_factors(T* to, const float* from, int64_t n) {
   parallel_ranges(n, 1, [&](int64_t begin, int64_t end) { cpu::round_to_bf16(to + begin, from + begin, end - begin); });
 }
 
-/// Calls f with a T for the numbers that factors in bf16 are kept as.
+/// Calls f with a T for the numbers that factors, or packed weights, are kept as.
 template <class F>
 auto with_factor(DType t, const F& f) {
   return t == DType::BF16 ? f(bf16{}) : f(float{});
 }
 
-/// Whether weights are packed into panels: oneDNN has no layout of its own for processors without AVX-512.
+/// Whether weights are packed into panels: oneDNN has no layout of its own for processors without AVX-512. (Where this
+/// program is not compiled for AVX, oneDNN's instructions are still the better ones.)
 bool packs_panels() {
-  static const bool panels = !onednn_has(dnnl::cpu_isa::avx512_core);
+  static const bool panels = kVectorBytes >= 32 && !onednn_has(dnnl::cpu_isa::avx512_core);
   return panels;
 }
 

@@ -1,4 +1,4 @@
-// A weight in panels of neighbouring columns, for products with few rows on processors without AVX-512: oneDNN 2.6 has
+// A weight in panels of neighbouring columns, for products on processors without AVX-512: for few rows oneDNN 2.6 has
 // no layout of its own there, reads a weight at half of the memory's speed and multiplies a wide head at a quarter of
 // what the processor can do. For out (M, N) = a (M, K) . weight (N, K)^T a panel has kWide vectors of columns, the last
 // one as many as are left, and the last vector is filled up with zeros:
@@ -90,8 +90,9 @@ void multiply_tile(float* out, int64_t ldo, int64_t columns, const float* a, con
       Vector<float> w[P * V];
 #pragma GCC unroll 12
       for (int v = 0; v < P * V; ++v) w[v] = load_row<W>(panel + v / V * apart + v % V * kLane, i);
-      // Without this the compiler loads w anew for every row of a, and both rows of a word at once.
-      asm volatile("" ::: "memory");
+      // Without this the compiler loads w anew for every row of a, and both rows of a word at once. (Vectors of several
+      // panels would not fit into the registers: they are better read where they are multiplied.)
+      if constexpr (P == 1) asm volatile("" ::: "memory");
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r) {
         const float x = a[r * k + row + i];
@@ -131,32 +132,36 @@ void multiply_panel(float* out, int64_t ldo, int64_t columns, const float* a, co
   }
 }
 
-/// out (m, n) at the columns of the vectors [begin, end), which are panels of V vectors each.
-template <class W, int V>
+/// out (m, n) at the columns of the vectors [begin, end), which are whole panels.
+template <class W>
 void multiply_panels(float* out, const float* a, const uint32_t* packed, int64_t m, int64_t n, int64_t k, int64_t begin,
                      int64_t end) {
-  const int64_t apart = V * vector_words<W>(k);
+  const int64_t words = vector_words<W>(k);
   int64_t first = begin;
   // One or two rows meet several panels at once: their sums fill the registers, and memory is read in several places.
   const auto together = [&]<int R, int P>() {
-    for (; first + P * V <= end; first += P * V)
-      multiply_tile<W, R, P, V>(out + first * kLane, n, n - first * kLane, a, packed + first * vector_words<W>(k),
-                                apart, k);
+    for (; first + P * kWide <= end; first += P * kWide)
+      multiply_tile<W, R, P, kWide>(out + first * kLane, n, n - first * kLane, a, packed + first * words, kWide * words,
+                                    k);
   };
   if (m == 1) together.template operator()<1, 4>();
   if (m == 2) together.template operator()<2, 2>();
-  for (; first < end; first += V)
-    multiply_panel<W, V>(out + first * kLane, n, n - first * kLane, a, packed + first * vector_words<W>(k), m, k);
+  for (; first < end; first += kWide)
+    multiply_panel<W, kWide>(out + first * kLane, n, n - first * kLane, a, packed + first * words, m, k);
 }
 
 /// out (m, n) = a (m, k) . weight (n, k)^T.
 template <class W>
 void multiply(float* out, const float* a, const uint32_t* packed, int64_t m, int64_t n, int64_t k) {
+  static_assert(kWide == 3);
   for_panels(n, m * k, [&](int64_t begin, int64_t end) {
     const int64_t whole = end - end % kWide;  // begin is a multiple of kWide
-    multiply_panels<W, kWide>(out, a, packed, m, n, k, begin, whole);
-    if (end - whole == 2) multiply_panels<W, 2>(out, a, packed, m, n, k, whole, end);
-    if (end - whole == 1) multiply_panels<W, 1>(out, a, packed, m, n, k, whole, end);
+    multiply_panels<W>(out, a, packed, m, n, k, begin, whole);
+    const auto last = [&]<int V>() {
+      multiply_panel<W, V>(out + whole * kLane, n, n - whole * kLane, a, packed + whole * vector_words<W>(k), m, k);
+    };
+    if (end - whole == 2) last.template operator()<2>();
+    if (end - whole == 1) last.template operator()<1>();
   });
 }
 

@@ -1,8 +1,8 @@
 // Products with, and rows of, weights that are stored in fewer bits than they are computed with. With few rows of a
 // the time is that of reading the weight once. Blocks are multiplied as integers where the processor can
 // (stored_groups.h); otherwise each row of the weight is widened in registers and multiplied by up to kTogether rows of
-// a, or by one from several places at once (stored_row.h); with many rows of a the weight is widened as a whole and the
-// product is one of fp32 (or bf16) factors.
+// a, or by one from several places at once (stored_row.h); with many rows of a the weight is widened first, as a whole
+// or (from groups) panel by panel, and the product is one of fp32 (or bf16) factors.
 #include <vector>
 
 #include "tensor/cpu/cpu_backend.h"
@@ -87,7 +87,7 @@ void multiply_columns(float* out, const float* a, int64_t lda, const stored::Sto
   }
 }
 
-/// The same for any number of rows of a: eight at a time, while the columns' weights are in the nearest caches.
+/// The same for any number of rows of a: kTogether at a time, while the columns' weights are in the nearest caches.
 template <class Format>
 void multiply_rows(float* out, const float* a, int64_t lda, const stored::StoredRows& weight, int64_t m, int64_t n,
                    int64_t begin, int64_t end) {
@@ -221,7 +221,7 @@ void widen_group(float* to, const stored::StoredRows& weight, int64_t j, int64_t
 }
 
 /// A product with many rows of a, with a weight in groups: each thread widens a panel of columns after the other, which
-/// stays in its caches. memory: of all threads.
+/// stays in its caches.
 template <class Format>
 void multiply_in_panels(const StoredProduct& product, const float* a, int64_t m, int64_t k, Scratch& scratch) {
   const int64_t n = product.n, blocks = k / kNumbers, size = panels::kWide * kGroup * k;

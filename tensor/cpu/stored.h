@@ -23,7 +23,7 @@
 namespace thinker::stored {
 
 constexpr int64_t kNumbers = 32;
-constexpr int64_t kMostRows = 32;                   // of a: more are multiplied by the weight widened as a whole
+constexpr int64_t kMostRows = 32;                   // of a: more are multiplied by the weight widened first
 constexpr int kVectors = kNumbers / kLanes<float>;  // registers of 32 numbers
 
 /// k, rounded up to whole kNumbers.

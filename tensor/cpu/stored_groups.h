@@ -89,7 +89,7 @@ std::array<std::byte, Format::kBytes> from_group(const std::byte* block, int64_t
 
 #if defined(__AVX512F__)
 constexpr Integers kLaneNumbers = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-#elif defined(__AVX2__)
+#elif defined(__AVX__)
 constexpr Integers kLaneNumbers = {0, 1, 2, 3, 4, 5, 6, 7};
 #else
 constexpr Integers kLaneNumbers = {0, 1, 2, 3};

@@ -33,18 +33,23 @@ inline void store_digits(int16_t* to, const Integers (&x)[kVectors]) {
   }
 }
 
-/// The last digit of each x, of `bits` bits; x becomes what is left. Adds them to sum.
-inline void take_digit(Integers (&digit)[kVectors], Integers (&x)[kVectors], Integers& sum, int bits) {
+inline Integers total(const Integers (&x)[kVectors]) {
+  Integers sum = x[0];
+  for (int v = 1; v < kVectors; ++v) sum += x[v];
+  return sum;
+}
+
+/// digit = the last of each x, of `bits` bits; x becomes what is left.
+inline void take_digit(Integers (&digit)[kVectors], Integers (&x)[kVectors], int bits) {
   for (int v = 0; v < kVectors; ++v) {
     const Integers above = (x[v] + (1 << (bits - 1))) >> bits;
     digit[v] = x[v] - (above << bits);
-    sum += digit[v];
     x[v] = above;
   }
 }
 
 inline void to_integers(IntegerBlock& to, const float* from) {
-  constexpr float kMost = 127.0f * 256.0f * 256.0f;  // the first digit fits, even where kMost / most was rounded up
+  constexpr float kMost = 127.0f * 256.0f * 256.0f;  // the first digit fits, even where kMost / greatest was rounded up
   Vector<float> x[kVectors], sum = {}, bad = {}, most = {};
   for (int v = 0; v < kVectors; ++v) {
     x[v] = load(from + v * kLanes<float>);
@@ -61,26 +66,23 @@ inline void to_integers(IntegerBlock& to, const float* from) {
   }
   const float greatest = joined(most, [](Vector<float> a, Vector<float> b) { return a > b ? a : b; })[0];
   const float inverse = greatest > 1e-30f ? kMost / greatest : 0.0f;  // finite; less counts as zero
-  Integers left[kVectors], wide[kVectors], digit[kVectors], above = {}, last = {}, wide_last = {}, wide_first = {};
+  Integers left[kVectors], wide[kVectors], digit[kVectors];
   for (int v = 0; v < kVectors; ++v) {
     left[v] = reinterpret_cast<Integers>(_mm256_cvtps_epi32(reinterpret_cast<__m256>(x[v] * inverse)));
     wide[v] = left[v];
   }
-  take_digit(digit, left, last, 8);
+  take_digit(digit, left, 8);
   store_digits(to.digits[2], digit);
-  for (int v = 0; v < kVectors; ++v) above += left[v];
-  Integers unused = {};
-  take_digit(digit, left, unused, 8);
+  to.zeros[1] = -128 * sum_of(total(digit));
+  to.zeros[0] = -128 * sum_of(total(left));
+  take_digit(digit, left, 8);
   store_digits(to.digits[1], digit);
   store_digits(to.digits[0], left);
-  take_digit(digit, wide, wide_last, 12);
-  for (int v = 0; v < kVectors; ++v) wide_first += wide[v];
+  take_digit(digit, wide, 12);
   store_digits(to.wide_digits[1], digit);
   store_digits(to.wide_digits[0], wide);
-  to.zeros[0] = -128 * sum_of(above);
-  to.zeros[1] = -128 * sum_of(last);
-  to.wide_zeros[0] = -128 * sum_of(wide_first);
-  to.wide_zeros[1] = -128 * sum_of(wide_last);
+  to.wide_zeros[1] = -128 * sum_of(total(digit));
+  to.wide_zeros[0] = -128 * sum_of(total(wide));
   to.scale = greatest / kMost;
 }
 
@@ -93,10 +95,6 @@ inline __m256i broadcast_word(const void* p) {
 inline __m256i now(__m256i x) {
   asm("" : "+x"(x));
   return x;
-}
-
-inline Vector<float> floats(__m256i x) {
-  return reinterpret_cast<Vector<float>>(_mm256_cvtepi32_ps(x));
 }
 
 /// Four bytes of each of a group's rows, the i-th of a block.
@@ -152,7 +150,7 @@ inline void multiply_nibbles(Vector<float> (&products)[G][R], const std::byte* c
         return reinterpret_cast<Integers>(_mm256_madd_epi16(sum[g][i][p], _mm256_set1_epi16(1)));
       };
       const auto zeros = [&](int p) { return x[i * stride].zeros[p] * kZero / 128; };
-      // |of_digit(0)| < 2^17, |of_digit(1)| < 2^25.
+      // |of_digit(p)| <= 32 * 15 * 128 < 2^16, and the first two together are below 2^24: exact as floats.
       products[g][i] =
           to_floats(of_digit(0) * 256 + of_digit(1) + zeros(0)) * 256.0f + to_floats(of_digit(2) + zeros(1));
     }
@@ -191,7 +189,10 @@ inline void multiply_bytes(Vector<float> (&products)[G][R], const std::byte* con
 #pragma GCC unroll 2
   for (int g = 0; g < G; ++g)
 #pragma GCC unroll 2
-    for (int i = 0; i < R; ++i) products[g][i] = floats(sum[g][i][0]) * 4096.0f + floats(sum[g][i][1]);
+    for (int i = 0; i < R; ++i) {
+      const auto of_digit = [&](int p) { return to_floats(reinterpret_cast<Integers>(sum[g][i][p])); };
+      products[g][i] = of_digit(0) * 4096.0f + of_digit(1);  // |of_digit(p)| <= 32 * 128 * 2048 = 2^23: exact
+    }
 }
 
 template <class Format, int G, bool kWhole>

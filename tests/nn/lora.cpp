@@ -167,7 +167,7 @@ TEST_CASE("lora: the adapted model is the merged model: log-probs, cached and pa
     Transformer model = random_model(*device, config, DType::F32);
     add_random_lora(model, {.rank = 3, .alpha = 5});
     Rng rng(3, Purpose::generate_data);
-    for (int64_t prompts : {1, 9}) {  // read as they lie, and packed
+    for (int64_t prompts : {1, 9}) {  // where oneDNN packs: read as they lie, and packed
       std::vector<GenerateRequest> requests;
       for (int64_t i = 0; i < prompts; ++i) requests.push_back({.prompt = random_ids(rng, 3 + i), .key = i});
       const GenerateOptions options{.max_new = 12, .sampling = {.greedy = true}};

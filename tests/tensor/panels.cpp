@@ -13,7 +13,7 @@ float kept(float x) {
   return std::is_same_v<W, float> ? x : to_float(to_bf16(x));
 }
 
-/// a (m, k) times weight (n, k) in panels, whose memory ends where it has to.
+/// a (m, k) times weight (n, k) in panels, whose memory ends where it has to (seen by the sanitizers).
 template <class W>
 std::vector<float> product(const std::vector<float>& a, const std::vector<float>& weight, int64_t m, int64_t n,
                            int64_t k) {
