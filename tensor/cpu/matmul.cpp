@@ -170,17 +170,23 @@ void CpuBackend::matmul_packed(void* out, const void* a, const void* weight, con
   count_product(m, n, k);
   float* to = static_cast<float*>(out);
   const float* left = static_cast<const float*>(a);
+  if (packs_panels()) {
+    if (product_dtype_ == DType::BF16) {
+      float* rounded = scratch_.take<float>(m * k);
+      round_factors(rounded, left, m * k);
+      left = rounded;
+    }
+    return with_factor(product_dtype_, [&]<class T>(T) {
+      panels::multiply<T>(to, left, static_cast<const uint32_t*>(packed), m, n, k);
+    });
+  }
   const ProductKey key{m, n, k, Transpose::no, Layout::packed, Write::set, factor_dtype_, omp_get_max_threads()};
   if (product_dtype_ == DType::BF16) {
     with_factor(factor_dtype_, [&]<class T>(T) {
       T* rounded = scratch_.take<T>(m * k);
       round_factors(rounded, left, m * k);
-      if constexpr (std::is_same_v<T, float>)
-        if (packs_panels()) return panels::multiply<bf16>(to, rounded, static_cast<const uint32_t*>(packed), m, n, k);
       multiply_onednn(*products_, to, rounded, packed, key);
     });
-  } else if (packs_panels()) {
-    panels::multiply<float>(to, left, static_cast<const uint32_t*>(packed), m, n, k);
   } else if (m <= kFewPackedRows) {
     multiply_few(to, left, static_cast<const float*>(weight), m, n, k, Write::set);
   } else {

@@ -47,6 +47,9 @@ struct BlockParts {
   static constexpr int64_t kHeads = Format::kBytes % 16 / 2;
   static constexpr int64_t kWords = Format::kBytes / 16 * 4;
   static constexpr uint32_t kFlip = std::is_same_v<Format, Q8_0> ? 0x80808080u : 0;
+  static constexpr bool kOffsets = kHeads == 2;
+  static constexpr bool kHalves = kWords == 4;                          // a byte has two numbers
+  static constexpr int32_t kZero = kHalves ? (kOffsets ? 0 : 8) : 128;  // a group has q + kZero, without a sign
 
   static int64_t head(int64_t i, int64_t row, int64_t rows) { return 2 * (i * rows + row); }
   static int64_t word(int64_t i, int64_t row, int64_t rows) { return 2 * kHeads * rows + 4 * (i * rows + row); }
@@ -120,8 +123,44 @@ struct alignas(64) IntegerBlock {
   float sum;    // of the activations
 };
 
+/// What finite activations are multiplied by to become integers, and their scale and sum; NaN for all three where one
+/// is not finite.
+inline float scale_integers(IntegerBlock& to, const Vector<float> (&x)[kVectors]) {
+  constexpr float kMost = 127.0f * 256.0f * 256.0f;  // the first digit fits, even where kMost / greatest was rounded up
+  const auto greater = [](Vector<float> a, Vector<float> b) { return a > b ? a : b; };
+  Vector<float> sum = x[0], bad = x[0] * 0.0f, most = {};
+  for (int v = 1; v < kVectors; ++v) {
+    sum += x[v];
+    bad += x[v] * 0.0f;
+  }
+  for (int v = 0; v < kVectors; ++v) most = greater(x[v] < 0.0f ? -x[v] : x[v], most);
+  to.sum = sum_of(sum);
+  if (std::isnan(sum_of(bad))) {
+    to = {};
+    return to.scale = to.sum = NAN;
+  }
+  const float greatest = joined(most, greater)[0];
+  to.scale = greatest / kMost;
+  return greatest > 1e-30f ? kMost / greatest : 0.0f;  // finite; less counts as zero
+}
+
 /// 32 activations, as integers.
 void to_integers(IntegerBlock& to, const float* from);
+
+/// Adds a block's products of R rows from row i on to their sums, with the scales and offsets of the groups' rows and
+/// of the activations x, x + stride, ...
+template <class Format, int G, int R>
+inline void add_scaled(Vector<float> (&sum)[G][kMostRows], int64_t i, const Vector<float> (&products)[G][R],
+                       const Vector<float> (&d)[G], const Vector<float> (&offset)[G], const IntegerBlock* x,
+                       int64_t stride) {
+#pragma GCC unroll 2
+  for (int g = 0; g < G; ++g)
+#pragma GCC unroll 2
+    for (int r = 0; r < R; ++r) {
+      sum[g][i + r] += products[g][r] * (d[g] * x[r * stride].scale);
+      if constexpr (BlockParts<Format>::kOffsets) sum[g][i + r] += offset[g] * x[r * stride].sum;
+    }
+}
 
 /// out[i * ldo + kGroup * g + r] = row i of a times row r of group g, for m rows of a, at most kMostRows, and G groups
 /// one after the other with `rows` rows each, all of `blocks`. A row's result has the same bits whatever the others

@@ -49,23 +49,10 @@ inline void take_digit(Integers (&digit)[kVectors], Integers (&x)[kVectors], int
 }
 
 inline void to_integers(IntegerBlock& to, const float* from) {
-  constexpr float kMost = 127.0f * 256.0f * 256.0f;  // the first digit fits, even where kMost / greatest was rounded up
-  Vector<float> x[kVectors], sum = {}, bad = {}, most = {};
-  for (int v = 0; v < kVectors; ++v) {
-    x[v] = load(from + v * kLanes<float>);
-    sum += x[v];
-    bad += x[v] * 0.0f;
-    const Vector<float> size = x[v] < 0.0f ? -x[v] : x[v];
-    most = size > most ? size : most;
-  }
-  to.sum = sum_of(sum);
-  if (std::isnan(sum_of(bad))) {
-    to = {};
-    to.scale = to.sum = NAN;
-    return;
-  }
-  const float greatest = joined(most, [](Vector<float> a, Vector<float> b) { return a > b ? a : b; })[0];
-  const float inverse = greatest > 1e-30f ? kMost / greatest : 0.0f;  // finite; less counts as zero
+  Vector<float> x[kVectors];
+  for (int v = 0; v < kVectors; ++v) x[v] = load(from + v * kLanes<float>);
+  const float inverse = scale_integers(to, x);
+  if (std::isnan(inverse)) return;
   Integers left[kVectors], wide[kVectors], digit[kVectors];
   for (int v = 0; v < kVectors; ++v) {
     left[v] = reinterpret_cast<Integers>(_mm256_cvtps_epi32(reinterpret_cast<__m256>(x[v] * inverse)));
@@ -83,7 +70,6 @@ inline void to_integers(IntegerBlock& to, const float* from) {
   store_digits(to.wide_digits[0], wide);
   to.wide_zeros[1] = -128 * sum_of(total(digit));
   to.wide_zeros[0] = -128 * sum_of(total(wide));
-  to.scale = greatest / kMost;
 }
 
 /// The 32 bits at p in all lanes.
@@ -120,7 +106,6 @@ inline Vector<float> load_heads(const std::byte* block, int64_t i, int64_t rows)
 template <class Format, bool kWhole, int G, int R>
 inline void multiply_nibbles(Vector<float> (&products)[G][R], const std::byte* const (&block)[G], int64_t rows,
                              const IntegerBlock* x, int64_t stride) {
-  constexpr int32_t kZero = std::is_same_v<Format, Q4_0> ? 8 : 0;  // the bytes hold q + kZero without a sign
   __m256i sum[G][R][3] = {};
 #pragma GCC unroll 4
   for (int64_t w = 0; w < BlockParts<Format>::kWords; ++w)
@@ -149,7 +134,7 @@ inline void multiply_nibbles(Vector<float> (&products)[G][R], const std::byte* c
       const auto of_digit = [&](int p) {
         return reinterpret_cast<Integers>(_mm256_madd_epi16(sum[g][i][p], _mm256_set1_epi16(1)));
       };
-      const auto zeros = [&](int p) { return x[i * stride].zeros[p] * kZero / 128; };
+      const auto zeros = [&](int p) { return x[i * stride].zeros[p] * BlockParts<Format>::kZero / 128; };
       // |of_digit(p)| <= 32 * 15 * 128 < 2^16, and the first two together are below 2^24: exact as floats.
       products[g][i] =
           to_floats(of_digit(0) * 256 + of_digit(1) + zeros(0)) * 256.0f + to_floats(of_digit(2) + zeros(1));
@@ -200,7 +185,7 @@ inline void multiply_groups_of(float* out, int64_t ldo, const std::byte* group, 
                                int64_t m, int64_t blocks) {
   constexpr int64_t kAhead = 16;  // blocks, in the order in which they are met; the processor alone fetches too late
   if constexpr (kWhole) rows = kGroup;
-  constexpr bool kOffsets = BlockParts<Format>::kHeads == 2;
+  using Parts = BlockParts<Format>;
   Vector<float> sum[G][kMostRows];
   for (int g = 0; g < G; ++g) std::fill_n(sum[g], m, Vector<float>{});
   for (int64_t b = 0; b < blocks; ++b) {
@@ -212,20 +197,16 @@ inline void multiply_groups_of(float* out, int64_t ldo, const std::byte* group, 
       for (int64_t line = 0; line < kGroup * Format::kBytes; line += 64)
         __builtin_prefetch(group + (g * blocks + next) * rows * Format::kBytes + line);
       d[g] = load_heads<Format, kWhole>(block[g], 0, rows);
-      if constexpr (kOffsets) offset[g] = load_heads<Format, kWhole>(block[g], 1, rows);
+      if constexpr (Parts::kOffsets) offset[g] = load_heads<Format, kWhole>(block[g], 1, rows);
     }
     const auto add = [&]<int R>(int64_t i) {
       const IntegerBlock* x = a + i * blocks + b;
       Vector<float> products[G][R];
-      if constexpr (kOffsets || std::is_same_v<Format, Q4_0>)
+      if constexpr (Parts::kHalves)
         multiply_nibbles<Format, kWhole>(products, block, rows, x, blocks);
       else
         multiply_bytes<Format, kWhole>(products, block, rows, x, blocks);
-      for (int g = 0; g < G; ++g)
-        for (int r = 0; r < R; ++r) {
-          sum[g][i + r] += products[g][r] * (d[g] * x[r * blocks].scale);
-          if constexpr (kOffsets) sum[g][i + r] += offset[g] * x[r * blocks].sum;
-        }
+      add_scaled<Format>(sum, i, products, d, offset, x, blocks);
     };
     int64_t i = 0;
     for (; i + 2 <= m; i += 2) add.template operator()<2>(i);
@@ -250,23 +231,22 @@ inline void multiply_groups(float* out, int64_t ldo, const std::byte* group, int
 
 template <class Format, bool kWhole>
 inline void widen_columns_of(float* panel, int64_t ldp, const std::byte* group, int64_t rows, int64_t blocks) {
-  constexpr bool kOffsets = BlockParts<Format>::kHeads == 2, kHalves = BlockParts<Format>::kWords == 4;
-  constexpr int32_t kZero = std::is_same_v<Format, Q8_0> ? 128 : std::is_same_v<Format, Q4_0> ? 8 : 0;
+  using Parts = BlockParts<Format>;
   if constexpr (kWhole) rows = kGroup;
   for (int64_t b = 0; b < blocks; ++b, group += rows * Format::kBytes, panel += kNumbers * ldp) {
     const Vector<float> d = load_heads<Format, kWhole>(group, 0, rows);
     Vector<float> m = {};
-    if constexpr (kOffsets) m = load_heads<Format, kWhole>(group, 1, rows);
+    if constexpr (Parts::kOffsets) m = load_heads<Format, kWhole>(group, 1, rows);
     const auto put = [&](int64_t number, __m256i bits) {
-      const auto q = reinterpret_cast<Integers>(bits) & (kHalves ? 15 : 255);
-      store(panel + number * ldp, to_floats(q - kZero) * d + m);
+      const auto q = reinterpret_cast<Integers>(bits) & (Parts::kHalves ? 15 : 255);
+      store(panel + number * ldp, to_floats(q - Parts::kZero) * d + m);
     };
-    for (int64_t w = 0; w < BlockParts<Format>::kWords; ++w) {
+    for (int64_t w = 0; w < Parts::kWords; ++w) {
       const __m256i word = load_word<Format, kWhole>(group, w, rows);
 #pragma GCC unroll 4
       for (int j = 0; j < 4; ++j) {
         put(4 * w + j, _mm256_srli_epi32(word, 8 * j));
-        if constexpr (kHalves) put(kNumbers / 2 + 4 * w + j, _mm256_srli_epi32(word, 8 * j + 4));
+        if constexpr (Parts::kHalves) put(kNumbers / 2 + 4 * w + j, _mm256_srli_epi32(word, 8 * j + 4));
       }
     }
   }

@@ -12,18 +12,9 @@ constexpr __mmask16 kAllLanes = 0xffff;
 
 inline void to_integers(IntegerBlock& to, const float* from) {
   constexpr int64_t kLane = kLanes<float>;
-  constexpr float kMost = 127.0f * 256.0f * 256.0f;  // the first digit fits, even where kMost / most was rounded up
   const Vector<float> x[2] = {load(from), load(from + kLane)};
-  to.sum = sum_of(x[0] + x[1]);
-  if (std::isnan(sum_of(x[0] * 0.0f + x[1] * 0.0f))) {
-    to = {};
-    to.scale = to.sum = NAN;
-    return;
-  }
-  const auto greater = [](Vector<float> a, Vector<float> b) { return a > b ? a : b; };
-  const auto size = [](Vector<float> v) { return v < 0.0f ? -v : v; };
-  const float most = joined(greater(size(x[0]), size(x[1])), greater)[0];
-  const float inverse = most > 1e-30f ? kMost / most : 0.0f;  // finite; less counts as zero
+  const float inverse = scale_integers(to, x);
+  if (std::isnan(inverse)) return;
   Integers left[2], sums[3];
   for (int half = 0; half < 2; ++half)
     left[half] =
@@ -41,7 +32,6 @@ inline void to_integers(IntegerBlock& to, const float* from) {
   }
   to.zeros[0] = -128 * sum_of(256 * sums[0] + sums[1]);
   to.zeros[1] = -128 * sum_of(sums[2]);
-  to.scale = most / kMost;
 }
 
 /// products[g][i][lane r] = the integers of row r of group g times those of x[i * stride], whose scale is not applied
@@ -50,8 +40,7 @@ inline void to_integers(IntegerBlock& to, const float* from) {
 template <class Format, int G, int R>
 inline void multiply_integers(Vector<float> (&products)[G][R], const __m512i (&words)[G][8], const IntegerBlock* x,
                               int64_t stride) {
-  // The words hold q + kZero without a sign.
-  constexpr int32_t kZero = std::is_same_v<Format, Q8_0> ? 128 : std::is_same_v<Format, Q4_0> ? 8 : 0;
+  constexpr int32_t kZero = BlockParts<Format>::kZero;
   const auto start = [](int32_t zeros) {
     if constexpr (kZero == 0)
       return __m512i{};
@@ -92,8 +81,7 @@ template <class Format>
 inline void load_block(__m512i (&words)[8], Vector<float>& d, Vector<float>& offset, const std::byte* block,
                        int64_t rows) {
   using Parts = BlockParts<Format>;
-  constexpr int64_t kAhead = 2048;              // bytes; the processor alone fetches too late
-  constexpr bool kHalves = Parts::kWords == 4;  // a byte has two numbers
+  constexpr int64_t kAhead = 2048;  // bytes; the processor alone fetches too late
   const auto lanes = static_cast<__mmask16>((1u << rows) - 1);
   const auto load_heads = [&](int64_t i) {
     const std::byte* p = block + Parts::head(i, 0, rows);
@@ -101,11 +89,11 @@ inline void load_block(__m512i (&words)[8], Vector<float>& d, Vector<float>& off
   };
   for (int64_t line = 0; line < rows * Format::kBytes; line += 64) __builtin_prefetch(block + kAhead + line);
   d = load_heads(0);
-  if constexpr (Parts::kHeads == 2) offset = load_heads(1);
+  if constexpr (Parts::kOffsets) offset = load_heads(1);
 #pragma GCC unroll 8
   for (int64_t i = 0; i < Parts::kWords; ++i) {
     words[i] = _mm512_maskz_loadu_epi32(lanes, block + Parts::word(i, 0, rows));
-    if constexpr (kHalves) {
+    if constexpr (Parts::kHalves) {
       const __m512i low = _mm512_set1_epi8(15);
       words[i + 4] = _mm512_and_si512(_mm512_maskz_srli_epi16(~__mmask32{0}, words[i], 4), low);
       words[i] = _mm512_and_si512(words[i], low);
@@ -116,7 +104,6 @@ inline void load_block(__m512i (&words)[8], Vector<float>& d, Vector<float>& off
 template <class Format, int G>
 inline void multiply_groups(float* out, int64_t ldo, const std::byte* group, int64_t rows, const IntegerBlock* a,
                             int64_t m, int64_t blocks) {
-  constexpr bool kOffsets = BlockParts<Format>::kHeads == 2;
   Vector<float> sum[G][kMostRows];
   for (int g = 0; g < G; ++g) std::fill_n(sum[g], m, Vector<float>{});
   for (int64_t b = 0; b < blocks; ++b) {
@@ -129,13 +116,7 @@ inline void multiply_groups(float* out, int64_t ldo, const std::byte* group, int
       const IntegerBlock* x = a + i * blocks + b;
       Vector<float> products[G][R];
       multiply_integers<Format, G, R>(products, words, x, blocks);
-#pragma GCC unroll 2
-      for (int g = 0; g < G; ++g)
-#pragma GCC unroll 2
-        for (int r = 0; r < R; ++r) {
-          sum[g][i + r] += products[g][r] * (d[g] * x[r * blocks].scale);
-          if constexpr (kOffsets) sum[g][i + r] += offset[g] * x[r * blocks].sum;
-        }
+      add_scaled<Format>(sum, i, products, d, offset, x, blocks);
     };
     int64_t i = 0;
     for (; i + 2 <= m; i += 2) add.template operator()<2>(i);

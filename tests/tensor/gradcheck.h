@@ -39,6 +39,25 @@ inline std::vector<float> random_floats(int64_t n, Rng& rng) {
   return {x.begin(), x.end()};
 }
 
+/// How far out (m, n) is from a (m, k) . weight (n, k)^T at most, each number as a part of its products' sizes added
+/// up; infinity where it is NaN.
+inline double product_error(const std::vector<float>& out, const std::vector<float>& a,
+                            const std::vector<float>& weight, int64_t m, int64_t n, int64_t k) {
+  double worst = 0.0;
+  for (int64_t i = 0; i < m; ++i)
+    for (int64_t j = 0; j < n; ++j) {
+      double sum = 0.0, size = 0.0;
+      for (int64_t l = 0; l < k; ++l) {
+        const double x = static_cast<double>(a[i * k + l]) * weight[j * k + l];
+        sum += x;
+        size += std::abs(x);
+      }
+      const double off = std::abs(out[i * n + j] - sum) / (size + 1e-30);
+      if (!(off <= worst)) worst = std::isnan(off) ? INFINITY : off;
+    }
+  return worst;
+}
+
 inline Rng test_rng(uint64_t seed) {
   return Rng(seed, Purpose::generate_data);
 }

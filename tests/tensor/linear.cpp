@@ -177,12 +177,12 @@ TEST_CASE("linear: packed weights give the product of the plain ones, any number
   Backend& backend = device->backend();
   for (const auto& [n, k] : {std::array<int64_t, 2>{1, 1}, {3, 7}, {64, 16}, {65, 17}, {130, 192}}) {
     Rng rng = test_rng(n * 1000 + k);
-    const auto weight = as<float>(normal_values(n * k, rng));
+    const auto weight = random_floats(n * k, rng);
     const Tensor packed = Tensor::zeros(*device, {(backend.packed_bytes(n, k, DType::F32) + 3) / 4}, DType::F32);
     backend.pack(packed.raw(), weight.data(), n, k, DType::F32);
     for (int64_t m : {1, 2, 3, 8, 33, 100}) {
       INFO(m, " rows, ", k, " -> ", n);
-      const auto a = as<float>(normal_values(m * k, rng));
+      const auto a = random_floats(m * k, rng);
       std::vector<float> plain(m * n), found(m * n);
       backend.matmul(plain.data(), a.data(), weight.data(), m, n, k, Transpose::no, Transpose::yes, DType::F32,
                      DType::F32, Write::set);
@@ -204,8 +204,7 @@ TEST_CASE("linear: products with many rows, whose right factor is rearranged fir
                                 {1537, 1, 1},
                                 {1537, 67, 130}}) {
     Rng rng = test_rng(m * 10000 + n);
-    const auto a = as<float>(normal_values(m * k, rng)), b = as<float>(normal_values(n * k, rng)),
-               start = as<float>(normal_values(m * n, rng));
+    const auto a = random_floats(m * k, rng), b = random_floats(n * k, rng), start = random_floats(m * n, rng);
     const std::vector<double> x(a.begin(), a.end()), y(b.begin(), b.end());
     for (Transpose ta : {Transpose::no, Transpose::yes})
       for (Transpose tb : {Transpose::no, Transpose::yes})
@@ -233,8 +232,8 @@ TEST_CASE("linear: products in bf16 are those of the rounded factors, summed in 
   const auto n = 65, k = 130;
   for (int64_t m : {1, 5, 33}) {
     Rng rng = test_rng(m);
-    const auto a = as<float>(normal_values(m * k, rng)), b = as<float>(normal_values(n * k, rng));
-    const auto start = as<float>(normal_values(m * n, rng));
+    const auto a = random_floats(m * k, rng), b = random_floats(n * k, rng);
+    const auto start = random_floats(m * n, rng);
     for (Transpose ta : {Transpose::no, Transpose::yes})
       for (Transpose tb : {Transpose::no, Transpose::yes})
         for (Write write : {Write::set, Write::add}) {

@@ -77,19 +77,8 @@ TEST_CASE("products with stored weights equal a plain loop: few rows and many, o
         const auto weight = random_stored(format, n * k, rng);
         const auto w = widened(format, weight, n * k), a = random_floats(m * k, rng);
         const auto found = product(device->backend(), format, a, weight, m, n, k);
-        double worst = 0.0;
-        for (int64_t i = 0; i < m; ++i)
-          for (int64_t j = 0; j < n; ++j) {
-            double sum = 0.0, size = 0.0;
-            for (int64_t l = 0; l < k; ++l) {
-              const double x = static_cast<double>(a[i * k + l]) * w[j * k + l];
-              sum += x;
-              size += std::abs(x);
-            }
-            const double off = std::abs(found[i * n + j] - sum) / (size + 1e-30);
-            if (!(off <= worst)) worst = std::isnan(off) ? INFINITY : off;
-          }
-        CHECK(worst <= 1e-6);  // roundings of 6e-8: of a, and those of the sums, whose errors rarely add up
+        CHECK(product_error(found, a, w, m, n, k) <=
+              1e-6);  // roundings of 6e-8: of a, and those of the sums, whose errors rarely add up
         for (const int threads : {1, 2}) {
           const Threads those(threads);
           CHECK(product(device->backend(), format, a, weight, m, n, k) == found);
@@ -124,16 +113,7 @@ TEST_CASE("one row times a weight of many rows, and of fewer than are read side 
       for (const int threads : {1, 2, 3}) {
         const Threads those(threads);
         const auto found = product(device->backend(), format, a, weight, 1, n, k);
-        int64_t wrong = 0;
-        for (int64_t j = 0; j < n; ++j) {
-          double sum = 0.0, size = 0.0;
-          for (int64_t l = 0; l < k; ++l) {
-            sum += static_cast<double>(a[l]) * w[j * k + l];
-            size += std::abs(static_cast<double>(a[l]) * w[j * k + l]);
-          }
-          wrong += !(std::abs(found[j] - sum) <= 2e-6 * size);
-        }
-        CHECK(wrong == 0);
+        CHECK(product_error(found, a, w, 1, n, k) <= 2e-6);
       }
     }
 }
@@ -194,17 +174,7 @@ TEST_CASE("the greatest integers that weights and activations can be: no sum of 
         std::vector<float> a(m * k, static_cast<float>(same / kMost));
         for (int64_t l = 0; l < m * k; l += 32) a[l] = 1.0f;
         const auto found = product(device->backend(), format, a, weight, m, n, k);
-        int64_t wrong = 0;
-        for (int64_t i = 0; i < m * n; ++i) {
-          const int64_t j = i % n;
-          double sum = 0.0, size = 0.0;
-          for (int64_t l = 0; l < k; ++l) {
-            sum += static_cast<double>(a[l]) * w[j * k + l];
-            size += std::abs(static_cast<double>(a[l]) * w[j * k + l]);
-          }
-          wrong += !(std::abs(found[i] - sum) <= 1e-6 * size);
-        }
-        CHECK(wrong == 0);
+        CHECK(product_error(found, a, w, m, n, k) <= 1e-6);
       }
     }
 }
