@@ -7,15 +7,21 @@ namespace {
 
 const Op kSwiglu = [](Tape& tape, const std::vector<Tensor>& x) { return swiglu(tape, x[0], x[1]); };
 const Op kSwigluOfOne = [](Tape& tape, const std::vector<Tensor>& x) { return swiglu(tape, x[0], x[0]); };
+// What is added later has its gradient first: swiglu's is added to it.
+const Op kPlusGate = [](Tape& tape, const std::vector<Tensor>& x) { return add(tape, kSwiglu(tape, x), x[0]); };
+const Op kPlusUp = [](Tape& tape, const std::vector<Tensor>& x) { return add(tape, kSwiglu(tape, x), x[1]); };
+const Op kPlusBoth = [](Tape& tape, const std::vector<Tensor>& x) { return add(tape, kPlusGate(tape, x), x[1]); };
 
 }  // namespace
 
-TEST_CASE("swiglu: gradients, odd sizes, and one tensor as gate and up") {
+TEST_CASE("swiglu: gradients, odd sizes, set and added, and one tensor as gate and up") {
   const auto device = open_device("cpu");
   Rng rng = test_rng(1);
   for (const auto& [n, f] : {std::array{1, 1}, {3, 7}, {7, 3}, {5, 19}}) {
     check_op(*device, kSwiglu, {activation({n, f}, rng, 2.0), activation({n, f}, rng)});
     check_op(*device, kSwigluOfOne, {activation({n, f}, rng, 2.0)});
+    for (const Op& op : {kPlusGate, kPlusUp, kPlusBoth})
+      check_op(*device, op, {activation({n, f}, rng, 2.0), activation({n, f}, rng)});
   }
 }
 
