@@ -105,18 +105,6 @@ void multiply_columns(T* c, int64_t ldc, Strided<T> a, const T* b, int64_t ldb, 
   }
 }
 
-/// The same where there are few rows, at most kFewTileRows.
-template <class T, int V>
-void multiply_few_columns(T* c, int64_t ldc, Strided<T> a, const T* b, int64_t ldb, int64_t rows, int64_t depth,
-                          Write write) {
-  switch (rows) {
-    case 3: return multiply_tile<T, 3, V>(c, ldc, a, b, ldb, depth, write);
-    case 2: return multiply_tile<T, 2, V>(c, ldc, a, b, ldb, depth, write);
-    case 1: return multiply_tile<T, 1, V>(c, ldc, a, b, ldb, depth, write);
-    default: return;
-  }
-}
-
 /// c (rows, cols) by `write`, from a (rows, depth) and b (depth, cols). c overlaps neither.
 template <class T>
 void multiply(T* c, int64_t ldc, Strided<T> a, const T* b, int64_t ldb, int64_t rows, int64_t cols, int64_t depth,
@@ -125,7 +113,7 @@ void multiply(T* c, int64_t ldc, Strided<T> a, const T* b, int64_t ldb, int64_t 
   int64_t j = 0;
   if (rows <= kFewTileRows)
     for (; j + kFewWide <= cols; j += kFewWide)
-      multiply_few_columns<T, kFewTileVectors>(c + j, ldc, a, b + j, ldb, rows, depth, write);
+      multiply_columns<T, kFewTileVectors>(c + j, ldc, a, b + j, ldb, rows, depth, write);
   for (; j + kWide <= cols; j += kWide)
     multiply_columns<T, kTileVectors>(c + j, ldc, a, b + j, ldb, rows, depth, write);
   if (j + 2 * kLanes<T> <= cols) {
