@@ -32,21 +32,24 @@ struct Transformer::Pass {
 
   const void* packed(const Tensor& weight) const { return decoding.packed ? decoding.packed->find(weight) : nullptr; }
 
-  Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight) const {
-    const Tensor y = thinker::linear(tape, x, weight, {}, packed(weight));
-    adapt(tape, y, x, weight);
-    return y;
-  }
   std::vector<Tensor> linears(Tape& tape, const Tensor& x, std::vector<LinearWeight> weights) const {
     for (LinearWeight& w : weights) w.packed = packed(w.weight);
     const std::vector<Tensor> ys = thinker::linears(tape, x, weights);
     for (size_t i = 0; i < ys.size(); ++i) adapt(tape, ys[i], x, weights[i].weight);
     return ys;
   }
+  /// x + a weight^T: what a block puts on the residual stream. Unrecorded it is written over x, which nobody reads
+  /// again.
+  Tensor residual(Tape& tape, const Tensor& x, const Tensor& a, const Tensor& weight) const {
+    const Tensor y = tape.recording() ? copy(tape, x) : x;
+    add_linear(tape, y, a, weight, packed(weight));
+    adapt(tape, y, a, weight);
+    return y;
+  }
   /// y += (alpha / rank) (x A^T) B^T, where the weight has an adapter.
   void adapt(Tape& tape, const Tensor& y, const Tensor& x, const Tensor& weight) const {
     const Adapter* adapter = lora ? lora->find(weight) : nullptr;
-    if (adapter) add_linear(tape, y, scale(tape, thinker::linear(tape, x, adapter->a), lora->scale()), adapter->b);
+    if (adapter) add_linear(tape, y, scale(tape, linear(tape, x, adapter->a), lora->scale()), adapter->b);
   }
 };
 
@@ -119,10 +122,10 @@ Tensor Transformer::block_forward(Tape& tape, const Pass& pass, int64_t layer, c
     k = cache->keys(layer);
     v = cache->values(layer);
   }
-  Tensor y = add(tape, x, pass.linear(tape, attention(tape, q, k, v, pass.plan), b.wo));  // (N, C)
-  h = rmsnorm(tape, y, b.ffn_norm, config_.norm_eps);                                     // (N, C)
-  const auto gate_up = pass.linears(tape, h, {{b.gate}, {b.up}});                         // (N, F) each
-  return add(tape, y, pass.linear(tape, swiglu(tape, gate_up[0], gate_up[1]), b.down));
+  Tensor y = pass.residual(tape, x, attention(tape, q, k, v, pass.plan), b.wo);  // (N, C)
+  h = rmsnorm(tape, y, b.ffn_norm, config_.norm_eps);                            // (N, C)
+  const auto gate_up = pass.linears(tape, h, {{b.gate}, {b.up}});                // (N, F) each
+  return pass.residual(tape, y, swiglu(tape, gate_up[0], gate_up[1]), b.down);
 }
 
 Transformer::Pass Transformer::upload(Tape& tape, const Batch& batch, const Decoding& decoding) const {

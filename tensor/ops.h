@@ -20,8 +20,8 @@ inline Tensor embedding(Tape& tape, const Tensor& table, const Tensor& ids) {
 /// made of the weight; then, and where the weight is stored in another dtype than x's, the tape must not record.
 Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias = {}, const void* packed = nullptr);
 
-/// y (N, O) += x weight^T, in place; x (N, I), weight (O, I).
-void add_linear(Tape& tape, const Tensor& y, const Tensor& x, const Tensor& weight);
+/// y (N, O) += x weight^T, in place; x (N, I), weight (O, I), packed as for linear().
+void add_linear(Tape& tape, const Tensor& y, const Tensor& x, const Tensor& weight, const void* packed = nullptr);
 
 /// The weight of a linear layer as the op takes it.
 struct LinearWeight {
@@ -53,8 +53,8 @@ Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, 
 /// gate, up (N, F) -> silu(gate) * up. (Shazeer, arXiv 2002.05202)
 Tensor swiglu(Tape& tape, const Tensor& gate, const Tensor& up);
 
-/// a + b, same shape.
-Tensor add(Tape& tape, const Tensor& a, const Tensor& b);
+/// x in memory of its own: for what changes a tensor in place that others still read as it is.
+Tensor copy(Tape& tape, const Tensor& x);
 
 /// x * factor.
 Tensor scale(Tape& tape, const Tensor& x, double factor);
@@ -78,7 +78,8 @@ Tensor masked_sum(Tape& tape, const Tensor& x, const Tensor& weight, const Tenso
 Tensor widen(Tape& tape, const Tensor& x);
 
 /// Runs `block` without keeping its activations, and runs it again, recorded, when backward needs them.
-/// (Chen et al., arXiv 1604.06174.) The block must compute the same values each time.
+/// (Chen et al., arXiv 1604.06174.) The block must compute the same values each time. On a tape that does not record it
+/// may write them over what it is given, which is a copy of x.
 Tensor checkpoint(Tape& tape, const Tensor& x, const std::function<Tensor(Tape&, const Tensor&)>& block);
 
 }  // namespace thinker

@@ -64,7 +64,7 @@ Tensor Tape::scope(const Tensor& x, const std::function<Tensor(const Tensor&)>& 
   {
     const Tensor y = block(x);
     ENSURE(y.shape() == x.shape() && y.dtype() == x.dtype(), "scope: a block changed ", x.shape(), " to ", y.shape());
-    backend().copy(x.raw(), y.raw(), x.bytes());
+    if (!(y == x)) backend().copy(x.raw(), y.raw(), x.bytes());
   }
   device_.arena().release(mark);
   return x;

@@ -74,8 +74,9 @@ class Tape {
   bool hand_over(const Tensor& output, const Tensor& x);
 
   // ---- for models ---------------------------------------------------------------------------------------------
-  /// Runs a block x -> y of equal shape. Unrecorded, y is written over x's memory and all that the block allocated is
-  /// released: a long forward keeps one residual stream and one block's temporaries. Recorded, it just runs.
+  /// Runs a block x -> y of equal shape. Unrecorded, y is written over x's memory, by the block itself or after it, and
+  /// all that the block allocated is released: a long forward keeps one residual stream and one block's temporaries.
+  /// Recorded, it just runs.
   Tensor scope(const Tensor& x, const std::function<Tensor(const Tensor&)>& block);
 
   /// Walks the tape back from `output` with the given gradient (host values in output's dtype). Once per tape.

@@ -5,15 +5,17 @@
 namespace thinker {
 
 Tensor checkpoint(Tape& tape, const Tensor& x, const std::function<Tensor(Tape&, const Tensor&)>& block) {
-  if (!tape.recording()) return block(tape, x);
+  if (!tape.recording()) return block(tape, copy(tape, x));  // which the block may write over
   const Tensor y = tape.make(x.shape(), x.dtype());
   Tensor result;  // wants a gradient where the block holds a parameter that does, whatever x wants
+  if (!x.wants_grad()) y.freeze();
+  tape.backend().copy(y.raw(), x.raw(), x.bytes());
   {
     Tape inner(tape.device(), Tape::Mode::no_grad);
-    result = block(inner, x);
+    result = block(inner, y);
     ENSURE(result.shape() == x.shape() && result.dtype() == x.dtype(), "[checkpoint] a block changed ", x.shape(),
            " to ", result.shape());
-    tape.backend().copy(y.raw(), result.raw(), y.bytes());
+    if (!(result == y)) tape.backend().copy(y.raw(), result.raw(), y.bytes());
   }
   tape.record("checkpoint", y, {&x, &result}, [&tape, x, y, block] {
     Tape inner(tape.device(), Tape::Mode::record);

@@ -1,5 +1,6 @@
 // Linear layer: y = x W^T + b.   dx = dy W,  dW += dy^T x,  db += column sums of dy.
-// add_linear puts a second product on top of a first one, y += x W^T: a low-rank adapter costs no second (N, O) array.
+// add_linear puts a product on top of what is there, y += x W^T: a residual connection and a low-rank adapter cost no
+// (N, O) array of their own.
 #include <algorithm>
 
 #include "tensor/ops.h"
@@ -82,11 +83,15 @@ Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& b
   return y;
 }
 
-void add_linear(Tape& tape, const Tensor& y, const Tensor& x, const Tensor& weight) {
+void add_linear(Tape& tape, const Tensor& y, const Tensor& x, const Tensor& weight, const void* packed) {
   check(x, weight, {});
-  ENSURE(x.dtype() == weight.dtype() && y.dtype() == x.dtype() && y.shape() == Shape({x.dim(0), weight.dim(0)}),
-         "[add_linear] y ", y.shape(), " for x ", x.shape(), " and weight ", weight.shape());
+  ENSURE(y.dtype() == x.dtype() && y.shape() == Shape({x.dim(0), weight.dim(0)}), "[add_linear] y ", y.shape(),
+         " for x ", x.shape(), " and weight ", weight.shape());
   const DType t = x.dtype();
+  if (packed || weight.dtype() != t) {
+    const Tensor product = linear(tape, x, weight, {}, packed);
+    return tape.backend().add(y.raw(), y.raw(), product.raw(), y.numel(), t);
+  }
   tape.backend().matmul(y.raw(), x.raw(), weight.raw(), x.dim(0), weight.dim(0), x.dim(1), Transpose::no,
                         Transpose::yes, t, t, Write::add);
   tape.record_in_place("add_linear", y, {&x, &weight},

@@ -14,10 +14,12 @@
 
 #include "tensor/ops.h"
 #include "tensor/rng.h"
+#include "tests/tensor/add.h"
 
 namespace thinker {
 namespace {
 
+using test::add;
 using Values = std::vector<double>;
 
 std::vector<char> encode(const Values& values, DType t) {
@@ -322,6 +324,20 @@ void add_case(Run& run) {
   run.keep("sum", sum);
 }
 
+/// A residual connection: a product on top of a copy, and a reader of what was copied.
+void copy_case(Run& run) {
+  for (auto [n, c] : {std::array<int64_t, 2>{1, 3}, {33, 70}, {300, 64}}) {
+    Tape tape(run.device, Tape::Mode::record);
+    const Tensor x = run.input(tape, {n, c}), w = run.parameter({c, c}), norm = run.parameter({c});
+    const Tensor h = rmsnorm(tape, x, norm, 1e-5), y = copy(tape, x);
+    add_linear(tape, y, h, w);
+    run.keep("y", y);
+    run.backward(tape, y);
+    run.keep_grad("x", x);
+    run.keep_grad("w", w);
+  }
+}
+
 void token_logprob_case(Run& run) {
   for (auto [m, c, v] : {std::array<int64_t, 3>{1, 3, 7}, {19, 33, 1003}}) {
     Tape tape(run.device, Tape::Mode::record);
@@ -484,6 +500,7 @@ constexpr Case kCases[] = {{"embedding", embedding_case},
                            {"attention, decoding", attention_decoding_case},
                            {"swiglu", swiglu_case},
                            {"add", add_case},
+                           {"copy", copy_case},
                            {"scale", scale_case},
                            {"logprob", token_logprob_case},
                            {"masked_sum", masked_sum_case},

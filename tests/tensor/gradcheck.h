@@ -76,6 +76,12 @@ inline Tensor constant(Tape& tape, DType t, const Shape& shape, const std::vecto
   return Tensor::from<float>(tape.device(), shape, std::vector<float>(values.begin(), values.end()));
 }
 
+inline Tensor parameter_of(Device& device, const Shape& shape, const std::vector<float>& values) {
+  Tensor w = Tensor::parameter(device, shape, DType::F32);
+  device.backend().copy_from_host(w.raw(), values.data(), w.bytes());
+  return w;
+}
+
 inline Tensor indices(Tape& tape, const std::vector<int32_t>& values) {
   return tape.from<int32_t>(values);
 }

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <filesystem>
 
+#include "add.h"
 #include "gradcheck.h"
 
 namespace thinker::test {
@@ -170,6 +171,25 @@ TEST_CASE("linear: wrong shapes and dtypes throw and are named") {
   Tape tape(*device, Tape::Mode::no_grad);
   const Tensor half = tape.make({2, 2}, DType::BF16);
   CHECK_THROWS_WITH_AS(linear(tape, half, half), doctest::Contains("matmul"), Error);
+}
+
+TEST_CASE("add_linear: a packed weight's product on top of what is there") {
+  const auto device = open_device("cpu");
+  Backend& backend = device->backend();
+  Rng rng = test_rng(12);
+  const int64_t n = 65, k = 17;
+  for (const int64_t m : {1, 5, 33}) {
+    Tape tape(*device, Tape::Mode::no_grad);
+    const Tensor weight = parameter_of(*device, {n, k}, random_floats(n * k, rng));
+    const Tensor packed = Tensor::zeros(*device, {(backend.packed_bytes(n, k, DType::F32) + 3) / 4}, DType::F32);
+    backend.pack(packed.raw(), weight.raw(), n, k, DType::F32);
+    const auto below = random_floats(m * n, rng);
+    const Tensor x = tape.from<float>({m, k}, random_floats(m * k, rng)), y = tape.from<float>({m, n}, below);
+    const auto product = linear(tape, x, weight, {}, packed.raw()).to_host<float>();
+    add_linear(tape, y, x, weight, packed.raw());
+    const auto found = y.to_host<float>();
+    for (size_t i = 0; i < below.size(); ++i) CHECK(found[i] == below[i] + product[i]);
+  }
 }
 
 TEST_CASE("linear: packed weights give the product of the plain ones, any number of rows") {

@@ -1,4 +1,5 @@
 // Weighted sums over sequences: empty sequences, rows outside of all, gradients.
+#include "add.h"
 #include "gradcheck.h"
 
 namespace thinker::test {

@@ -1,4 +1,5 @@
 // Multiplication by a number, and products on top of others.
+#include "add.h"
 #include "gradcheck.h"
 
 namespace thinker::test {

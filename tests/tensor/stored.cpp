@@ -293,11 +293,17 @@ TEST_CASE("linear and embedding take stored weights where nothing is recorded") 
     const auto found = linear(tape, input, weight).to_host<float>(),
                plain = linear(tape, input, table).to_host<float>();
     CHECK(relative_error(doubles(found), doubles(plain)) <= 1e-6);
+    const auto below = random_floats(2 * n, rng);
+    const Tensor sum = tape.from<float>({2, n}, below);
+    add_linear(tape, sum, input, weight);
+    const auto of_sum = sum.to_host<float>();
+    for (size_t i = 0; i < below.size(); ++i) CHECK(of_sum[i] == below[i] + found[i]);
     const Tensor ids = indices(tape, {3, 18});
     CHECK(embedding(tape, weight, ids, DType::F32).to_host<float>() == embedding(tape, table, ids).to_host<float>());
   }
   Tape tape(*device, Tape::Mode::record);
   CHECK_THROWS_AS(linear(tape, tape.from<float>({2, k}, x), weight), Error);
+  CHECK_THROWS_AS(add_linear(tape, tape.make({2, n}, DType::F32), tape.from<float>({2, k}, x), weight), Error);
   CHECK_THROWS_AS(embedding(tape, weight, indices(tape, {3}), DType::F32), Error);
 }
 

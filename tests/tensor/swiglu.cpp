@@ -1,4 +1,5 @@
 // SwiGLU: gradients, the formula, extreme gates.
+#include "add.h"
 #include "gradcheck.h"
 
 namespace thinker::test {

@@ -1,4 +1,5 @@
 // The change to the accumulator's dtype.
+#include "add.h"
 #include "gradcheck.h"
 
 namespace thinker::test {

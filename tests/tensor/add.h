@@ -1,23 +1,25 @@
-// Sum of two tensors: the residual connection. Both inputs receive dy.
+// The sum of two tensors as an op, with Backend::add: what a test gives a tensor several consumers with. (A model adds
+// products to its residual stream, in place.)
+#pragma once
+
 #include "tensor/ops.h"
 
-namespace thinker {
+namespace thinker::test {
 
-Tensor add(Tape& tape, const Tensor& a, const Tensor& b) {
+inline Tensor add(Tape& tape, const Tensor& a, const Tensor& b) {
   ENSURE(a.shape() == b.shape() && a.dtype() == b.dtype(), "[add] ", a.shape(), " and ", b.shape());
   const int64_t n = a.numel();
   const DType t = a.dtype();
   Tensor y = tape.make(a.shape(), t);
   tape.backend().add(y.raw(), a.raw(), b.raw(), n, t);
   tape.record("add", y, {&a, &b}, [&tape, a, b, y, n, t] {
-    const auto give = [&](const Tensor& x) {
+    for (const Tensor& x : {a, b}) {
+      if (!x.wants_grad()) continue;
       const Tape::Target dx = tape.target(x);
       tape.backend().accumulate(dx.data, tape.upstream(y), n, t, dx.write);
-    };
-    if (a.wants_grad()) give(a);
-    if (b.wants_grad() && !tape.hand_over(y, b)) give(b);
+    }
   });
   return y;
 }
 
-}  // namespace thinker
+}  // namespace thinker::test
