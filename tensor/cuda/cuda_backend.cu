@@ -1,6 +1,7 @@
 // The backend itself: finding the GPU, memory, copies and changes of dtype.
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 
 #include "tensor/cuda/cuda_backend.h"
 #include "tensor/cuda/fused_attention.h"
@@ -63,9 +64,18 @@ CudaBuffer::~CudaBuffer() {
   cudaFree(memory_);
 }
 
+PinnedBuffer::PinnedBuffer(int64_t bytes) {
+  CUDA_CHECK(cudaMallocHost(&memory_, static_cast<size_t>(bytes)));
+}
+
+PinnedBuffer::~PinnedBuffer() {
+  cudaFreeHost(memory_);
+}
+
 CudaBackend::CudaBackend(int gpu)
     : description_(open_gpu(gpu)),
       workspace_("scratch memory", kWorkspaceBytes),
+      staging_(kStagingBytes),
       matmul_(std::make_unique<Matmul>(stream(), workspace_.get(), kWorkspaceBytes)) {}
 
 CudaBackend::~CudaBackend() = default;
@@ -96,9 +106,18 @@ void CudaBackend::copy_to_host(void* host_dst, const void* src, int64_t bytes) {
   synchronize();
 }
 
+// The caller may reuse its memory at once. A step uploads half a dozen small arrays: waiting for each would leave the
+// GPU without work, so they are put aside and the host goes on.
 void CudaBackend::copy_from_host(void* dst, const void* host_src, int64_t bytes) {
-  if (bytes > 0) CUDA_CHECK(cudaMemcpyAsync(dst, host_src, bytes, cudaMemcpyHostToDevice, stream()));
-  synchronize();  // the caller may reuse its memory at once
+  if (bytes <= 0) return;
+  const bool staged = bytes <= kStagingBytes;
+  if (staged) {
+    if (staged_ + bytes > kStagingBytes) synchronize();
+    host_src = std::memcpy(staging_.get() + staged_, host_src, static_cast<size_t>(bytes));
+    staged_ += bytes;
+  }
+  CUDA_CHECK(cudaMemcpyAsync(dst, host_src, bytes, cudaMemcpyHostToDevice, stream()));
+  if (!staged) synchronize();
 }
 
 void CudaBackend::copy(void* dst, const void* src, int64_t bytes) {
@@ -111,6 +130,7 @@ void CudaBackend::fill_zero(void* dst, int64_t bytes) {
 
 void CudaBackend::synchronize() {
   CUDA_CHECK(cudaStreamSynchronize(stream()));
+  staged_ = 0;
 }
 
 void CudaBackend::convert(void* dst, const void* src, int64_t n, DType dst_t, DType src_t) {

@@ -40,6 +40,19 @@ class CudaBuffer {
   void* memory_ = nullptr;
 };
 
+/// Memory of the host that the GPU copies from by itself, while the host goes on.
+class PinnedBuffer {
+ public:
+  explicit PinnedBuffer(int64_t bytes);
+  ~PinnedBuffer();
+  PinnedBuffer(const PinnedBuffer&) = delete;
+  PinnedBuffer& operator=(const PinnedBuffer&) = delete;
+  char* get() const { return static_cast<char*>(memory_); }
+
+ private:
+  void* memory_ = nullptr;
+};
+
 class CudaBackend final : public Backend {
  public:
   /// Takes the given GPU for the calling thread. Throws Error when it cannot be used.
@@ -111,6 +124,7 @@ class CudaBackend final : public Backend {
 
  private:
   static constexpr int64_t kWorkspaceBytes = int64_t{32} << 20;  // NVIDIA's advice for cuBLASLt on Hopper
+  static constexpr int64_t kStagingBytes = int64_t{1} << 20;     // the indices of many steps
 
   cudaStream_t stream() const { return stream_.get(); }
   void attention_forward_tiles(void* out, void* lse, const void* q, const void* k, const void* v,
@@ -122,6 +136,8 @@ class CudaBackend final : public Backend {
   std::string description_;
   CudaStream stream_;
   CudaBuffer workspace_;  // scratch of products, sampling and sum_of_squares; the stream keeps them apart
+  PinnedBuffer staging_;  // small arrays on their way to the GPU
+  int64_t staged_ = 0;    // bytes of it that may still be read
   std::unique_ptr<Matmul> matmul_;
   std::unique_ptr<FusedAttention> fused_attention_;  // null without cuDNN
   bool records_ = true;                              // until that has failed once

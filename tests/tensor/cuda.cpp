@@ -338,6 +338,24 @@ void copy_case(Run& run) {
   }
 }
 
+/// Arrays that the host changes again as soon as they were handed over: many small ones, and one that is too large to
+/// be put aside.
+void upload_case(Run& run) {
+  constexpr int64_t kSmall = 5, kCopies = 60'000, kLarge = 300'000;
+  Tape tape(run.device, Tape::Mode::no_grad);
+  const Tensor small = tape.make({kCopies, kSmall}, DType::F32), large = tape.make({kLarge}, DType::F32);
+  std::vector<float> values(kSmall), many(kLarge);
+  for (int64_t i = 0; i < kCopies; ++i) {
+    for (int64_t j = 0; j < kSmall; ++j) values[j] = static_cast<float>((kSmall * i + j) % 997);
+    run.backend.copy_from_host(small.data<float>() + kSmall * i, values.data(), kSmall * size_of(DType::F32));
+  }
+  for (int64_t j = 0; j < kLarge; ++j) many[j] = static_cast<float>(j % 997);
+  run.backend.copy_from_host(large.raw(), many.data(), large.bytes());
+  std::fill(many.begin(), many.end(), NAN);
+  run.keep("small", small);
+  run.keep("large", large);
+}
+
 void token_logprob_case(Run& run) {
   for (auto [m, c, v] : {std::array<int64_t, 3>{1, 3, 7}, {19, 33, 1003}}) {
     Tape tape(run.device, Tape::Mode::record);
@@ -501,6 +519,7 @@ constexpr Case kCases[] = {{"embedding", embedding_case},
                            {"swiglu", swiglu_case},
                            {"add", add_case},
                            {"copy", copy_case},
+                           {"upload", upload_case},
                            {"scale", scale_case},
                            {"logprob", token_logprob_case},
                            {"masked_sum", masked_sum_case},
