@@ -94,7 +94,7 @@ Tensor merged(const Transformer& model, const Tensor& weight) {
     wide = Tensor::empty(model.device(), weight.shape(), acc);
     backend.convert(wide.raw(), weight.raw(), n, acc, weight.dtype());
   }
-  backend.add(sum.raw(), wide.raw(), sum.raw(), n, acc);
+  backend.accumulate(sum.raw(), wide.raw(), n, acc, Write::add);
   return sum;
 }
 

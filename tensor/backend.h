@@ -214,7 +214,6 @@ class Backend {
   virtual void scatter_rows(void* dst, const void* src, const int32_t* index, int64_t n, int64_t c, DType t) = 0;
 
   // ---- element-wise -------------------------------------------------------------------------------------------
-  virtual void add(void* y, const void* a, const void* b, int64_t n, DType t) = 0;
   /// y = factor x or y += factor x; y may be x.
   virtual void scale(void* y, const void* x, double factor, int64_t n, DType t, Write write) = 0;
   /// dst = src or dst += src.

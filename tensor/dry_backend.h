@@ -40,7 +40,6 @@ class DryBackend : public Backend {
   void gather_forward(void*, const void*, const int32_t*, int64_t, int64_t, DType) override {}
   void gather_backward(void*, const void*, const int32_t*, int64_t, int64_t, int64_t, DType, DType, Write) override {}
   void scatter_rows(void*, const void*, const int32_t*, int64_t, int64_t, DType) override {}
-  void add(void*, const void*, const void*, int64_t, DType) override {}
   void accumulate(void*, const void*, int64_t, DType, Write) override {}
   void scale(void*, const void*, double, int64_t, DType, Write) override {}
   void swiglu_forward(void*, const void*, const void*, int64_t, DType) override {}

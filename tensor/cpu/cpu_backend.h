@@ -52,7 +52,6 @@ class CpuBackend final : public Backend {
                        DType t, Write write) override;
   void scatter_rows(void* dst, const void* src, const int32_t* index, int64_t n, int64_t c, DType t) override;
 
-  void add(void* y, const void* a, const void* b, int64_t n, DType t) override;
   void scale(void* y, const void* x, double factor, int64_t n, DType t, Write write) override;
   void accumulate(void* dst, const void* src, int64_t n, DType t, Write write) override;
   void swiglu_forward(void* y, const void* gate, const void* up, int64_t n, DType t) override;

@@ -90,7 +90,7 @@ void add_linear(Tape& tape, const Tensor& y, const Tensor& x, const Tensor& weig
   const DType t = x.dtype();
   if (packed || weight.dtype() != t) {
     const Tensor product = linear(tape, x, weight, {}, packed);
-    return tape.backend().add(y.raw(), y.raw(), product.raw(), y.numel(), t);
+    return tape.backend().accumulate(y.raw(), product.raw(), y.numel(), t, Write::add);
   }
   tape.backend().matmul(y.raw(), x.raw(), weight.raw(), x.dim(0), weight.dim(0), x.dim(1), Transpose::no,
                         Transpose::yes, t, t, Write::add);

@@ -68,7 +68,7 @@ class WatchedBackend final : public DryBackend {
   void scatter_rows(void* dst, const void* src, const int32_t* index, int64_t n, int64_t c, DType) override {
     note("scatter", dst, src, index, n, c);
   }
-  void add(void* y, const void* a, const void* b, int64_t n, DType) override { note("add", y, a, b, n); }
+  void accumulate(void* dst, const void* src, int64_t n, DType, Write) override { note("accumulate", dst, src, n); }
   void swiglu_forward(void* y, const void* gate, const void* up, int64_t n, DType) override {
     note("swiglu", y, gate, up, n);
   }

@@ -1,5 +1,5 @@
-// The sum of two tensors as an op, with Backend::add: what a test gives a tensor several consumers with. (A model adds
-// products to its residual stream, in place.)
+// The sum of two tensors as an op: what a test gives a tensor several consumers with. (A model adds products to its
+// residual stream, in place.)
 #pragma once
 
 #include "tensor/ops.h"
@@ -11,7 +11,8 @@ inline Tensor add(Tape& tape, const Tensor& a, const Tensor& b) {
   const int64_t n = a.numel();
   const DType t = a.dtype();
   Tensor y = tape.make(a.shape(), t);
-  tape.backend().add(y.raw(), a.raw(), b.raw(), n, t);
+  tape.backend().copy(y.raw(), a.raw(), y.bytes());
+  tape.backend().accumulate(y.raw(), b.raw(), n, t, Write::add);
   tape.record("add", y, {&a, &b}, [&tape, a, b, y, n, t] {
     for (const Tensor& x : {a, b}) {
       if (!x.wants_grad()) continue;

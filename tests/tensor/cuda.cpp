@@ -309,7 +309,7 @@ void swiglu_case(Run& run) {
   }
 }
 
-void add_case(Run& run) {
+void accumulate_case(Run& run) {
   Tape tape(run.device, Tape::Mode::record);
   const Tensor a = run.input(tape, {3, 111}), b = run.input(tape, {3, 111});
   const Tensor y = add(tape, add(tape, a, b), a);
@@ -517,7 +517,7 @@ constexpr Case kCases[] = {{"embedding", embedding_case},
                            {"attention, whole sequences", attention_sequences_case},
                            {"attention, decoding", attention_decoding_case},
                            {"swiglu", swiglu_case},
-                           {"add", add_case},
+                           {"accumulate", accumulate_case},
                            {"copy", copy_case},
                            {"upload", upload_case},
                            {"scale", scale_case},

@@ -1,22 +1,18 @@
-// Sums: element-wise, and of a bias over rows.
+// Sums in place: element-wise, and of a bias over rows.
 #include "tensor/cpu/cpu_backend.h"
 
 namespace thinker {
 
-void CpuBackend::add(void* y, const void* a, const void* b, int64_t n, DType t) {
-  with_scalar("add", t, [&]<class T>(T) {
-    parallel_ranges(n, 1, [&](int64_t begin, int64_t end) {
-      T* out = static_cast<T*>(y);
-      const T *left = static_cast<const T*>(a), *right = static_cast<const T*>(b);
-#pragma omp simd
-      for (int64_t i = begin; i < end; ++i) out[i] = left[i] + right[i];
-    });
-  });
-}
-
 void CpuBackend::accumulate(void* dst, const void* src, int64_t n, DType t, Write write) {
   if (write == Write::set) return copy(dst, src, n * size_of(t));
-  add(dst, dst, src, n, t);
+  with_scalar("accumulate", t, [&]<class T>(T) {
+    parallel_ranges(n, 1, [&](int64_t begin, int64_t end) {
+      T* sum = static_cast<T*>(dst);
+      const T* x = static_cast<const T*>(src);
+#pragma omp simd
+      for (int64_t i = begin; i < end; ++i) sum[i] += x[i];
+    });
+  });
 }
 
 void CpuBackend::bias_forward(void* y, const void* bias, int64_t n, int64_t c, DType t) {

@@ -1,19 +1,9 @@
-// Element-wise sums: the residual connection, the accumulation of gradients, and the bias of a linear layer.
+// Sums in place: the accumulation of gradients, and the bias of a linear layer.
 #include "tensor/cuda/column_sums.cuh"
 
 namespace thinker {
 
 namespace {
-
-template <class T>
-__global__ void add_kernel(T* y, const T* a, const T* b, int64_t n) {
-  const int64_t i = global_thread() * kPack<T>;
-  if (i >= n) return;
-  const Pack<T> left = load_pack(a, i, n), right = load_pack(b, i, n);
-  Pack<T> sum;
-  for (int j = 0; j < kPack<T>; ++j) store(&sum.x[j], load(&left.x[j]) + load(&right.x[j]));
-  store_pack(y, i, n, sum);
-}
 
 template <class T>
 __global__ void accumulate_kernel(T* dst, const T* src, int64_t n, Write write) {
@@ -40,11 +30,6 @@ struct BiasGradient {
 };
 
 }  // namespace
-
-void CudaBackend::add(void* y, const void* a, const void* b, int64_t n, DType t) {
-  for_dtype("add", t,
-            [&]<class T>(Type<T>) { CUDA_CHECK(launch(stream(), pack_blocks<T>(n), add_kernel<T>, y, a, b, n)); });
-}
 
 void CudaBackend::accumulate(void* dst, const void* src, int64_t n, DType t, Write write) {
   for_dtype("accumulate", t, [&]<class T>(Type<T>) {

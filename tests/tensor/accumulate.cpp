@@ -1,6 +1,5 @@
-// Backend::add through an op, and with it the tape's rule of accumulation.
+// Backend::accumulate through a sum, and with it the tape's rule of accumulation.
 #include "add.h"
-
 #include "gradcheck.h"
 
 namespace thinker::test {
@@ -11,13 +10,13 @@ const Op kAdd = [](Tape& tape, const std::vector<Tensor>& x) { return add(tape, 
 
 }  // namespace
 
-TEST_CASE("add: gradients") {
+TEST_CASE("a sum: gradients") {
   const auto device = open_device("cpu");
   Rng rng = test_rng(1);
   for (const int n : {1, 3, 7}) check_op(*device, kAdd, {activation({n, 3}, rng), activation({n, 3}, rng)});
 }
 
-TEST_CASE("add(x, x) doubles the gradient") {
+TEST_CASE("a sum of x and x doubles the gradient") {
   const auto device = open_device("cpu");
   Rng rng = test_rng(2);
   const Op twice = [](Tape& tape, const std::vector<Tensor>& x) { return add(tape, x[0], x[0]); };
@@ -42,7 +41,7 @@ TEST_CASE("a tensor with several consumers, a parameter used twice") {
   check_op(*device, op, {activation({3, 5}, rng), parameter({5, 5}, rng, 0.5), parameter({5}, rng)});
 }
 
-TEST_CASE("add over many elements equals a plain sum, and keeps NaN") {
+TEST_CASE("accumulate over many elements equals a plain sum, and keeps NaN") {
   const auto device = open_device("cpu");
   Rng rng = test_rng(4);
   std::vector<Input> x = {activation({301, 333}, rng), activation({301, 333}, rng)};
@@ -53,11 +52,9 @@ TEST_CASE("add over many elements equals a plain sum, and keeps NaN") {
   CHECK(std::isnan(run<float>(*device, kAdd, x).y[5]));
 }
 
-TEST_CASE("add refuses unequal shapes; BF16 is refused by name") {
+TEST_CASE("accumulate: BF16 is refused by name") {
   const auto device = open_device("cpu");
   Tape tape(*device, Tape::Mode::no_grad);
-  const Tensor a = tape.make({2, 3}, DType::F32), b = tape.make({3, 2}, DType::F32);
-  CHECK_THROWS_WITH_AS(add(tape, a, b), doctest::Contains("(2, 3)"), Error);
   const Tensor h = tape.make({2, 3}, DType::BF16);
   CHECK_THROWS_WITH_AS(add(tape, h, h), doctest::Contains("BF16"), Error);
 }
