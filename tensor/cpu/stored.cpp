@@ -2,7 +2,7 @@
 // the time is that of reading the weight once. Blocks are multiplied as integers where the processor can
 // (stored_groups.h); otherwise each row of the weight is widened in registers and multiplied by up to kTogether rows of
 // a, or by one from several places at once (stored_row.h); with many rows of a the weight is widened first, as a whole
-// or (from groups) panel by panel, and the product is one of fp32 (or bf16) factors.
+// or (without AVX-512) panel by panel, and the product is one of fp32 (or bf16) factors.
 #include <vector>
 
 #include "tensor/cpu/cpu_backend.h"
@@ -220,22 +220,39 @@ void widen_group(float* to, const stored::StoredRows& weight, int64_t j, int64_t
   }
 }
 
-/// A product with many rows of a, with a weight in groups: each thread widens a panel of columns after the other, which
-/// stays in its caches.
+/// The numbers of a panel (panels.h) made of a weight: BF16 stays as it is.
+template <class Format>
+using PanelNumber = std::conditional_t<std::is_same_v<Format, stored::BFloat16>, bf16, float>;
+
+/// panel = the V vectors of a weight's columns from `first` on, of which there are n; k is even for BFloat16.
+template <class Format, int V>
+void fill_panel(uint32_t* panel, const stored::StoredRows& weight, int64_t first, int64_t n) {
+  constexpr int64_t kWidth = V * kGroup;
+  float* to = reinterpret_cast<float*>(panel);
+  if constexpr (std::is_same_v<Format, stored::BFloat16>) {
+    // Two numbers of a row are a word of the panel already, and words can be transposed as if they were floats.
+    const auto* rows = reinterpret_cast<const float*>(weight.row(first));
+    transpose(to, kWidth, rows, weight.k / 2, std::min(kWidth, n - first), weight.k / 2, kWidth);
+  } else {
+    for (int64_t j = first; j < std::min(n, first + kWidth); j += kGroup)
+      stored::widen_columns<Format>(to + (j - first), kWidth, weight.row(j), std::min(kGroup, n - j),
+                                    weight.k / kNumbers);
+  }
+}
+
+/// A product with many rows of a: each thread makes a panel of columns after the other, which stays in its caches.
 template <class Format>
 void multiply_in_panels(const StoredProduct& product, const float* a, int64_t m, int64_t k, Scratch& scratch) {
-  const int64_t n = product.n, blocks = k / kNumbers, size = panels::kWide * kGroup * k;
+  using W = PanelNumber<Format>;
+  const int64_t n = product.n, words = panels::kWide * panels::vector_words<W>(k);
   const stored::StoredRows weight = rows_of(product.weight, k, product.weight_t);
-  float* memory = scratch.take<float>(omp_get_max_threads() * size);
+  uint32_t* memory = scratch.take<uint32_t>(omp_get_max_threads() * words);
   panels::for_panels(n, m * k, [&](int64_t begin, int64_t end) {
-    float* panel = memory + omp_get_thread_num() * size;
-    const auto one = [&]<int V>(int64_t first) {
-      for (int64_t v = 0; v < V; ++v) {
-        const int64_t j = (first + v) * kGroup, rows = std::min(kGroup, n - j);
-        stored::widen_columns<Format>(panel + v * kGroup, V * kGroup, weight.row(j), rows, blocks);
-      }
-      panels::multiply_panel<float, V>(static_cast<float*>(product.out) + first * kGroup, n, n - first * kGroup, a,
-                                       reinterpret_cast<const uint32_t*>(panel), m, k);
+    uint32_t* panel = memory + omp_get_thread_num() * words;
+    const auto one = [&]<int V>(int64_t vector) {
+      const int64_t first = vector * kGroup;
+      fill_panel<Format, V>(panel, weight, first, n);
+      panels::multiply_panel<W, V>(static_cast<float*>(product.out) + first, n, n - first, a, panel, m, k);
     };
     int64_t first = begin;
     for (; first + panels::kWide <= end; first += panels::kWide) one.template operator()<panels::kWide>(first);
@@ -260,8 +277,8 @@ void CpuBackend::store_weight(void* weight, const void* host_rows, int64_t n, in
 void CpuBackend::multiply_widened(const StoredProduct& product, const float* a, int64_t m, int64_t k) {
   const int64_t n = product.n;
   with_format("matmul_stored", product.weight_t, [&]<class Format>(Format) {
-    if constexpr (stored::kGrouped<Format> && !stored::kFastIntegers)
-      if (product_dtype_ == DType::F32) return multiply_in_panels<Format>(product, a, m, k, widened_);
+    if constexpr (stored::kHasGroups && !stored::kFastIntegers)
+      if (product_dtype_ == DType::F32 && k % 2 == 0) return multiply_in_panels<Format>(product, a, m, k, widened_);
     float* wide = widened_.take<float>(n * k);
     for_groups(n, k, [&](int64_t j, int64_t rows) {
       widen_group<Format>(wide + j * k, rows_of(product.weight, k, product.weight_t), j, rows);

@@ -72,7 +72,8 @@ TEST_CASE("products with stored weights equal a plain loop: few rows and many, o
   for (const Format& format : kFormats) {
     const bool ragged = format.dtype == DType::BF16;
     for (const int64_t m : {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 32, 33, 40})
-      for (const auto& [n, k] : {std::pair<int64_t, int64_t>{1, 32}, {17, 96}, {67, 576}, {130, ragged ? 37 : 64}}) {
+      for (const auto& [n, k] :
+           {std::pair<int64_t, int64_t>{1, 32}, {17, 96}, {67, 576}, {130, ragged ? 37 : 64}, {50, ragged ? 38 : 32}}) {
         INFO(std::string(name(format.dtype)), ": ", m, " x ", n, " x ", k);
         const auto weight = random_stored(format, n * k, rng);
         const auto w = widened(format, weight, n * k), a = random_floats(m * k, rng);
