@@ -19,14 +19,7 @@ Tensor checkpoint(Tape& tape, const Tensor& x, const std::function<Tensor(Tape&,
   }
   tape.record("checkpoint", y, {&x, &result}, [&tape, x, y, block] {
     Tape inner(tape.device(), Tape::Mode::record);
-    const Tensor input = inner.make(x.shape(), x.dtype());
-    if (!x.wants_grad()) input.freeze();
-    tape.backend().copy(input.raw(), x.raw(), x.bytes());
-    const Tensor again = block(inner, input);
-    inner.backward_from(again, tape.upstream(y));
-    if (!x.wants_grad()) return;
-    const Tape::Target dx = tape.target(x);
-    tape.backend().accumulate(dx.data, inner.upstream(input), x.numel(), x.dtype(), dx.write);
+    inner.backward_from(block(inner, copy(inner, x)), tape.upstream(y));  // the copy's backward gives x its gradient
   });
   return y;
 }
