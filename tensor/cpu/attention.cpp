@@ -32,6 +32,7 @@ struct Forward {
   const AttentionShape& s;
   T *out, *lse;
   const T *q, *k, *v;
+  bool rounded;  // factors of products, to bf16
 
   int64_t group() const { return s.heads / s.kv_heads; }
   const T* query(int64_t row, int64_t head) const { return q + (row * s.heads + head) * s.head_dim; }
@@ -42,7 +43,7 @@ struct Forward {
 /// What one task keeps while it walks over the keys. Rows are (head of the task, query).
 template <class T>
 struct Working {
-  T *scores, *keys, *o, *m, *l;
+  T *scores, *keys, *values, *o, *m, *l;
 
   static int64_t score_rows(const AttentionShape& s) { return std::max(kAttentionTile, s.heads / s.kv_heads); }
   static int64_t rows(const Task& task, const AttentionShape& s) {
@@ -51,13 +52,15 @@ struct Working {
   static int64_t size(std::span<const Task> tasks, const AttentionShape& s) {
     int64_t most = 0;
     for (const Task& task : tasks) most = std::max(most, rows(task, s));
-    return most * (s.head_dim + 2) + kAttentionTile * (score_rows(s) + s.head_dim) + 4 * kLanes<T>;
+    const int64_t size = most * (s.head_dim + 2) + kAttentionTile * score_rows(s) + 2 * right_size<T>(s.head_dim);
+    return padded<T>(size);  // the next thread's begins as well aligned
   }
   Working(T* memory, const Task& task, const AttentionShape& s) {
     const int64_t n = rows(task, s);
     scores = memory;
     keys = scores + score_rows(s) * kAttentionTile;
-    o = keys + kAttentionTile * s.head_dim;
+    values = keys + right_size<T>(s.head_dim);
+    o = values + right_size<T>(s.head_dim);
     m = o + n * s.head_dim;
     l = m + n;
     std::fill(o, o + n * s.head_dim, T(0));
@@ -125,13 +128,14 @@ template <class T>
 void walk_key_block(const Forward<T>& f, const Working<T>& w, const Segment& segment, const Task& task,
                     const KeyBlock& block, int64_t kv_head) {
   const int64_t D = f.s.head_dim, stride = f.s.kv_heads * D, queries = task.query_end - task.query_begin;
-  transpose(w.keys, kAttentionTile, f.key(block.begin, kv_head), stride, block.length, D, padded<T>(block.length));
+  const RightFactor<T> keys = right_of_columns(w.keys, f.key(block.begin, kv_head), stride, D, block.length, f.rounded);
+  const RightFactor<T> values =
+      right_of_rows(w.values, f.value(block.begin, kv_head), stride, block.length, D, f.rounded);
   for (int64_t g = 0; g < f.group(); ++g)
-    for_query_bands(block, task.query_begin, queries, [&](int64_t i, int64_t rows, int64_t visible) {
+    for_query_bands(block, task.query_begin, queries, f.rounded, [&](int64_t i, int64_t rows, int64_t visible) {
       const int64_t at = segment.query_begin + task.query_begin + i, columns = padded<T>(visible);
       const T* q = f.query(at, kv_head * f.group() + g);
-      multiply(w.scores, kAttentionTile, Strided<T>{q, f.s.heads * D, 1}, w.keys, kAttentionTile, rows, columns, D,
-               Write::set);
+      multiply(w.scores, kAttentionTile, Strided<T>{q, f.s.heads * D, 1}, keys, rows, columns, D, Write::set);
       const int64_t row = ((kv_head - task.kv_begin) * f.group() + g) * queries + i;
       T* o = w.o + row * D;
       for (int64_t r = 0; r < rows; ++r) {
@@ -139,8 +143,7 @@ void walk_key_block(const Forward<T>& f, const Working<T>& w, const Segment& seg
                                     static_cast<T>(f.s.scale), w.m[row + r], w.l[row + r]);
         scale_row(o + r * D, fade, D);
       }
-      multiply(o, D, Strided<T>{w.scores, kAttentionTile, 1}, f.value(block.begin, kv_head), stride, rows, D, visible,
-               Write::add);
+      multiply(o, D, Strided<T>{w.scores, kAttentionTile, 1}, values, rows, D, visible, Write::add);
     });
 }
 
@@ -188,6 +191,7 @@ template <class T>
 void run(const Forward<T>& f, const Segment* segments, const Task& task, T* memory) {
   const Segment& segment = segments[0];
   const Working<T> w(memory, task, f.s);
+  const tiles::Unit unit(f.rounded);
   if (task.segments > 1)
     walk_shared(f, w, segments, task);
   else if (segment.query_len == 1)
@@ -309,7 +313,8 @@ void CpuBackend::attention_forward(void* out, void* lse, const void* q, const vo
                        static_cast<T*>(lse),
                        static_cast<const T*>(q),
                        static_cast<const T*>(k),
-                       static_cast<const T*>(v)};
+                       static_cast<const T*>(v),
+                       kRounds<T> && factor_dtype_ == DType::BF16 && tiles::has_unit()};
     if (const std::vector<Part> parts = parts_of(segments, s); !parts.empty())
       return run_in_parts(f, segments, std::span(parts), scratch_);
     const std::vector<Task> tasks = plan(segments, s);

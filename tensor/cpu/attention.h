@@ -1,4 +1,5 @@
-// What forward and backward of the CPU's attention share: the walk over the keys that a segment sees.
+// What forward and backward of the CPU's attention share: the walk over the keys that a segment sees, and the products
+// of its blocks, in T or with factors rounded to bf16.
 #pragma once
 
 #include <algorithm>
@@ -6,6 +7,7 @@
 #include "tensor/backend.h"
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/product.h"
+#include "tensor/cpu/tiles.h"
 
 namespace thinker {
 
@@ -39,15 +41,82 @@ int64_t padded(int64_t keys) {
 }
 
 /// Calls body(first, rows, visible) for bands of consecutive queries out of `queries` from `query` on, first counted
-/// from there: none of a band sees more than `visible` keys of the block. One band where all see all of them; on the
-/// diagonal narrow ones, so that hardly a score is computed that nobody sees.
+/// from there: none of a band sees more than `visible` keys of the block. One band where all see all of them, or where
+/// `rounded` products take many rows at once anyway; otherwise, on the diagonal, narrow ones, so that hardly a score is
+/// computed that nobody sees.
 template <class Body>
-void for_query_bands(const KeyBlock& block, int64_t query, int64_t queries, const Body& body) {
-  const int64_t band = block.visible(query) == block.length ? queries : 2 * kTileRows;
+void for_query_bands(const KeyBlock& block, int64_t query, int64_t queries, bool rounded, const Body& body) {
+  const int64_t band = rounded || block.visible(query) == block.length ? queries : 2 * kTileRows;
   for (int64_t i = 0; i < queries; i += band) {
     const int64_t rows = std::min(band, queries - i), visible = block.visible(query + i + rows - 1);
     if (visible > 0) body(i, rows, visible);
   }
+}
+
+/// Whether factors may be rounded to bf16. Only the tile unit makes that faster.
+template <class T>
+constexpr bool kRounds = tiles::kCompiled&& std::is_same_v<T, float>;
+
+/// The right factor (depth, cols) of products of blocks, at most kAttentionTile wide or deep: read as it lies, or
+/// arranged once for many products.
+template <class T>
+struct RightFactor {
+  const T* data;
+  int64_t ld;     // from one row to the next
+  int64_t depth;  // as it was rounded and packed (tiles.h); 0: not packed
+
+  /// The factor without its first rows, which must not be packed.
+  RightFactor below(int64_t rows) const { return {data + rows * ld, ld, depth}; }
+};
+
+/// Numbers of working space for a right factor with a side of kAttentionTile and another of n.
+template <class T>
+int64_t right_size(int64_t n) {
+  int64_t packed = 0;
+  if constexpr (kRounds<T>) packed = tiles::packed_bytes(kAttentionTile, n) / static_cast<int64_t>(sizeof(T));
+  return std::max(kAttentionTile * n, packed);
+}
+
+/// The factor whose rows lie at b, ldb apart.
+template <class T>
+RightFactor<T> right_of_rows(T* memory, const T* b, int64_t ldb, int64_t depth, int64_t cols, bool rounded) {
+  if constexpr (kRounds<T>)
+    if (rounded) {
+      tiles::pack<true>(reinterpret_cast<std::byte*>(memory), {b, 1, ldb}, cols, depth);
+      return {memory, 0, depth};
+    }
+  return {b, ldb, 0};
+}
+
+/// The factor whose columns, kAttentionTile at most, lie at b, ldb apart. Columns up to a whole vector are 0.
+template <class T>
+RightFactor<T> right_of_columns(T* memory, const T* b, int64_t ldb, int64_t depth, int64_t cols, bool rounded) {
+  if constexpr (kRounds<T>)
+    if (rounded) {
+      tiles::pack<true>(reinterpret_cast<std::byte*>(memory), {b, ldb, 1}, cols, depth);
+      return {memory, 0, depth};
+    }
+  transpose(memory, kAttentionTile, b, ldb, cols, depth, padded<T>(cols));
+  return {memory, kAttentionTile, 0};
+}
+
+/// c (rows, cols), rows at most kAttentionTile, by `write`, from a (rows, depth) and the first rows and columns of b.
+template <class T>
+void multiply(T* c, int64_t ldc, Strided<T> a, const RightFactor<T>& b, int64_t rows, int64_t cols, int64_t depth,
+              Write write) {
+  if constexpr (kRounds<T>)
+    if (b.depth > 0) {
+      constexpr int64_t kDepth = 128;  // at once
+      alignas(64) std::byte left[tiles::packed_bytes(kAttentionTile, kDepth)];
+      const auto* right = reinterpret_cast<const std::byte*>(b.data);
+      for (int64_t k = 0; k < depth; k += kDepth, right += kDepth / tiles::kDepth * tiles::kTile) {
+        const int64_t part = std::min(kDepth, depth - k);
+        tiles::pack<false>(left, a.from(0, k), rows, part);
+        tiles::multiply(c, ldc, left, right, rows, cols, part, b.depth, k == 0 ? write : Write::add);
+      }
+      return;
+    }
+  multiply(c, ldc, a, b.data, b.ld, rows, cols, depth, write);
 }
 
 /// Whether tasks, with their cost in pairs of query and key, are more than one thread does in the time that another

@@ -60,26 +60,38 @@ struct Backward {
   const AttentionShape& s;
   T *dq, *dk, *dv;
   const T *dout, *lse, *q, *k, *v, *di;  // di, lse (N, H)
+  bool rounded;                          // factors of products, to bf16
 
   int64_t group() const { return s.heads / s.kv_heads; }
 };
 
-/// One task's tiles: p and ds by (query, key), k and v turned to (D, key), and the sums for the block's own dk and dv.
+/// One task's tiles: p and ds by (query, key), the sums for the block's own dk and dv, and right factors: k and v
+/// turned to (D, key), k by rows, q and dout.
 template <class T>
 struct Tiles {
-  T *p, *ds, *keys, *values, *dk, *dv;
+  T *p, *ds, *dk, *dv, *keys, *values, *key_rows, *q, *dout;
 
   static int64_t size(const AttentionShape& s) {
-    return kAttentionTile * (2 * kAttentionTile + 4 * s.head_dim) + 4 * kLanes<T>;
+    return padded<T>(2 * kAttentionTile * (kAttentionTile + s.head_dim) + 5 * right_size<T>(s.head_dim));
   }
   Tiles(T* memory, const AttentionShape& s) {
+    const int64_t size = right_size<T>(s.head_dim);
     p = memory;
     ds = p + kAttentionTile * kAttentionTile;
-    keys = ds + kAttentionTile * kAttentionTile;
-    values = keys + kAttentionTile * s.head_dim;
-    dk = values + kAttentionTile * s.head_dim;
+    dk = ds + kAttentionTile * kAttentionTile;
     dv = dk + kAttentionTile * s.head_dim;
+    keys = dv + kAttentionTile * s.head_dim;
+    values = keys + size;
+    key_rows = values + size;
+    q = key_rows + size;
+    dout = q + size;
   }
+};
+
+/// A block's keys and values as right factors.
+template <class T>
+struct Keys {
+  RightFactor<T> turned, values, rows;
 };
 
 /// p: scores -> probabilities. ds: dout.v -> gradient of the unscaled scores. Invisible keys get 0.
@@ -103,34 +115,36 @@ void add_rows(T* to, int64_t stride, const T* from, int64_t rows, int64_t cols) 
 
 /// A block of keys against `queries` rows from `row` of one head; query is the first's number in its segment.
 template <class T>
-void add_tile(const Backward<T>& b, const Tiles<T>& w, const KeyBlock& block, int64_t head, int64_t row, int64_t query,
-              int64_t queries) {
-  const int64_t D = b.s.head_dim, stride = b.s.heads * D, kv_head = head / b.group();
+void add_tile(const Backward<T>& b, const Tiles<T>& w, const KeyBlock& block, const Keys<T>& keys, int64_t head,
+              int64_t row, int64_t query, int64_t queries) {
+  const int64_t D = b.s.head_dim, stride = b.s.heads * D;
   const int64_t at = (row * b.s.heads + head) * D;
   const Strided<T> q{b.q + at, stride, 1}, dout{b.dout + at, stride, 1};
-  const T* keys = b.k + (block.begin * b.s.kv_heads + kv_head) * D;
-  for_query_bands(block, query, queries, [&](int64_t i, int64_t rows, int64_t visible) {
+  for_query_bands(block, query, queries, b.rounded, [&](int64_t i, int64_t rows, int64_t visible) {
     const int64_t columns = padded<T>(visible);
     T *p = w.p + i * kAttentionTile, *ds = w.ds + i * kAttentionTile;
-    multiply(p, kAttentionTile, q.from(i, 0), w.keys, kAttentionTile, rows, columns, D, Write::set);
-    multiply(ds, kAttentionTile, dout.from(i, 0), w.values, kAttentionTile, rows, columns, D, Write::set);
+    multiply(p, kAttentionTile, q.from(i, 0), keys.turned, rows, columns, D, Write::set);
+    multiply(ds, kAttentionTile, dout.from(i, 0), keys.values, rows, columns, D, Write::set);
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t index = (row + i + r) * b.s.heads + head;
       probabilities(p + r * kAttentionTile, ds + r * kAttentionTile, block.visible(query + i + r), columns,
                     static_cast<T>(b.s.scale), b.lse[index], b.di[index]);
     }
-    multiply(b.dq + at + i * stride, stride, Strided<T>{ds, kAttentionTile, 1}, keys, b.s.kv_heads * D, rows, D,
-             visible, Write::add);
+    multiply(b.dq + at + i * stride, stride, Strided<T>{ds, kAttentionTile, 1}, keys.rows, rows, D, visible,
+             Write::add);
   });
+  const RightFactor<T> queries_right = right_of_rows(w.q, q.data, stride, queries, D, b.rounded);
+  const RightFactor<T> dout_right = right_of_rows(w.dout, dout.data, stride, queries, D, b.rounded);
   // Bands of keys, as wide as what bands of queries are filled up to: all that is read has been written.
-  const int64_t band = block.visible(query) == block.length ? block.length : kLanes<T>;
-  for (int64_t j = 0; j < block.length; j += band) {
+  const int64_t seen = block.visible(query + queries - 1);
+  const int64_t band = b.rounded || block.visible(query) == block.length ? seen : kLanes<T>;
+  for (int64_t j = 0; j < seen; j += band) {
     const int64_t seeing = std::clamp<int64_t>(block.first + j - query, 0, queries);  // the first query that sees key j
     const Strided<T> p{w.p + seeing * kAttentionTile + j, 1, kAttentionTile};
     const Strided<T> ds{w.ds + seeing * kAttentionTile + j, 1, kAttentionTile};
-    const int64_t rows = std::min(band, block.length - j), depth = queries - seeing;
-    multiply(w.dv + j * D, D, p, dout.data + seeing * stride, stride, rows, D, depth, Write::add);
-    multiply(w.dk + j * D, D, ds, q.data + seeing * stride, stride, rows, D, depth, Write::add);
+    const int64_t rows = std::min(band, seen - j), depth = queries - seeing;
+    multiply(w.dv + j * D, D, p, dout_right.below(seeing), rows, D, depth, Write::add);
+    multiply(w.dk + j * D, D, ds, queries_right.below(seeing), rows, D, depth, Write::add);
   }
 }
 
@@ -138,18 +152,20 @@ template <class T>
 void run(const Backward<T>& b, const Segment* segments, const std::vector<int64_t>& family, int64_t kv_head,
          T* memory) {
   const Tiles<T> w(memory, b.s);
+  const tiles::Unit unit(b.rounded);
   const int64_t D = b.s.head_dim, stride = b.s.kv_heads * D;
   for (const int64_t index : family) {
     const Segment& segment = segments[index];
     for_key_blocks(segment, segment.query_len, [&](const KeyBlock& block) {
-      const int64_t at = (block.begin * b.s.kv_heads + kv_head) * D, width = padded<T>(block.length);
-      transpose(w.keys, kAttentionTile, b.k + at, stride, block.length, D, width);
-      transpose(w.values, kAttentionTile, b.v + at, stride, block.length, D, width);
+      const int64_t at = (block.begin * b.s.kv_heads + kv_head) * D;
+      const Keys<T> keys{right_of_columns(w.keys, b.k + at, stride, D, block.length, b.rounded),
+                         right_of_columns(w.values, b.v + at, stride, D, block.length, b.rounded),
+                         right_of_rows(w.key_rows, b.k + at, stride, block.length, D, b.rounded)};
       std::fill(w.dk, w.dk + 2 * kAttentionTile * D, T(0));  // dv follows dk
       const int64_t first = std::max<int64_t>(0, block.first);
       for (int64_t head = kv_head * b.group(); head < (kv_head + 1) * b.group(); ++head)
         for (int64_t i = first; i < segment.query_len; i += kAttentionTile)
-          add_tile(b, w, block, head, segment.query_begin + i, i,
+          add_tile(b, w, block, keys, head, segment.query_begin + i, i,
                    std::min<int64_t>(kAttentionTile, segment.query_len - i));
       add_rows(b.dk + at, stride, w.dk, block.length, D);
       add_rows(b.dv + at, stride, w.dv, block.length, D);
@@ -221,7 +237,8 @@ void CpuBackend::attention_backward(void* dq, void* dk, void* dv, const void* do
                         static_cast<const T*>(q),
                         static_cast<const T*>(k),
                         static_cast<const T*>(v),
-                        di};
+                        di,
+                        kRounds<T> && factor_dtype_ == DType::BF16 && tiles::has_unit()};
     const auto families = families_of(segments, s.segments);
     const std::vector<Task> tasks = plan(families, segments, s.kv_heads);
     const int64_t count = static_cast<int64_t>(tasks.size());

@@ -1,12 +1,13 @@
 // Matrix products. F32 goes to oneDNN (onednn.h); very few rows against a large weight, where the time is that of
 // reading the weight, go to a loop of our own. F64 (gradient checks) is ours too. A weight that meets few rows again
-// and again (decoding) can be packed first, into oneDNN's own layout or into panels (panels.h): otherwise every product
-// spends a third of its time on rearranging it.
+// and again (decoding) can be packed first, into oneDNN's own layout, into panels (panels.h) or for the tile unit
+// (tiled_weight.h): otherwise every product spends a third of its time on rearranging it.
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/onednn.h"
 #include "tensor/cpu/panels.h"
 #include "tensor/cpu/product.h"
 #include "tensor/cpu/round.h"
+#include "tensor/cpu/tiled_weight.h"
 
 namespace thinker {
 
@@ -77,6 +78,11 @@ bool packs_panels() {
   return panels;
 }
 
+/// Whether weights are packed for the tile unit.
+bool packs_tiles(DType factor) {
+  return factor == DType::BF16 && tiles::has_unit();
+}
+
 /// out (m, n) for F64. A transposed b is turned back, one column of tiles at a time.
 template <class T>
 void multiply_plain(T* out, const T* a, const T* b, int64_t m, int64_t n, int64_t k, Transpose ta, Transpose tb,
@@ -145,6 +151,7 @@ bool CpuBackend::set_product_dtype(DType t) {
 
 int64_t CpuBackend::packed_bytes(int64_t n, int64_t k, DType t) {
   if (t != DType::F32) return 0;
+  if (packs_tiles(factor_dtype_)) return tiles::packed_bytes(n, k);
   if (!packs_panels()) return static_cast<int64_t>(products_->packed_layout(n, k, factor_dtype_).get_size());
   return with_factor(product_dtype_, [&]<class T>(T) { return panels::bytes<T>(n, k); });
 }
@@ -152,6 +159,8 @@ int64_t CpuBackend::packed_bytes(int64_t n, int64_t k, DType t) {
 void CpuBackend::pack(void* packed, const void* weight, int64_t n, int64_t k, DType t) {
   ENSURE(t == DType::F32, "[pack] of ", name(t));
   const float* from = static_cast<const float*>(weight);
+  if constexpr (tiles::kCompiled)
+    if (packs_tiles(factor_dtype_)) return tiles::pack_weight(static_cast<std::byte*>(packed), from, n, k);
   if (packs_panels())
     return with_factor(product_dtype_,
                        [&]<class T>(T) { panels::pack<T>(static_cast<uint32_t*>(packed), from, n, k); });
@@ -170,6 +179,9 @@ void CpuBackend::matmul_packed(void* out, const void* a, const void* weight, con
   count_product(m, n, k);
   float* to = static_cast<float*>(out);
   const float* left = static_cast<const float*>(a);
+  if constexpr (tiles::kCompiled)
+    if (packs_tiles(factor_dtype_))
+      return tiles::multiply_weight(to, left, static_cast<const std::byte*>(packed), m, n, k, scratch_);
   if (packs_panels()) {
     if (product_dtype_ == DType::BF16) {
       float* rounded = scratch_.take<float>(m * k);
