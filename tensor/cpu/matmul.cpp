@@ -1,13 +1,14 @@
 // Matrix products. F32 goes to oneDNN (onednn.h); very few rows against a large weight, where the time is that of
-// reading the weight, go to a loop of our own. F64 (gradient checks) is ours too. A weight that meets few rows again
-// and again (decoding) can be packed first, into oneDNN's own layout, into panels (panels.h) or for the tile unit
-// (tiled_weight.h): otherwise every product spends a third of its time on rearranging it.
+// reading the weight, go to a loop of our own. F64 (gradient checks) is ours too. Factors that are rounded to bf16 go
+// to the tile unit where there is one (tiled_product.h). A weight that meets few rows again and again (decoding) can be
+// packed first, into oneDNN's own layout, into panels (panels.h) or tiles: otherwise every product spends a third of
+// its time on rearranging it.
 #include "tensor/cpu/cpu_backend.h"
 #include "tensor/cpu/onednn.h"
 #include "tensor/cpu/panels.h"
 #include "tensor/cpu/product.h"
 #include "tensor/cpu/round.h"
-#include "tensor/cpu/tiled_weight.h"
+#include "tensor/cpu/tiled_product.h"
 
 namespace thinker {
 
@@ -78,8 +79,8 @@ bool packs_panels() {
   return panels;
 }
 
-/// Whether weights are packed for the tile unit.
-bool packs_tiles(DType factor) {
+/// Whether products are the tile unit's.
+bool has_tiles(DType factor) {
   return factor == DType::BF16 && tiles::has_unit();
 }
 
@@ -132,6 +133,12 @@ void CpuBackend::multiply_f32(float* out, const float* a, const float* b, int64_
   const Layout layout = tb == Transpose::yes ? Layout::columns : Layout::rows;
   const ProductKey key{m, n, k, ta, layout, write, factor_dtype_, omp_get_max_threads()};
   if (product_dtype_ == DType::F32) return multiply_onednn(*products_, out, a, b, key);
+  if constexpr (tiles::kCompiled)
+    if (has_tiles(factor_dtype_)) {
+      const Strided<float> left = ta == Transpose::yes ? Strided<float>{a, 1, m} : Strided<float>{a, k, 1};
+      const Strided<float> right = tb == Transpose::yes ? Strided<float>{b, k, 1} : Strided<float>{b, 1, n};
+      return tiles::multiply_rounded(out, left, right, m, n, k, write, scratch_);
+    }
   with_factor(factor_dtype_, [&]<class T>(T) {
     T* left = scratch_.take<T>(m * k + n * k + 32);
     T* right = left + (m * k + 31) / 32 * 32;
@@ -151,7 +158,7 @@ bool CpuBackend::set_product_dtype(DType t) {
 
 int64_t CpuBackend::packed_bytes(int64_t n, int64_t k, DType t) {
   if (t != DType::F32) return 0;
-  if (packs_tiles(factor_dtype_)) return tiles::packed_bytes(n, k);
+  if (has_tiles(factor_dtype_)) return tiles::packed_bytes(n, k);
   if (!packs_panels()) return static_cast<int64_t>(products_->packed_layout(n, k, factor_dtype_).get_size());
   return with_factor(product_dtype_, [&]<class T>(T) { return panels::bytes<T>(n, k); });
 }
@@ -160,7 +167,7 @@ void CpuBackend::pack(void* packed, const void* weight, int64_t n, int64_t k, DT
   ENSURE(t == DType::F32, "[pack] of ", name(t));
   const float* from = static_cast<const float*>(weight);
   if constexpr (tiles::kCompiled)
-    if (packs_tiles(factor_dtype_)) return tiles::pack_weight(static_cast<std::byte*>(packed), from, n, k);
+    if (has_tiles(factor_dtype_)) return tiles::pack_weight(static_cast<std::byte*>(packed), from, n, k);
   if (packs_panels())
     return with_factor(product_dtype_,
                        [&]<class T>(T) { panels::pack<T>(static_cast<uint32_t*>(packed), from, n, k); });
@@ -180,7 +187,7 @@ void CpuBackend::matmul_packed(void* out, const void* a, const void* weight, con
   float* to = static_cast<float*>(out);
   const float* left = static_cast<const float*>(a);
   if constexpr (tiles::kCompiled)
-    if (packs_tiles(factor_dtype_))
+    if (has_tiles(factor_dtype_))
       return tiles::multiply_weight(to, left, static_cast<const std::byte*>(packed), m, n, k, scratch_);
   if (packs_panels()) {
     if (product_dtype_ == DType::BF16) {

@@ -96,14 +96,23 @@ void pack_tile(std::byte* tile, const Words& words) {
 
 template <bool right>
 void pack(std::byte* packed, Strided<float> x, int64_t n, int64_t depth) {
-  for (int64_t i = 0; i < n; i += kSide)
-    for (int64_t k = 0; k < depth; k += kDepth, packed += kTile) {
-      const float* p = x.from(i, k).data;
-      if (x.column == 1)
-        pack_tile<right>(packed, [&](int64_t r) { return words_of_row(p, x.row, r, n - i, depth - k); });
-      else
-        pack_tile<!right>(packed, [&](int64_t r) { return words_of_columns(p, x.column, r, depth - k, n - i); });
-    }
+  const int64_t steps = count(depth, kDepth), groups = count(n, kSide);
+  const auto tile = [&](int64_t group, int64_t step) {
+    const int64_t i = group * kSide, k = step * kDepth;
+    const float* p = x.from(i, k).data;
+    std::byte* to = packed + (group * steps + step) * kTile;
+    if (x.column == 1)
+      pack_tile<right>(to, [&](int64_t r) { return words_of_row(p, x.row, r, n - i, depth - k); });
+    else
+      pack_tile<!right>(to, [&](int64_t r) { return words_of_columns(p, x.column, r, depth - k, n - i); });
+  };
+  // In the order in which x lies.
+  if (x.column == 1)
+    for (int64_t group = 0; group < groups; ++group)
+      for (int64_t step = 0; step < steps; ++step) tile(group, step);
+  else
+    for (int64_t step = 0; step < steps; ++step)
+      for (int64_t group = 0; group < groups; ++group) tile(group, step);
 }
 
 /// The calling thread's unit, with all tiles at full size, as long as this lives; then as it was, for oneDNN. Nothing
@@ -142,13 +151,16 @@ class Unit {
   Shape before_;
 };
 
-/// Memory that the next products read, asked for in parts while others are multiplied.
+/// Memory that the next products need, asked for in parts while others are multiplied: rows of two cache lines.
 struct Ahead {
-  const std::byte* data = nullptr;
-  int64_t lines = 0;  // of 64 bytes, at a step
+  const void* data = nullptr;
+  int64_t apart = 128;  // bytes from one row to the next
+  int64_t lines = 0;    // at a step
 
   void ask(int64_t step) const {
-    for (int64_t i = 0; i < lines; ++i) _mm_prefetch(data + (step * lines + i) * 64, _MM_HINT_T1);
+    const auto* p = static_cast<const std::byte*>(data);
+    for (int64_t i = step * lines; i < (step + 1) * lines; ++i)
+      _mm_prefetch(p + i / 2 * apart + i % 2 * 64, _MM_HINT_T1);
   }
 };
 

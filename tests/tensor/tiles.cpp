@@ -4,7 +4,7 @@
 #include <cstdio>
 
 #include "gradcheck.h"
-#include "tensor/cpu/tiled_weight.h"
+#include "tensor/cpu/tiled_product.h"
 #include "threads.h"
 
 namespace thinker::test {
@@ -141,6 +141,49 @@ TEST_CASE("tiles: a packed weight's products equal a plain loop, a row's bits ar
           CHECK(std::equal(some.begin(), some.end(), all.begin()));
         }
     }
+}
+
+TEST_CASE("tiles: products of arrays as they lie equal a plain loop, whatever the number of threads") {
+  if (!has_unit()) return;
+  Rng rng = test_rng(53);
+  Scratch scratch;
+  struct Size {
+    int64_t m, n, k;
+  };
+  // Long enough to go past the caches (rows left over, and a width that may not); a depth in two and in three parts.
+  for (const auto [m, n, k] : {Size{1, 1, 1}, Size{33, 20, 70}, Size{300, 64, 33}, Size{1040, 528, 40},
+                               Size{1033, 530, 3}, Size{40, 48, 1600}, Size{19, 33, 3100}}) {
+    INFO(m, " x ", n, " x ", k);
+    const auto a = rounded(random_floats(m * k, rng)), b = rounded(random_floats(n * k, rng));
+    const auto start = random_floats(m * n, rng), a_turned = turned(a, m, k), b_turned = turned(b, n, k);
+    std::vector<float> plain;
+    for (const bool ta : {false, true})
+      for (const bool tb : {false, true})
+        for (const int threads : {1, 2, 3}) {
+          const Threads those(threads);
+          const auto device = open_device("cpu");
+          const Tensor out = Tensor::zeros(*device, {m * n + 1}, DType::F32);  // aligned, as all activations are
+          const auto product = [&](Write write) {
+            tiles::multiply_rounded(
+                out.data<float>(), ta ? Strided<float>{a_turned.data(), 1, m} : Strided<float>{a.data(), k, 1},
+                tb ? Strided<float>{b_turned.data(), 1, n} : Strided<float>{b.data(), k, 1}, m, n, k, write, scratch);
+            const std::vector<float> all = out.to_host<float>();
+            CHECK(all.back() == 0.0f);
+            return std::vector<float>(all.begin(), all.end() - 1);
+          };
+          const auto found = product(Write::set);
+          if (plain.empty()) {
+            plain = found;
+            CHECK(product_error(found, a, b, m, n, k) <= 1e-6);
+          }
+          CHECK(found == plain);
+          device->backend().copy_from_host(out.raw(), start.data(), m * n * 4);
+          const auto added = product(Write::add);
+          double off = 0;
+          for (int64_t i = 0; i < m * n; ++i) off = std::max<double>(off, std::abs(added[i] - start[i] - plain[i]));
+          CHECK(off <= 1e-4);
+        }
+  }
 }
 
 #else

@@ -1,0 +1,122 @@
+// Matrix products of fp32 arrays whose factors are rounded to bf16 on the way to the tile unit (tiles.h). oneDNN 2.6
+// has no such product: rounding first writes and reads both factors once more. It reads a weight that was packed once
+// at a third of the memory's speed where rows are few (decoding).
+#pragma once
+
+#include "tensor/cpu/parallel.h"
+#include "tensor/cpu/tiles.h"
+
+namespace thinker::tiles {
+
+/// out (m, n) = or += a (m, k) . b (k, n): a and b^T (n, k) as they lie, one of the strides of each is 1.
+void multiply_rounded(float* out, Strided<float> a, Strided<float> b, int64_t m, int64_t n, int64_t k, Write write,
+                      Scratch& scratch);
+
+/// packed = weight (n, k), rounded.
+void pack_weight(std::byte* packed, const float* weight, int64_t n, int64_t k);
+
+/// out (m, n) = a (m, k) . weight^T.
+void multiply_weight(float* out, const float* a, const std::byte* packed, int64_t m, int64_t n, int64_t k,
+                     Scratch& scratch);
+
+#if defined(__AMX_BF16__)
+
+/// How a product's sums are written: out is so long that it leaves the caches before anyone reads it. Then they go past
+/// the caches, which would read from memory what is overwritten.
+inline bool streams(const float* out, int64_t m, int64_t n, Write write) {
+  constexpr int64_t kLong = int64_t{1} << 19;  // numbers
+  return write == Write::set && m * n >= kLong && n % kSide == 0 && reinterpret_cast<uintptr_t>(out) % 64 == 0;
+}
+
+/// Columns of tiles: of a's rows, or of b's columns, `column` bytes each.
+struct Columns {
+  const std::byte *a, *b;
+  int64_t column, steps;
+};
+
+/// A block of out (rows, columns), at most kBlock of each.
+inline void put_block(float* out, int64_t ldo, int64_t rows, int64_t columns, const Columns& from, Write write,
+                      bool streamed, const Ahead& ahead) {
+  if (!streamed || rows < kBlock || columns < kBlock)
+    return multiply_block(out, ldo, std::min(rows, kBlock), std::min(columns, kBlock), from.a, from.column, from.b,
+                          from.column, from.steps, write, ahead);
+  alignas(64) float sums[kBlock * kBlock];
+  multiply_tiles<2, 2>(sums, kBlock, from.a, from.column, from.b, from.column, from.steps, Write::set, ahead);
+  for (int64_t i = 0; i < kBlock; ++i)
+    for (int64_t j = 0; j < kBlock; j += kSide)
+      _mm512_stream_ps(out + i * ldo + j, _mm512_load_ps(sums + i * kBlock + j));
+}
+
+/// Packs x (n, depth) with all threads.
+template <bool right>
+void pack_all(std::byte* packed, Strided<float> x, int64_t n, int64_t depth) {
+  parallel_ranges(count(n, kSide), kSide * depth, [&](int64_t begin, int64_t end) {
+    pack<right>(packed + begin * packed_bytes(kSide, depth), x.from(begin * kSide, 0),
+                std::min(n, end * kSide) - begin * kSide, depth);
+  });
+}
+
+/// The depth goes in parts of equal size, so that kRows rows of a and a block's columns of b stay in a core's caches.
+/// Each thread has its own rows of out.
+inline void multiply_rounded(float* out, Strided<float> a, Strided<float> b, int64_t m, int64_t n, int64_t k,
+                             Write write, Scratch& scratch) {
+  constexpr int64_t kRows = 256, kDeep = 1536;
+  const int64_t parts = count(k, kDeep), deep = count(count(k, parts), kDepth) * kDepth;
+  const bool streamed = parts == 1 && streams(out, m, n, write);
+  const int64_t left_bytes = packed_bytes(kRows, deep), threads = omp_get_max_threads();
+  std::byte* right = scratch.take<std::byte>(packed_bytes(n, deep) + threads * left_bytes);
+  std::byte* lefts = right + packed_bytes(n, deep);
+  for (int64_t at = 0; at < k; at += deep, write = Write::add) {
+    const int64_t depth = std::min(deep, k - at), steps = count(depth, kDepth), column = steps * kTile;
+    const int64_t lines = count(2 * kBlock, steps);  // of the next block of out
+    pack_all<true>(right, b.from(0, at), n, depth);
+    parallel_ranges(count(m, kBlock), kBlock * n * depth, [&](int64_t begin, int64_t end) {
+      const Unit unit(true);
+      std::byte* left = lefts + omp_get_thread_num() * left_bytes;
+      const int64_t stop = std::min(m, end * kBlock);
+      for (int64_t i = begin * kBlock; i < stop; i += kRows) {
+        const int64_t rows = std::min(kRows, stop - i);
+        pack<false>(left, a.from(i, at), rows, depth);
+        for (int64_t j = 0; j < n; j += kBlock)
+          for (int64_t r = 0; r < rows; r += kBlock) {
+            float* to = out + (i + r) * n + j;
+            const bool asks = !streamed && r + 2 * kBlock <= rows;
+            put_block(to, n, rows - r, n - j, {left + r / kSide * column, right + j / kSide * column, column, steps},
+                      write, streamed, Ahead{to + kBlock * n, n * 4, asks ? lines : 0});
+          }
+      }
+      _mm_sfence();
+    });
+  }
+}
+
+inline void pack_weight(std::byte* packed, const float* weight, int64_t n, int64_t k) {
+  pack_all<true>(packed, {weight, k, 1}, n, k);
+}
+
+/// Each thread goes through columns of its own, a block's width after the other: all rows meet them while they are in
+/// the caches, and meanwhile the next ones are asked for.
+inline void multiply_weight(float* out, const float* a, const std::byte* packed, int64_t m, int64_t n, int64_t k,
+                            Scratch& scratch) {
+  std::byte* left = scratch.take<std::byte>(packed_bytes(m, k));
+  pack_all<false>(left, {a, k, 1}, m, k);
+  const int64_t steps = count(k, kDepth), column = steps * kTile, blocks = count(m, kBlock);
+  const int64_t lines = std::max<int64_t>(1, kBlock / blocks);  // of the next 32 a step
+  const bool streamed = streams(out, m, n, Write::set);
+  parallel_ranges(count(n, kBlock), kBlock * k * m, [&](int64_t begin, int64_t end) {
+    const Unit unit(true);
+    for (int64_t j = begin; j < end; ++j)
+      for (int64_t i = 0; i < blocks; ++i) {
+        const std::byte* panel = packed + j * 2 * column;
+        const bool asks = j + 1 < end && i < kBlock;
+        put_block(out + i * kBlock * n + j * kBlock, n, m - i * kBlock, n - j * kBlock,
+                  {left + i * 2 * column, panel, column, steps}, Write::set, streamed,
+                  Ahead{panel + 2 * column + i * steps * lines * 64, 128, asks ? lines : 0});
+      }
+    _mm_sfence();
+  });
+}
+
+#endif  // __AMX_BF16__
+
+}  // namespace thinker::tiles
