@@ -159,9 +159,9 @@ class Backend {
   /// stored (K, M) and b is stored (N, K). a and b have dtype t, out has dtype out_t (t or acc).
   virtual void matmul(void* out, const void* a, const void* b, int64_t m, int64_t n, int64_t k, Transpose ta,
                       Transpose tb, DType t, DType out_t, Write write) = 0;
-  /// From now on products of F32 round both factors to `t`, BF16 or F32 again, and add up in fp32. Whether the
-  /// processor has instructions for that, twice as fast; rounded factors are multiplied as floats otherwise. Only the
-  /// CPU's backend has the choice: others throw Error.
+  /// From now on products of F32 round both factors to `t`, BF16 or F32 again, and add up in fp32; those inside of
+  /// attention, too, where the processor has a tile unit. Whether it has instructions for such products, twice as fast;
+  /// rounded factors are multiplied as floats otherwise. Only the CPU's backend has the choice: others throw Error.
   virtual bool set_product_dtype(DType t) {
     ENSURE(t == DType::F32, "products of F32 are not computed in ", name(t));
     return true;

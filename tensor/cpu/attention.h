@@ -42,8 +42,8 @@ int64_t padded(int64_t keys) {
 
 /// Calls body(first, rows, visible) for bands of consecutive queries out of `queries` from `query` on, first counted
 /// from there: none of a band sees more than `visible` keys of the block. One band where all see all of them, or where
-/// `rounded` products take many rows at once anyway; otherwise, on the diagonal, narrow ones, so that hardly a score is
-/// computed that nobody sees.
+/// `rounded` products take many rows at once anyway (0 times a NaN that a later query sees is NaN there); otherwise, on
+/// the diagonal, narrow ones, so that hardly a score is computed that nobody sees.
 template <class Body>
 void for_query_bands(const KeyBlock& block, int64_t query, int64_t queries, bool rounded, const Body& body) {
   const int64_t band = rounded || block.visible(query) == block.length ? queries : 2 * kTileRows;
@@ -65,7 +65,7 @@ struct RightFactor {
   int64_t ld;     // from one row to the next
   int64_t depth;  // as it was rounded and packed (tiles.h); 0: not packed
 
-  /// The factor without its first rows, which must not be packed.
+  /// The factor without its first rows; of a packed one all that are asked for (0).
   RightFactor below(int64_t rows) const { return {data + rows * ld, ld, depth}; }
 };
 

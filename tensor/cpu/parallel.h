@@ -17,7 +17,8 @@ namespace thinker {
 constexpr int64_t kGrain = 16384;
 
 /// Calls body(begin, end) for contiguous ranges that cover [0, n), one a thread at most; an item costs about
-/// `item_cost` elements. A call with little work stays on the calling thread.
+/// `item_cost` elements. A call with little work stays on the calling thread: a body that asks for its thread's number
+/// must not be called from inside a parallel region.
 template <class Body>
 void parallel_ranges(int64_t n, int64_t item_cost, const Body& body) {
   if (n <= 0) return;

@@ -3,6 +3,8 @@
 // at a third of the memory's speed where rows are few (decoding).
 #pragma once
 
+#include <vector>
+
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/tiles.h"
 
@@ -56,35 +58,53 @@ void pack_all(std::byte* packed, Strided<float> x, int64_t n, int64_t depth) {
   });
 }
 
+/// A part of out that one thread computes.
+struct PartOfProduct {
+  int64_t row_begin, row_end, column_begin, column_end;
+};
+
+/// Parts of out (m, n), one a thread: by rows, and where there are too few of these, by columns, too.
+inline std::vector<PartOfProduct> parts_of_product(int64_t m, int64_t n, int64_t threads) {
+  const int64_t rows = count(m, kBlock), columns = count(n, kBlock);
+  const int64_t by_rows = std::min(rows, threads), by_columns = std::min(columns, threads / by_rows);
+  std::vector<PartOfProduct> parts;
+  for (int64_t i = 0; i < by_rows; ++i)
+    for (int64_t j = 0; j < by_columns; ++j)
+      parts.push_back({rows * i / by_rows * kBlock, std::min(m, rows * (i + 1) / by_rows * kBlock),
+                       columns * j / by_columns * kBlock, std::min(n, columns * (j + 1) / by_columns * kBlock)});
+  return parts;
+}
+
 /// The depth goes in parts of equal size, so that kRows rows of a and a block's columns of b stay in a core's caches.
-/// Each thread has its own rows of out.
 inline void multiply_rounded(float* out, Strided<float> a, Strided<float> b, int64_t m, int64_t n, int64_t k,
                              Write write, Scratch& scratch) {
   constexpr int64_t kRows = 256, kDeep = 1536;
-  const int64_t parts = count(k, kDeep), deep = count(count(k, parts), kDepth) * kDepth;
-  const bool streamed = parts == 1 && streams(out, m, n, write);
-  const int64_t left_bytes = packed_bytes(kRows, deep), threads = omp_get_max_threads();
-  std::byte* right = scratch.take<std::byte>(packed_bytes(n, deep) + threads * left_bytes);
+  const int64_t depths = count(k, kDeep), deep = count(count(k, depths), kDepth) * kDepth;
+  const bool streamed = depths == 1 && streams(out, m, n, write);
+  const std::vector<PartOfProduct> parts = parts_of_product(m, n, omp_get_max_threads());
+  const int64_t left_bytes = packed_bytes(kRows, deep), count_parts = static_cast<int64_t>(parts.size());
+  std::byte* right = scratch.take<std::byte>(packed_bytes(n, deep) + count_parts * left_bytes);
   std::byte* lefts = right + packed_bytes(n, deep);
   for (int64_t at = 0; at < k; at += deep, write = Write::add) {
     const int64_t depth = std::min(deep, k - at), steps = count(depth, kDepth), column = steps * kTile;
-    const int64_t lines = count(2 * kBlock, steps);  // of the next block of out
     pack_all<true>(right, b.from(0, at), n, depth);
-    parallel_ranges(count(m, kBlock), kBlock * n * depth, [&](int64_t begin, int64_t end) {
-      const Unit unit(true);
-      std::byte* left = lefts + omp_get_thread_num() * left_bytes;
-      const int64_t stop = std::min(m, end * kBlock);
-      for (int64_t i = begin * kBlock; i < stop; i += kRows) {
-        const int64_t rows = std::min(kRows, stop - i);
+    const auto run = [&](const PartOfProduct& part, std::byte* left) {
+      for (int64_t i = part.row_begin; i < part.row_end; i += kRows) {
+        const int64_t rows = std::min(kRows, part.row_end - i);
         pack<false>(left, a.from(i, at), rows, depth);
-        for (int64_t j = 0; j < n; j += kBlock)
+        for (int64_t j = part.column_begin; j < part.column_end; j += kBlock)
           for (int64_t r = 0; r < rows; r += kBlock) {
             float* to = out + (i + r) * n + j;
-            const bool asks = !streamed && r + 2 * kBlock <= rows;
-            put_block(to, n, rows - r, n - j, {left + r / kSide * column, right + j / kSide * column, column, steps},
-                      write, streamed, Ahead{to + kBlock * n, n * 4, asks ? lines : 0});
+            const bool asks = !streamed && r + 2 * kBlock <= rows;  // for the next block of out
+            put_block(to, n, rows - r, part.column_end - j,
+                      {left + r / kSide * column, right + j / kSide * column, column, steps}, write, streamed,
+                      Ahead{to + kBlock * n, n * 4, asks ? 2 * kBlock : 0, count(2 * kBlock, steps)});
           }
       }
+    };
+    parallel_ranges(count_parts, m * n * depth / count_parts, [&](int64_t begin, int64_t end) {
+      const Unit unit(true);
+      for (int64_t p = begin; p < end; ++p) run(parts[p], lefts + p * left_bytes);
       _mm_sfence();
     });
   }
@@ -100,19 +120,20 @@ inline void multiply_weight(float* out, const float* a, const std::byte* packed,
                             Scratch& scratch) {
   std::byte* left = scratch.take<std::byte>(packed_bytes(m, k));
   pack_all<false>(left, {a, k, 1}, m, k);
-  const int64_t steps = count(k, kDepth), column = steps * kTile, blocks = count(m, kBlock);
-  const int64_t lines = std::max<int64_t>(1, kBlock / blocks);  // of the next 32 a step
+  const int64_t steps = count(k, kDepth), column = steps * kTile, blocks = count(m, kBlock), columns = count(n, kSide);
   const bool streamed = streams(out, m, n, Write::set);
   parallel_ranges(count(n, kBlock), kBlock * k * m, [&](int64_t begin, int64_t end) {
     const Unit unit(true);
-    for (int64_t j = begin; j < end; ++j)
-      for (int64_t i = 0; i < blocks; ++i) {
-        const std::byte* panel = packed + j * 2 * column;
-        const bool asks = j + 1 < end && i < kBlock;
-        put_block(out + i * kBlock * n + j * kBlock, n, m - i * kBlock, n - j * kBlock,
-                  {left + i * 2 * column, panel, column, steps}, Write::set, streamed,
-                  Ahead{panel + 2 * column + i * steps * lines * 64, 128, asks ? lines : 0});
-      }
+    for (int64_t j = begin; j < end; ++j) {
+      const std::byte* panel = packed + j * 2 * column;
+      const int64_t next = j + 1 < end ? std::min<int64_t>(2, columns - 2 * (j + 1)) * column / 64 : 0;  // lines
+      const int64_t share = count(next, blocks);
+      for (int64_t i = 0; i < blocks; ++i)
+        put_block(
+            out + i * kBlock * n + j * kBlock, n, m - i * kBlock, n - j * kBlock,
+            {left + i * 2 * column, panel, column, steps}, Write::set, streamed,
+            Ahead{panel + 2 * column + i * share * 64, 128, std::min(share, next - i * share), count(share, steps)});
+    }
     _mm_sfence();
   });
 }

@@ -56,8 +56,8 @@ inline bool has_unit() {
 template <bool right>
 void pack(std::byte* packed, Strided<float> x, int64_t n, int64_t depth);
 
-/// c (rows, columns) = or += a (rows, depth) . b (depth, columns), both packed; b may have been packed wider and, by
-/// depth_b numbers, deeper. Inside the life of a Unit.
+/// c (rows, columns) = or += a (rows, depth) . b (depth, columns), both packed; b may be wider and deeper than that,
+/// with a depth of depth_b. Inside the life of a Unit.
 void multiply(float* c, int64_t ldc, const std::byte* a, const std::byte* b, int64_t rows, int64_t columns,
               int64_t depth, int64_t depth_b, Write write);
 
@@ -115,8 +115,8 @@ void pack(std::byte* packed, Strided<float> x, int64_t n, int64_t depth) {
       for (int64_t group = 0; group < groups; ++group) tile(group, step);
 }
 
-/// The calling thread's unit, with all tiles at full size, as long as this lives; then as it was, for oneDNN. Nothing
-/// happens where it is not wanted or there is none.
+/// The calling thread's unit, with all tiles at full size, as long as this lives; then as it was (oneDNN may use it,
+/// too). Nothing happens where it is not wanted or there is none.
 class Unit {
  public:
   explicit Unit(bool wanted) : taken_(wanted && has_unit()) {
@@ -151,15 +151,17 @@ class Unit {
   Shape before_;
 };
 
-/// Memory that the next products need, asked for in parts while others are multiplied: rows of two cache lines.
+/// Memory that the next products need, asked for in parts while others are multiplied: `lines` of 64 bytes in rows of
+/// two.
 struct Ahead {
   const void* data = nullptr;
   int64_t apart = 128;  // bytes from one row to the next
-  int64_t lines = 0;    // at a step
+  int64_t lines = 0;
+  int64_t at_once = 0;  // at a step
 
   void ask(int64_t step) const {
     const auto* p = static_cast<const std::byte*>(data);
-    for (int64_t i = step * lines; i < (step + 1) * lines; ++i)
+    for (int64_t i = step * at_once; i < std::min((step + 1) * at_once, lines); ++i)
       _mm_prefetch(p + i / 2 * apart + i % 2 * 64, _MM_HINT_T1);
   }
 };

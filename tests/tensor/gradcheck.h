@@ -39,6 +39,11 @@ inline std::vector<float> random_floats(int64_t n, Rng& rng) {
   return {x.begin(), x.end()};
 }
 
+/// The larger of `worst` and an error: infinity, for good, where that is NaN.
+inline double worse(double worst, double error) {
+  return std::isnan(error) ? INFINITY : std::max(worst, error);
+}
+
 /// How far out (m, n) is from a (m, k) . weight (n, k)^T at most, each number as a part of its products' sizes added
 /// up; infinity where it is NaN.
 inline double product_error(const std::vector<float>& out, const std::vector<float>& a,
@@ -52,8 +57,7 @@ inline double product_error(const std::vector<float>& out, const std::vector<flo
         sum += x;
         size += std::abs(x);
       }
-      const double off = std::abs(out[i * n + j] - sum) / (size + 1e-30);
-      if (!(off <= worst)) worst = std::isnan(off) ? INFINITY : off;
+      worst = worse(worst, std::abs(out[i * n + j] - sum) / (size + 1e-30));
     }
   return worst;
 }
@@ -119,12 +123,12 @@ Result run(Device& device, const Op& op, const std::vector<Input>& inputs, const
   return result;
 }
 
-/// The largest |a - b| relative to the largest |b|; NaN when there is one.
+/// The largest |a - b| relative to the largest |b|; infinity where there is a NaN.
 inline double relative_error(const std::vector<double>& a, const std::vector<double>& b) {
   REQUIRE(a.size() == b.size());
   double difference = 0, largest = 1e-30;
   for (size_t i = 0; i < a.size(); ++i) {
-    if (!(std::abs(a[i] - b[i]) <= difference)) difference = std::abs(a[i] - b[i]);
+    difference = worse(difference, std::abs(a[i] - b[i]));
     largest = std::max(largest, std::abs(b[i]));
   }
   return difference / largest;

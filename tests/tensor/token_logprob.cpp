@@ -97,8 +97,7 @@ TEST_CASE("token_logprob equals log(softmax), and its gradients the formula, ove
   const auto furthest = [](const std::vector<double>& a, const std::vector<double>& b) {
     REQUIRE(a.size() == b.size());
     double worst = 0;
-    for (size_t i = 0; i < a.size(); ++i)
-      if (!(std::abs(a[i] - b[i]) <= worst)) worst = std::abs(a[i] - b[i]);
+    for (size_t i = 0; i < a.size(); ++i) worst = worse(worst, std::abs(a[i] - b[i]));
     return worst;
   };
   CHECK(furthest(r.gradients[0], dhidden) < 1e-10);
