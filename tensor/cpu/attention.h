@@ -55,7 +55,7 @@ void for_query_bands(const KeyBlock& block, int64_t query, int64_t queries, bool
 
 /// Whether factors may be rounded to bf16. Only the tile unit makes that faster.
 template <class T>
-constexpr bool kRounds = tiles::kCompiled&& std::is_same_v<T, float>;
+constexpr bool kRounds = std::is_same_v<T, float> ? tiles::kCompiled : false;
 
 /// The right factor (depth, cols) of products of blocks, at most kAttentionTile wide or deep: read as it lies, or
 /// arranged once for many products.
