@@ -314,7 +314,7 @@ void CpuBackend::attention_forward(void* out, void* lse, const void* q, const vo
                        static_cast<const T*>(q),
                        static_cast<const T*>(k),
                        static_cast<const T*>(v),
-                       kRounds<T> && factor_dtype_ == DType::BF16 && tiles::has_unit()};
+                       kRounds<T> && tiles::multiplies(factor_dtype_)};
     if (const std::vector<Part> parts = parts_of(segments, s); !parts.empty())
       return run_in_parts(f, segments, std::span(parts), scratch_);
     const std::vector<Task> tasks = plan(segments, s);

@@ -238,7 +238,7 @@ void CpuBackend::attention_backward(void* dq, void* dk, void* dv, const void* do
                         static_cast<const T*>(k),
                         static_cast<const T*>(v),
                         di,
-                        kRounds<T> && factor_dtype_ == DType::BF16 && tiles::has_unit()};
+                        kRounds<T> && tiles::multiplies(factor_dtype_)};
     const auto families = families_of(segments, s.segments);
     const std::vector<Task> tasks = plan(families, segments, s.kv_heads);
     const int64_t count = static_cast<int64_t>(tasks.size());

@@ -79,11 +79,6 @@ bool packs_panels() {
   return panels;
 }
 
-/// Whether products are the tile unit's.
-bool has_tiles(DType factor) {
-  return factor == DType::BF16 && tiles::has_unit();
-}
-
 /// out (m, n) for F64. A transposed b is turned back, one column of tiles at a time.
 template <class T>
 void multiply_plain(T* out, const T* a, const T* b, int64_t m, int64_t n, int64_t k, Transpose ta, Transpose tb,
@@ -134,7 +129,7 @@ void CpuBackend::multiply_f32(float* out, const float* a, const float* b, int64_
   const ProductKey key{m, n, k, ta, layout, write, factor_dtype_, omp_get_max_threads()};
   if (product_dtype_ == DType::F32) return multiply_onednn(*products_, out, a, b, key);
   if constexpr (tiles::kCompiled)
-    if (has_tiles(factor_dtype_)) {
+    if (tiles::multiplies(factor_dtype_)) {
       const Strided<float> left = ta == Transpose::yes ? Strided<float>{a, 1, m} : Strided<float>{a, k, 1};
       const Strided<float> right = tb == Transpose::yes ? Strided<float>{b, k, 1} : Strided<float>{b, 1, n};
       return tiles::multiply_rounded(out, left, right, m, n, k, write, scratch_);
@@ -158,7 +153,7 @@ bool CpuBackend::set_product_dtype(DType t) {
 
 int64_t CpuBackend::packed_bytes(int64_t n, int64_t k, DType t) {
   if (t != DType::F32) return 0;
-  if (has_tiles(factor_dtype_)) return tiles::packed_bytes(n, k);
+  if (tiles::multiplies(factor_dtype_)) return tiles::packed_bytes(n, k);
   if (!packs_panels()) return static_cast<int64_t>(products_->packed_layout(n, k, factor_dtype_).get_size());
   return with_factor(product_dtype_, [&]<class T>(T) { return panels::bytes<T>(n, k); });
 }
@@ -167,7 +162,7 @@ void CpuBackend::pack(void* packed, const void* weight, int64_t n, int64_t k, DT
   ENSURE(t == DType::F32, "[pack] of ", name(t));
   const float* from = static_cast<const float*>(weight);
   if constexpr (tiles::kCompiled)
-    if (has_tiles(factor_dtype_)) return tiles::pack_weight(static_cast<std::byte*>(packed), from, n, k);
+    if (tiles::multiplies(factor_dtype_)) return tiles::pack_weight(static_cast<std::byte*>(packed), from, n, k);
   if (packs_panels())
     return with_factor(product_dtype_,
                        [&]<class T>(T) { panels::pack<T>(static_cast<uint32_t*>(packed), from, n, k); });
@@ -187,7 +182,7 @@ void CpuBackend::matmul_packed(void* out, const void* a, const void* weight, con
   float* to = static_cast<float*>(out);
   const float* left = static_cast<const float*>(a);
   if constexpr (tiles::kCompiled)
-    if (has_tiles(factor_dtype_))
+    if (tiles::multiplies(factor_dtype_))
       return tiles::multiply_weight(to, left, static_cast<const std::byte*>(packed), m, n, k, scratch_);
   if (packs_panels()) {
     if (product_dtype_ == DType::BF16) {

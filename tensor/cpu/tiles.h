@@ -51,6 +51,11 @@ inline bool has_unit() {
   return granted;
 }
 
+/// Whether products whose factors are kept as `factor` are the unit's.
+inline bool multiplies(DType factor) {
+  return factor == DType::BF16 && has_unit();
+}
+
 /// Packs a left factor x (n, depth), or with `right` a right one x^T (depth, n): its tiles by n, then by depth. One of
 /// the strides of x is 1.
 template <bool right>
