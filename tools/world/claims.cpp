@@ -5,6 +5,7 @@
 
 #include "tensor/check.h"
 #include "tools/world/thoughts.h"
+#include "tpo/parallel.h"
 #include "tpo/text.h"
 
 namespace thinker::world {
@@ -175,15 +176,15 @@ std::pair<int64_t, int64_t> count_views(const RunData& run, const report::Iterat
 }
 
 Claim judge_saw_no_thought(const ArmsByName& arms) {
+  std::vector<std::pair<const RunData*, const report::IterationData*>> judged;
+  for (const auto& [name, arm] : arms)
+    for (const RunData* run : arm.runs)
+      for (const report::IterationData& iteration : run->iterations) judged.emplace_back(run, &iteration);
   int64_t views = 0, unclean = 0;
-  for (const auto& [name, arm] : arms) {
-    for (const RunData* run : arm.runs) {
-      for (const report::IterationData& iteration : run->iterations) {
-        const auto [sent, wrong] = count_views(*run, iteration);
-        views += sent;
-        unclean += wrong;
-      }
-    }
+  const auto count = [&](int64_t i) { return count_views(*judged[i].first, *judged[i].second); };
+  for (const auto& [sent, wrong] : parallel_map(static_cast<int64_t>(judged.size()), count)) {
+    views += sent;
+    unclean += wrong;
   }
   return {"f", Claim::Kind::finding, views > 0 && unclean == 0,
           concat("the judge never saw a thought: of ", views, " views stored as they were sent, ", unclean,
