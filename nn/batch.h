@@ -22,7 +22,6 @@ struct Batch {
   std::vector<int32_t> cache_rows;  // (N) with a KvCache: where each row's key and value go; else empty
 
   int64_t size() const { return static_cast<int64_t>(tokens.size()); }
-  int64_t sequences() const { return static_cast<int64_t>(offsets.size()) - 1; }
 
   /// Rows of a prompt in this batch, to hang completions on.
   struct Prefix {

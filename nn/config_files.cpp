@@ -28,19 +28,6 @@ bool is_supported(const std::string& model_type) {
   return model_type == "llama" || model_type == "qwen2" || model_type == "qwen3";
 }
 
-bool is_token_id(const json& value) {
-  return value.is_number_integer() && value >= 0 && value <= INT32_MAX;
-}
-
-std::vector<int32_t> read_ids(const json& value, const std::string& path, const char* key) {
-  std::vector<int32_t> ids;
-  for (const json& id : value.is_array() ? value : json::array({value})) {
-    if (!is_token_id(id)) fail(path, ": \"", key, "\" is not a token id or a list of them");
-    ids.push_back(id.get<int32_t>());
-  }
-  return ids;
-}
-
 /// GGUF keeps Llama-3.1's stretch as one divisor a frequency. The greatest is the factor; the other three numbers are
 /// the same in every published model, and it is checked that they give the file's divisors.
 void read_rope_divisors(Config& config, const GgufFile& file, const GgufTensor& tensor) {
@@ -118,28 +105,6 @@ Head read_head(const std::string& folder) {
   if (n != 1)
     fail(path, ": is a classifier with ", n, " labels; a reward model has one (\"id2label\", \"num_labels\")");
   return Head::reward;
-}
-
-GenerationDefaults read_generation_defaults(const std::string& folder) {
-  GenerationDefaults d;
-  for (const char* file : {"/generation_config.json", "/config.json"}) {
-    const std::string path = folder + file;
-    if (!std::filesystem::exists(path)) continue;
-    const json object = read_object(path);
-    const Keys keys(object, path);
-    if (d.end_ids.empty() && keys.find("eos_token_id")) {
-      d.end_ids = read_ids(*keys.find("eos_token_id"), path, "eos_token_id");
-    }
-    auto one_id = [&](const char* key, int32_t otherwise) {
-      const json* value = keys.find(key);
-      if (!value || otherwise >= 0) return otherwise;
-      if (!is_token_id(*value)) fail(path, ": \"", key, "\" is not a token id");
-      return value->get<int32_t>();
-    };
-    d.bos = one_id("bos_token_id", d.bos);
-    d.pad = one_id("pad_token_id", d.pad);
-  }
-  return d;
 }
 
 Config read_config(const GgufFile& file) {

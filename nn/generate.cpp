@@ -68,6 +68,11 @@ class Decoder {
 
   Decoding decoding() { return {&cache_, packed_ ? &*packed_ : nullptr, &steps_}; }
 
+  /// The most tokens that samples of this request can have.
+  int64_t room_behind(const GenerateRequest& r) const {
+    return std::min(options_.max_new, model_.config().context - static_cast<int64_t>(r.prompt.size()));
+  }
+
   int64_t most_rows() const {
     int64_t total = 0;
     for (const GenerateRequest& r : requests_) total += r.samples;
@@ -80,6 +85,8 @@ class Decoder {
     for (const GenerateRequest& r : requests_) {
       ENSURE(!r.prompt.empty(), "a prompt has no tokens");
       ENSURE(r.samples > 0, "a request for ", r.samples, " samples");
+      ENSURE(room_behind(r) > 0, "a prompt of ", r.prompt.size(), " tokens fills the model's context of ",
+             model_.config().context);
       longest = std::max(longest, static_cast<int64_t>(r.prompt.size()));
       fewest = std::min(fewest, r.samples);
     }
@@ -220,7 +227,7 @@ class Decoder {
     size_t kept = 0;
     for (size_t i = 0; i < rows_.size(); ++i) {
       Row& row = rows_[i];
-      if (!row.out.ended && static_cast<int64_t>(row.out.ids.size()) < options_.max_new) {
+      if (!row.out.ended && static_cast<int64_t>(row.out.ids.size()) < room_behind(requests_[row.out.request])) {
         if (kept != i) rows_[kept] = std::move(row);
         ++kept;
         continue;

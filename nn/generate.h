@@ -1,5 +1,6 @@
 // Batched decoding on token ids. The samples of one prompt share its keys and values; rows that finish leave the batch
-// and waiting ones take their place at once. A draw depends only on (seed, iteration, prompt key, sample, step).
+// and waiting ones take their places, some at a time. A draw depends only on (seed, iteration, prompt key, sample,
+// step).
 #pragma once
 
 #include <functional>
@@ -24,7 +25,7 @@ struct GeneratedSample {
   std::vector<int32_t> ids;                         // drawn and forced tokens; the last is an end token when ended
   std::vector<float> logprobs;                      // of ids; natural log, temperature 1, full distribution
   std::vector<std::pair<int64_t, int64_t>> forced;  // runs [begin, end) of ids that were not drawn
-  bool ended = false;                               // an end token was drawn; otherwise max_new was reached
+  bool ended = false;                               // an end token was drawn; otherwise there was no more room
 };
 
 /// What the next token of a sample is to be: one of `force` (taken one after the other), or drawn freely, or drawn
@@ -35,7 +36,7 @@ struct NextToken {
 };
 
 struct GenerateOptions {
-  int64_t max_new = 256;  // tokens a sample, forced ones included
+  int64_t max_new = 256;  // tokens a sample, forced ones included; fewer where the model's context ends before
   int64_t max_rows = 64;  // samples decoded at the same time
   SamplingOptions sampling = {};
   uint64_t seed = 0;
@@ -47,8 +48,8 @@ struct GenerateOptions {
   std::function<void(const GeneratedSample&)> on_token = {};
 };
 
-/// Draws all samples; the result is ordered by request, then sample. Throws Error on an empty prompt or an id outside
-/// the vocabulary.
+/// Draws all samples; the result is ordered by request, then sample. Throws Error on a prompt that is empty or fills
+/// the model's context, or an id outside the vocabulary.
 std::vector<GeneratedSample> generate(const Transformer& model, const std::vector<GenerateRequest>& requests,
                                       const GenerateOptions& options);
 

@@ -39,10 +39,4 @@ void KvCache::release(int32_t begin, int64_t n) {
   }
 }
 
-int64_t KvCache::free_rows() const {
-  int64_t n = 0;
-  for (const auto& [begin, length] : free_) n += length;
-  return n;
-}
-
 }  // namespace thinker

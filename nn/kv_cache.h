@@ -21,7 +21,6 @@ class KvCache {
   /// The first row of `n` consecutive free rows, or nothing when there is no such run.
   std::optional<int32_t> reserve(int64_t n);
   void release(int32_t begin, int64_t n);
-  int64_t free_rows() const;
 
  private:
   std::vector<Tensor> keys_, values_;

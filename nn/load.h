@@ -10,9 +10,9 @@
 
 namespace thinker {
 
-/// What a model's files say beside its weights.
+/// What a model's files say beside its weights, for other programs.
 struct GenerationDefaults {
-  std::vector<int32_t> end_ids;  // from generation_config.json or config.json; may be empty
+  std::vector<int32_t> end_ids;  // may be empty
   int32_t bos = -1, pad = -1;
 };
 
@@ -20,7 +20,6 @@ struct GenerationDefaults {
 Config read_config(const std::string& folder);
 /// The same of a file by any name.
 Config read_config_file(const std::string& path);
-GenerationDefaults read_generation_defaults(const std::string& folder);
 
 /// The same from GGUF metadata; architectures "llama", "qwen2" and "qwen3".
 Config read_config(const GgufFile& file);

@@ -26,10 +26,6 @@ int64_t weight_bytes(const Transformer& net) {
 
 }  // namespace
 
-int64_t parameters_of(const Config& config) {
-  return DryModel(config, DType::F32, nullptr).net.parameters();
-}
-
 TrainingMemory predict_training(const Config& config, const Batch& batch, const TrainingWork& work) {
   DryModel dry(config, work.dtype, nullptr);
   TrainingMemory memory;

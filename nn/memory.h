@@ -50,7 +50,4 @@ struct SamplingMemory {
 /// like: the backend that will sample, or null for one without packed weights.
 SamplingMemory predict_sampling(const Config& config, const SamplingWork& work, Backend* like);
 
-/// Numbers in the weights of a model.
-int64_t parameters_of(const Config& config);
-
 }  // namespace thinker

@@ -1,6 +1,7 @@
 #include "tensor/arena.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace thinker {
 
@@ -21,7 +22,8 @@ void* Arena::allocate(int64_t bytes, Slot& slot) {
     offset_ = 0;
   }
   if (chunk_ == static_cast<int64_t>(chunks_.size())) {
-    const int64_t chunk_size = std::max(size, kChunk);
+    // Large arrays get chunks with room for slightly larger ones: else each longer micro-batch would take all anew.
+    const int64_t chunk_size = std::max(kChunk, static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(size))));
     const int64_t before = chunks_.empty() ? 0 : chunks_.back().before + chunks_.back().size;
     chunks_.push_back({static_cast<char*>(backend_.allocate(chunk_size, "activations")), chunk_size, before});
   }

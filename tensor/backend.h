@@ -99,6 +99,7 @@ struct SamplingOptions {
   double top_p = 1.0;
   double min_p = 0.0;
   bool greedy = false;
+  int64_t drawable = INT64_MAX;  // ids from here up are never drawn: an embedding may have rows that are no tokens
 };
 
 /// What one row asks of `sample`.

@@ -1,5 +1,8 @@
 #include "tensor/device.h"
 
+#include <algorithm>
+#include <bit>
+
 namespace thinker {
 
 BufferPool::~BufferPool() {
@@ -7,9 +10,11 @@ BufferPool::~BufferPool() {
 }
 
 void* BufferPool::take(int64_t bytes) {
-  // The smallest free buffer that is large enough, but not one so large that most of it would lie idle.
+  // Sizes are powers of two: those of a longer micro-batch find the buffers of the one before. The smallest that is
+  // large enough, but not one so large that most of it would lie idle.
+  bytes = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(bytes, 1))));
   auto it = free_.lower_bound(bytes);
-  if (it != free_.end() && it->first <= 2 * bytes + 4096) {
+  if (it != free_.end() && it->first <= 2 * bytes) {
     void* p = it->second;
     free_.erase(it);
     return p;

@@ -236,9 +236,11 @@ void read_settings(TokenizerSpec& spec, const json& file, const std::string& fol
   spec.chat_template =
       std::filesystem::exists(template_file) ? read_file(template_file) : chat_template_setting(config, where);
 
-  const json ends = read_json_if_present(folder + "/generation_config.json").value("eos_token_id", json());
-  for (const json& end : ends.is_array() || ends.is_null() ? ends : json::array({ends})) {
-    spec.end_ids.push_back(need_id(end, spec.tokens.size(), "eos_token_id", folder + "/generation_config.json"));
+  for (const char* name : {"/generation_config.json", "/config.json"}) {  // the first that tells
+    const json ends = read_json_if_present(folder + name).value("eos_token_id", json());
+    for (const json& end : ends.is_array() || ends.is_null() ? ends : json::array({ends}))
+      spec.end_ids.push_back(need_id(end, spec.tokens.size(), "eos_token_id", folder + name));
+    if (!spec.end_ids.empty()) break;
   }
 }
 

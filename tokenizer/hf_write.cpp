@@ -1,4 +1,3 @@
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "tokenizer/error.h"
@@ -88,23 +87,19 @@ json config_file(const TokenizerSpec& spec) {
   return config;
 }
 
-void write_file(const std::string& path, const json& value) {
-  std::ofstream out(path, std::ios::binary);
+std::string text_of(const json& value) {
   try {
-    out << value.dump(1) << '\n';
+    return value.dump(1) + "\n";
   } catch (const json::exception&) {
-    tokenizer_fail(path, ": a token or the chat template is not valid UTF-8");
+    tokenizer_fail("tokenizer: a token or the chat template is not valid UTF-8");
   }
-  out.close();
-  if (!out) tokenizer_fail(path, ": cannot be written");
 }
 
 }  // namespace
 
-void write_tokenizer_json(const std::string& folder, const TokenizerSpec& spec) {
+TokenizerFiles tokenizer_files(const TokenizerSpec& spec) {
   check_spec(spec, "tokenizer");
-  write_file(folder + "/tokenizer.json", tokenizer_file(spec));
-  write_file(folder + "/tokenizer_config.json", config_file(spec));
+  return {text_of(tokenizer_file(spec)), text_of(config_file(spec))};
 }
 
 }  // namespace thinker

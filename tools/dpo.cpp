@@ -28,8 +28,8 @@ void run(const Options& options) {
   const auto [device, dtype] = options.device.open();
   prepare_folder(options.out);
   Model model = open_model(*device, options.model, dtype);
-  const std::vector<IdPair> pairs = read_id_pairs(options.pairs, model.text);
-  if (pairs.empty()) fail(options.pairs, ": holds no pairs");
+  std::vector<IdPair> pairs = read_id_pairs(options.pairs, model.text);
+  keep_what_fits(pairs, options.pairs, model.net.config().context);
   if (lora) add_lora(model.net, *lora, train.seed, train.iteration);
   const bool own_reference = options.reference.empty();
   const std::vector<ReferenceLogps> reference =

@@ -30,14 +30,16 @@ std::optional<double> as_share(const std::string& text) {
   return share;
 }
 
-HeldOut read_pairs(const Options& options, const std::optional<double>& share, const ChatTokenizer& text) {
+HeldOut read_pairs(const Options& options, const std::optional<double>& share, const TextRewardModel& model) {
+  const int64_t context = model.net.body().config().context;
   HeldOut pairs;
-  pairs.train = read_reward_pairs(options.pairs, text);
-  if (pairs.train.empty()) fail(options.pairs, ": holds no pairs");
+  pairs.train = read_reward_pairs(options.pairs, model.text);
+  keep_what_fits(pairs.train, options.pairs, context);
   if (share) {
     pairs = hold_out(std::move(pairs.train), *share, options.train.options.seed);
   } else {
-    pairs.held_out = read_reward_pairs(options.held_out, text);
+    pairs.held_out = read_reward_pairs(options.held_out, model.text);
+    keep_what_fits(pairs.held_out, options.held_out, context);
     check_disjoint(pairs.train, pairs.held_out, options.held_out);
   }
   std::cerr << pairs.train.size() << " pairs to train on, " << pairs.held_out.size() << " held out\n";
@@ -50,7 +52,7 @@ void run(const Options& options) {
   const auto [device, dtype] = options.device.open();
   prepare_folder(options.out);
   TextRewardModel model = open_reward_model(*device, options.model, dtype, NoScore::zeros);
-  const HeldOut pairs = read_pairs(options, share, model.text);
+  const HeldOut pairs = read_pairs(options, share, model);
   StepLogFile log(options.log);
   const int64_t steps = total_steps(static_cast<int64_t>(pairs.train.size()), train);
   const auto display = options.progress.show("nothing was saved; the same command begins anew");

@@ -22,9 +22,9 @@ void run(const Options& options) {
   const std::optional<LoraOptions> lora = options.lora.resolve();
   const auto [device, dtype] = options.device.open();
   Model model = open_model(*device, options.model, dtype);
-  const std::vector<SftExample> examples =
+  std::vector<SftExample> examples =
       read_supervised(options.data, model.text, options.all_turns ? TrainedTurns::all : TrainedTurns::last);
-  if (examples.empty()) fail(options.data, ": holds no examples");
+  keep_what_fits(examples, options.data, model.net.config().context);
   prepare_folder(options.out);
   if (lora) add_lora(model.net, *lora, train.seed, train.iteration);
   StepLogFile log(options.log);

@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <fstream>
+#include <iostream>
 #include <optional>
 #include <string>
 
@@ -46,5 +47,18 @@ class StepLogFile {
   std::string path_;
   std::ofstream file_;
 };
+
+/// Leaves out the examples of FILE that are longer than the model's context, and says on stderr how many. Throws Error
+/// when the file holds none, or none is left.
+template <class Example>
+void keep_what_fits(std::vector<Example>& examples, const std::string& file, int64_t context) {
+  if (examples.empty()) fail(file, ": holds no examples");
+  const size_t all = examples.size();
+  const int64_t dropped = drop_longer_than(context, examples);
+  if (examples.empty()) fail(file, ": every example is longer than the model's context of ", context, " tokens");
+  if (dropped > 0)
+    std::cerr << file << ": " << dropped << " of " << all << " left out: longer than the model's context of " << context
+              << " tokens\n";
+}
 
 }  // namespace thinker

@@ -1,5 +1,6 @@
-// How alike two lists of numbers or of verdicts are. All of these are undefined when one list is constant (and for
-// fewer than two items); nothing is returned then, never NaN or a made-up 0.
+// How alike two lists of numbers or of verdicts are. Where a measure is undefined (a correlation with a constant list,
+// agreement beyond chance where chance explains all, fewer than two items), nothing is returned: never NaN, or a
+// made-up 0.
 #pragma once
 
 #include <optional>

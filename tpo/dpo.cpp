@@ -76,11 +76,6 @@ PairLoss dpo_pair(const PairLogps& pair, const DpoOptions& options, int64_t batc
                                               : 0.5};
 }
 
-double loss_at_zero_margin(const DpoOptions& options) {
-  const PairLogps equal{0, 0, 0, 0, 1, 1};
-  return preference(0, 0, equal, options).loss;
-}
-
 void DpoMeter::add(const PairLogps& pair, const PairLoss& result) {
   ++pairs_;
   tokens_ += pair.tokens_chosen + pair.tokens_rejected;

@@ -49,16 +49,11 @@ struct PairLoss {
 /// Throws Error when a log-prob is not finite or a completion has no tokens.
 PairLoss dpo_pair(const PairLogps& pair, const DpoOptions& options, int64_t batch_pairs);
 
-/// The loss where policy and reference agree, so that m = 0 and the NLL term is left out: ln 2 for sigmoid, cdpo and
-/// robust, 1/(4 beta^2) for ipo. A run checks itself against it before the first step of each iteration.
-double loss_at_zero_margin(const DpoOptions& options);
-
 /// The means that a step's log line reports, over the pairs of one optimizer batch.
 class DpoMeter {
  public:
   void add(const PairLogps& pair, const PairLoss& result);
 
-  int64_t pairs() const { return pairs_; }
   double loss() const { return loss_ / count(); }
   double reward_chosen() const { return reward_chosen_ / count(); }
   double reward_rejected() const { return reward_rejected_ / count(); }

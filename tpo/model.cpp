@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "tensor/file.h"
 #include "tensor/gguf.h"
 #include "tokenizer/hf.h"
 
@@ -69,6 +70,12 @@ int32_t pad_beside_the_end(const ChatTokenizer& text) {
   return -1;
 }
 
+void save_tokenizer(const std::string& folder, const TokenizerSpec& spec) {
+  const TokenizerFiles files = tokenizer_files(spec);
+  write_file_atomically(folder + "/tokenizer.json", files.tokenizer);
+  write_file_atomically(folder + "/tokenizer_config.json", files.config);
+}
+
 }  // namespace
 
 Model open_model(Device& device, const std::string& path, DType t, WeightStorage storage) {
@@ -119,13 +126,13 @@ void Model::save(const std::string& folder, StoredAs stored_as) const {
     std::filesystem::remove(folder + "/adapter/" + file);
   // Batches of other programs need a pad token; an end token serves, since nothing of ours ever pads.
   save_checkpoint(folder, net, {text.end_ids, spec.bos, text.end_ids.front()}, stored_as);
-  write_tokenizer_json(folder, spec);
+  save_tokenizer(folder, spec);
 }
 
 void TextRewardModel::save(const std::string& folder) const {
   const TokenizerSpec& spec = text.tokenizer.spec();
   save_checkpoint(folder, net, {text.end_ids, spec.bos, pad_beside_the_end(text)}, StoredAs::f32);
-  write_tokenizer_json(folder, spec);
+  save_tokenizer(folder, spec);
 }
 
 }  // namespace thinker

@@ -1,5 +1,6 @@
 #include "tpo/provenance.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <vector>
 
@@ -12,17 +13,25 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// What a MODEL is read from.
+std::vector<std::string> model_files(const std::string& path) {
+  if (!fs::is_directory(path)) return {path};
+  std::vector<std::string> files = {path + "/config.json"};
+  for (const auto& entry : fs::directory_iterator(path)) {
+    const std::string name = entry.path().filename().string();
+    if (name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json")) files.push_back(path + "/" + name);
+  }
+  std::sort(files.begin() + 1, files.end());
+  files.push_back(path + "/tokenizer.json");
+  return files;
+}
+
 std::vector<std::string> input_files(const Recipe& recipe) {
-  std::vector<std::string> files;
-  const auto add_model = [&](const std::string& path) {
-    if (!fs::is_directory(path)) return files.push_back(path);
-    for (const char* name : {"config.json", "model.safetensors", "model.safetensors.index.json", "tokenizer.json"}) {
-      files.push_back(path + "/" + name);
-    }
-  };
-  add_model(recipe.model);
-  if (const auto model = recipe.judge.find("model"); model != recipe.judge.end() && model->is_string())
-    add_model(model->get<std::string>());
+  std::vector<std::string> files = model_files(recipe.model);
+  if (const auto model = recipe.judge.find("model"); model != recipe.judge.end() && model->is_string()) {
+    const std::vector<std::string> judge = model_files(model->get<std::string>());
+    files.insert(files.end(), judge.begin(), judge.end());
+  }
   for (const PromptSource* source : {&recipe.prompts.train, &recipe.prompts.select, &recipe.prompts.test}) {
     if (!source->file.empty()) files.push_back(source->file);
   }
@@ -30,8 +39,15 @@ std::vector<std::string> input_files(const Recipe& recipe) {
   // A pairwise judge's template, unless its format is one of ours.
   if (const auto format = recipe.judge.find("format"); format != recipe.judge.end() && format->is_string())
     files.push_back(format->get<std::string>());
-  std::erase_if(files, [](const std::string& path) { return !fs::is_regular_file(path); });
   return files;
+}
+
+/// {FILE: "sha256:…"}; what is no file is left out.
+Json hashes_of(std::vector<std::string> files) {
+  std::erase_if(files, [](const std::string& path) { return !fs::is_regular_file(path); });
+  Json hashes = Json::object();
+  for (const std::string& path : files) hashes[path] = "sha256:" + sha256(MappedFile(path).bytes());
+  return hashes;
 }
 
 }  // namespace
@@ -40,10 +56,12 @@ const char* version() {
   return "0.1.0";
 }
 
+Json model_hashes(const std::string& path) {
+  return hashes_of(model_files(path));
+}
+
 Json provenance(const Recipe& recipe) {
-  Json inputs = Json::object();
-  for (const std::string& path : input_files(recipe)) inputs[path] = "sha256:" + sha256(MappedFile(path).bytes());
-  return {{"version", version()}, {"inputs", inputs}};
+  return {{"version", version()}, {"inputs", hashes_of(input_files(recipe))}};
 }
 
 Json recorded_recipe(const Recipe& recipe) {

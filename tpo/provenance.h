@@ -10,6 +10,9 @@ namespace thinker {
 /// The program's version.
 const char* version();
 
+/// {FILE: "sha256:…"} of what a MODEL is read from. Throws Error when one cannot be read.
+Json model_hashes(const std::string& path);
+
 /// {"version": …, "inputs": {FILE: "sha256:…"}}: the model's files, the prompt files and a thought style's file. Throws
 /// Error when one cannot be read.
 Json provenance(const Recipe& recipe);

@@ -35,7 +35,7 @@ enum class DtypeChoice { automatic, f32, bf16 };
 const char* name(DeviceChoice device);
 const char* name(DtypeChoice dtype);
 
-enum class Reference { previous, seed };  // of iteration t: the model it starts from, or the model of the recipe
+enum class Reference { previous, seed };  // of iteration t: the model it starts from, or the first one's
 enum class Select {
   judge,
   last

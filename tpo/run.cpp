@@ -110,11 +110,8 @@ class Run {
     stage.k = recipe_.sampling.k;
     stage.max_new = recipe_.sampling.max_new;
     stage.max_rows = sampling_rows(model_.net.parameters());
-    stage.sampling = {.temperature = recipe_.sampling.temperature,
-                      .top_k = 0,
-                      .top_p = recipe_.sampling.top_p,
-                      .min_p = 0.0,
-                      .greedy = recipe_.sampling.temperature == 0.0};
+    stage.sampling = {
+        .temperature = recipe_.sampling.temperature, .top_k = 0, .top_p = recipe_.sampling.top_p, .min_p = 0.0};
     stage.seed = recipe_.seed;
     stage.on_token = options_.on_token;
     return stage;
@@ -339,6 +336,10 @@ class Run {
         std::vector<EvalRecord> records = outputs_on(prompts_.select, style_, recipe_.format, t, "select");
         judge_records(records, *judge_, prompts_.select, named("judge"));
         const EvalSummary summary = summarise(records, recipe_.seed);
+        // The mean of no scores is 0, which may be better than an honest one.
+        if (summary.unjudged > 0 && summary.unjudged + summary.failed == summary.prompts)
+          fail("iteration ", t, ": the judge scored none of the ", summary.unjudged,
+               " outputs it was shown after epoch ", epoch, "; mend it and resume");
         log_.write({{"select_epoch", epoch},
                     {"score", summary.score},
                     {"low", summary.interval.low},
@@ -350,7 +351,7 @@ class Run {
     train_on_pairs(model_, pairs, stage, folder);
   }
 
-  /// The policy's own beginning: after the warm-up, or the recipe's model, saved when it is first needed.
+  /// The policy's own beginning: after the warm-up, or the recipe's model.
   std::string seed_checkpoint() const {
     const std::string warm = options_.folder + "/warmup/checkpoint";
     return fs::exists(warm) ? warm : recipe_.model;

@@ -55,16 +55,8 @@ Batch pack_pairs(const std::vector<IdPair>& pairs, const MicroBatch& micro) {
   return batch;
 }
 
-using Runs = std::vector<std::pair<int64_t, int64_t>>;
-
-int64_t free_tokens(const std::vector<int32_t>& ids, const Runs& forced) {
-  auto n = static_cast<int64_t>(ids.size());
-  for (const auto& [begin, end] : forced) n -= end - begin;
-  return n;
-}
-
 /// 1 for the tokens that the model drew, 0 for those that were written for it.
-std::vector<float> drawn_tokens(const Batch& batch, const std::vector<IdPair>& pairs, const MicroBatch& micro) {
+std::vector<float> drawn_mask(const Batch& batch, const std::vector<IdPair>& pairs, const MicroBatch& micro) {
   std::vector<float> weights = ones(batch);
   for (size_t j = 0; j < micro.size(); ++j) {
     const IdPair& pair = pairs[micro[j]];
@@ -140,6 +132,22 @@ void walk(const std::vector<int64_t>& rows, AdamW& optimizer, const TrainOptions
 
 }  // namespace
 
+int64_t drawn_tokens(const std::vector<int32_t>& ids, const std::vector<std::pair<int64_t, int64_t>>& forced) {
+  auto n = static_cast<int64_t>(ids.size());
+  for (const auto& [begin, end] : forced) n -= end - begin;
+  return n;
+}
+
+int64_t longest(const SftExample& example) {
+  return static_cast<int64_t>(example.ids.size());
+}
+int64_t longest(const IdPair& pair) {
+  return static_cast<int64_t>(pair.prompt.size() + std::max(pair.chosen.size(), pair.rejected.size()));
+}
+int64_t longest(const RewardPair& pair) {
+  return static_cast<int64_t>(pair.prompt.size() + std::max(pair.chosen.size(), pair.rejected.size()));
+}
+
 int64_t steps_per_epoch(int64_t examples, const TrainOptions& options) {
   return (examples + options.batch - 1) / options.batch;
 }
@@ -191,7 +199,7 @@ std::vector<ReferenceLogps> reference_logps(const Transformer& reference, const 
       const Batch packed = pack_pairs(pairs, micro);
       Tape tape(reference.device(), Tape::Mode::no_grad);
       const std::vector<double> sums =
-          to_doubles(sequence_sums(tape, reference.logprobs(tape, packed), packed, drawn_tokens(packed, pairs, micro)));
+          to_doubles(sequence_sums(tape, reference.logprobs(tape, packed), packed, drawn_mask(packed, pairs, micro)));
       for (size_t j = 0; j < micro.size(); ++j) logps[micro[j]] = {sums[2 * j], sums[2 * j + 1]};
     }
   }
@@ -219,7 +227,7 @@ void train_dpo(Transformer& policy, AdamW& optimizer, const std::vector<IdPair>&
       const Batch packed = pack_pairs(pairs, micro);
       Tape tape(policy.device(), Tape::Mode::record);
       const Tensor sums =  // (2 pairs)
-          sequence_sums(tape, policy.logprobs(tape, packed), packed, drawn_tokens(packed, pairs, micro));
+          sequence_sums(tape, policy.logprobs(tape, packed), packed, drawn_mask(packed, pairs, micro));
       const std::vector<double> policy_sums = to_doubles(sums);
       const bool first = log.step == 1 && &micro == &batch.front();
       if (first && reference_is == ReferenceIs::start) check_reference(policy_sums, micro, reference, policy);
@@ -231,8 +239,8 @@ void train_dpo(Transformer& policy, AdamW& optimizer, const std::vector<IdPair>&
                               policy_sums[2 * j + 1],
                               r.chosen,
                               r.rejected,
-                              free_tokens(pair.chosen, pair.chosen_forced),
-                              free_tokens(pair.rejected, pair.rejected_forced)};
+                              drawn_tokens(pair.chosen, pair.chosen_forced),
+                              drawn_tokens(pair.rejected, pair.rejected_forced)};
         const PairLoss result = dpo_pair(logps, loss, batch_pairs);
         upstream[2 * j] = result.d_policy_chosen;
         upstream[2 * j + 1] = result.d_policy_rejected;

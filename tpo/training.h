@@ -66,6 +66,9 @@ struct IdPair {
   std::vector<std::pair<int64_t, int64_t>> chosen_forced = {}, rejected_forced = {};
 };
 
+/// Tokens of a completion that the model drew: all but those that were written for it.
+int64_t drawn_tokens(const std::vector<int32_t>& ids, const std::vector<std::pair<int64_t, int64_t>>& forced);
+
 /// The reference's sums of log-probs for one pair.
 struct ReferenceLogps {
   double chosen = 0, rejected = 0;
@@ -105,6 +108,18 @@ void train_reward(RewardModel& model, AdamW& optimizer, const std::vector<Reward
 /// The rewards of all pairs, in their order.
 std::vector<PairRewards> pair_rewards(const RewardModel& model, const std::vector<RewardPair>& pairs,
                                       const TrainOptions& options);
+
+/// Tokens of the longest sequence in an example: of a pair's two, the prompt with the longer completion.
+int64_t longest(const SftExample& example);
+int64_t longest(const IdPair& pair);
+int64_t longest(const RewardPair& pair);
+
+/// Removes the examples that are longer than the model's context, in tokens, and returns how many that were. Nothing is
+/// cut: a completion without its end would be trained as if it ended there.
+template <class Example>
+int64_t drop_longer_than(int64_t context, std::vector<Example>& examples) {
+  return static_cast<int64_t>(std::erase_if(examples, [&](const Example& e) { return longest(e) > context; }));
+}
 
 /// Optimizer steps of an epoch; the last partial batch counts.
 int64_t steps_per_epoch(int64_t examples, const TrainOptions& options);

@@ -168,7 +168,6 @@ double exponentials(float* to, std::span<const float> x, float shift, float fact
 
 DrawnToken sample_row(float* weights, std::span<const float> logits, const SampleRow& row,
                       std::span<const int32_t> end_ids, const SamplingOptions& options) {
-  const size_t v = logits.size();
   const float most = greatest(logits);
   const double lse = static_cast<double>(most) + std::log(sum_of_exponentials(logits, most));
   if (!std::isfinite(lse)) fail("the model's logits are not finite: its weights are damaged or training diverged");
@@ -176,16 +175,17 @@ DrawnToken sample_row(float* weights, std::span<const float> logits, const Sampl
   if (row.forced >= 0) return token(row.forced);
 
   // Weights are relative to the best token that may be drawn: relative to a forbidden one all might underflow.
+  const auto v = static_cast<size_t>(std::min(options.drawable, static_cast<int64_t>(logits.size())));
   const std::span<float> w(weights, v);
-  std::span<const float> allowed = logits;
-  float best = most;
+  std::span<const float> allowed = logits.first(v);
   if (row.end_is_forbidden) {
-    std::copy(logits.begin(), logits.end(), w.begin());
-    for (int32_t id : end_ids) w[id] = -std::numeric_limits<float>::infinity();
+    std::copy(allowed.begin(), allowed.end(), w.begin());
+    for (int32_t id : end_ids)
+      if (id < options.drawable) w[id] = -std::numeric_limits<float>::infinity();
     allowed = w;
-    best = greatest(w);
-    ENSURE(std::isfinite(best), "every token is forbidden");
   }
+  const float best = allowed.data() == logits.data() && v == logits.size() ? most : greatest(allowed);
+  ENSURE(std::isfinite(best), "every token is forbidden");
   // Compared as logits: the exponentials of neighbours may be equal.
   if (options.greedy) return token(static_cast<int32_t>(std::ranges::find(allowed, best) - allowed.begin()));
 
@@ -193,7 +193,7 @@ DrawnToken sample_row(float* weights, std::span<const float> logits, const Sampl
   const std::vector<Candidate> candidates = candidates_of(w, total, options);
   Cut cut{0.0f, static_cast<int32_t>(v)};
   double mass = total;
-  if (options.top_k > 0 && options.top_k < static_cast<int64_t>(candidates.size())) {
+  if (options.top_k > 0 && options.top_k <= static_cast<int64_t>(candidates.size())) {
     cut = top_k_cut(candidates, options.top_k);
     mass = 0.0;
     for (const Candidate& c : candidates) mass += cut.keeps(c.weight, c.id) ? c.weight : 0.0f;

@@ -102,7 +102,7 @@ struct Weights {
   float best, inverse_temperature;
   const int32_t* end_ids;
   int64_t forbidden;  // how many of the end ids may not be drawn: all or none
-  int64_t v;
+  int64_t v;          // tokens that may be drawn
 
   __device__ float allowed_logit(int64_t id) const {
     for (int64_t i = 0; i < forbidden; ++i)
@@ -188,9 +188,10 @@ __global__ void sample_kernel(DrawnToken* drawn, const float* logits, const Samp
     id = kNotFinite;
   } else if (id < 0) {
     const float inverse_temperature = o.greedy ? 1.0f : static_cast<float>(1 / o.temperature);
-    Weights w{search, logits, 0.0f, inverse_temperature, end_ids, row.end_is_forbidden ? number_of_end_ids : 0, v};
+    const int64_t drawable = min(o.drawable, v), forbidden = row.end_is_forbidden ? number_of_end_ids : 0;
+    Weights w{search, logits, 0.0f, inverse_temperature, end_ids, forbidden, drawable};
     float best = -INFINITY;
-    for (int64_t i = threadIdx.x; i < v; i += kThreads) best = fmax(best, w.allowed_logit(i));
+    for (int64_t i = threadIdx.x; i < drawable; i += kThreads) best = fmax(best, w.allowed_logit(i));
     w.best = block_max(best);
     id = isfinite(w.best) ? draw(w, row.uniform, o) : kNothingAllowed;
   }

@@ -98,7 +98,7 @@ TEST_CASE("memory: activations are linear in the rows of a batch") {
 
 TEST_CASE("memory: dtype, format of the optimizer's state, and adapters") {
   const Config config = middle_config();
-  const int64_t n = parameters_of(config);
+  const int64_t n = Transformer(*open_device("cpu"), config, DType::F32).parameters();
   const Batch batch = pair_batch(10, 20, 20, config.vocab);
   const auto of = [&](const TrainingWork& work) { return predict_training(config, batch, work); };
   const TrainingMemory f32 = of({}), bf16 = of({.dtype = DType::BF16});

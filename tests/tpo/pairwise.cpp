@@ -97,10 +97,10 @@ struct Asked {
 };
 
 Asked judge_with(std::vector<ChatReply> replies, const std::string& cache, const std::string& format = "mt-bench",
-                 const std::string& model = "m") {
+                 const std::string& model = "m", Json files = nullptr) {
   auto chat = std::make_unique<FakeChat>(std::move(replies));
   FakeChat* seen = chat.get();
-  return {seen, PairwiseJudge(pair_format(format), model, {}, std::move(chat), cache)};
+  return {seen, PairwiseJudge(pair_format(format), model, std::move(files), {}, std::move(chat), cache)};
 }
 
 std::vector<PairJudged> ask(PairwiseJudge& judge, const std::vector<PairView>& views) {

@@ -231,7 +231,8 @@ TEST_CASE("run: an iteration samples from the model that the one before handed o
     stage.seed = recipe.seed;
     stage.iteration = static_cast<uint32_t>(t);
     const auto judge = make_judge(recipe.judge);
-    const auto records = evaluate(model, *judge, tiny::prompts(6, 2), stage, 2, {});
+    auto records = sample_outputs(model, tiny::prompts(6, 2), stage, 2, {});
+    judge_records(records, *judge, tiny::prompts(6, 2));
     CHECK_MESSAGE(summarise(records, recipe.seed).score == doctest::Approx(best).epsilon(1e-8), "best epoch ",
                   best_epoch);
 

@@ -187,7 +187,12 @@ TEST_CASE("evaluate: failures are drawn again, then lose; what the judge could n
   SampleStage stage = stage_of();
   stage.max_new = 8;
   PickyJudge judge;
-  const auto once = evaluate(model, judge, prompts, stage, 0, {});
+  const auto evaluate = [&](int64_t resample) {
+    std::vector<EvalRecord> records = sample_outputs(model, prompts, stage, resample, {});
+    judge_records(records, judge, prompts);
+    return records;
+  };
+  const auto once = evaluate(0);
   int64_t valid = 0;
   for (const EvalRecord& r : once) {
     valid += r.sample.valid();
@@ -196,7 +201,7 @@ TEST_CASE("evaluate: failures are drawn again, then lose; what the judge could n
   }
   CHECK(judge.seen == valid);
   REQUIRE(valid < 40);
-  const auto thrice = evaluate(model, judge, prompts, stage, 2, {});
+  const auto thrice = evaluate(2);
   int64_t parsed_at_once = 0, unjudged = 0;
   double sum = 0;
   for (size_t i = 0; i < 40; ++i) {

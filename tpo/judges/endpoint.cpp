@@ -274,13 +274,16 @@ class Endpoint::Work {
     std::unique_lock lock(mutex_);
     const Clock::time_point turn = std::max(Clock::now(), next_turn_);
     if (options_.requests_per_minute > 0) next_turn_ = turn + seconds(60 / options_.requests_per_minute);
-    changed_.wait_until(lock, turn, [&] { return thrown_ != nullptr; });
+    // While this one waits, an answer to another may hold all.
+    for (auto until = turn; Clock::now() < until && !thrown_; until = std::max(turn, held_until_))
+      changed_.wait_until(lock, until, [&] { return thrown_ != nullptr; });
     return !thrown_;
   }
 
   void hold_all(double s) {
     const std::lock_guard lock(mutex_);
-    next_turn_ = std::max(next_turn_, Clock::now() + seconds(s));
+    held_until_ = std::max(held_until_, Clock::now() + seconds(s));
+    next_turn_ = std::max(next_turn_, held_until_);
   }
 
   bool sleep(double s) {
@@ -303,7 +306,7 @@ class Endpoint::Work {
   std::mutex mutex_;  // of all below, and of on_reply_
   std::condition_variable changed_;
   size_t next_ = 0;
-  Clock::time_point next_turn_{};
+  Clock::time_point next_turn_{}, held_until_{};
   int64_t failures_in_a_row_ = 0;
   std::exception_ptr thrown_;
 };

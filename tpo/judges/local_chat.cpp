@@ -63,22 +63,16 @@ void LocalChat::ask(std::span<const ChatQuestion> questions, const OnReply& on_r
 void LocalChat::answer(const std::vector<Encoded>& batch, const OnReply& on_reply) {
   if (batch.empty()) return;
   std::vector<GenerateRequest> requests;
-  std::vector<int64_t> room;  // in the context, for each answer
-  for (const Encoded& e : batch) {
-    requests.push_back({e.ids, static_cast<int64_t>(e.key & 0x7fffffff)});
-    room.push_back(model_->net.config().context - static_cast<int64_t>(e.ids.size()));
-  }
+  for (const Encoded& e : batch) requests.push_back({e.ids, static_cast<int64_t>(e.key & 0x7fffffff)});
   GenerateOptions generation;
-  generation.max_new = std::min(options_.max_new, *std::max_element(room.begin(), room.end()));
+  generation.max_new = options_.max_new;
   generation.max_rows = kRows;
   generation.sampling.greedy = options_.temperature == 0.0;
   if (options_.temperature > 0) generation.sampling.temperature = options_.temperature;
+  generation.sampling.drawable = model_->text.tokenizer.vocabulary_size();
   generation.end_ids = model_->text.end_ids;
-  for (GeneratedSample& s : generate(model_->net, requests, generation)) {
-    // An answer is cut where its own room ends, whatever the others' is.
-    if (static_cast<int64_t>(s.ids.size()) > room[s.request]) s.ids.resize(room[s.request]);
+  for (const GeneratedSample& s : generate(model_->net, requests, generation))
     on_reply(batch[s.request].index, {well_formed(Json(model_->text.decode(s.ids))).get<std::string>(), {}, ""});
-  }
 }
 
 /// The choices' log-probs as first token, from one forward.

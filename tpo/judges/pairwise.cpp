@@ -5,6 +5,7 @@
 #include "tensor/check.h"
 #include "tpo/fingerprint.h"
 #include "tpo/judges/local_chat.h"
+#include "tpo/provenance.h"
 #include "tpo/text.h"
 
 namespace thinker {
@@ -103,8 +104,8 @@ PairwiseRecipe parse_pairwise(const Json& recipe) {
   return parsed;
 }
 
-PairwiseJudge::PairwiseJudge(PairFormat format, std::string model, ChatOptions options, std::unique_ptr<Chat> chat,
-                             std::string cache_path)
+PairwiseJudge::PairwiseJudge(PairFormat format, std::string model, Json files, ChatOptions options,
+                             std::unique_ptr<Chat> chat, std::string cache_path)
     : format_(std::move(format)),
       label_(format_.name + ", " + model),
       options_(std::move(options)),
@@ -115,6 +116,7 @@ PairwiseJudge::PairwiseJudge(PairFormat format, std::string model, ChatOptions o
                {"model", model},
                {"temperature", options_.temperature},
                {"max_new", options_.max_new}};
+  if (!files.is_null()) identity_["files"] = std::move(files);
 }
 
 std::string PairwiseJudge::key_of(const PairView& view) const {
@@ -160,7 +162,9 @@ std::unique_ptr<PairJudge> make_pair_judge(const Json& recipe, const std::string
   else
     chat = std::make_unique<LocalChat>(parsed.model, parsed.device, parsed.chat);
   const std::string cache = parsed.cache.value_or((folder.empty() ? "." : folder) + "/judge-cache.jsonl");
-  return std::make_unique<PairwiseJudge>(std::move(parsed.format), parsed.model, parsed.chat, std::move(chat), cache);
+  Json files = parsed.endpoint ? Json() : model_hashes(parsed.model);
+  return std::make_unique<PairwiseJudge>(std::move(parsed.format), parsed.model, std::move(files), parsed.chat,
+                                         std::move(chat), cache);
 }
 
 }  // namespace thinker

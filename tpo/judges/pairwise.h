@@ -30,7 +30,8 @@ PairwiseRecipe parse_pairwise(const Json& recipe);
 
 class PairwiseJudge : public PairJudge {
  public:
-  PairwiseJudge(PairFormat format, std::string model, ChatOptions options, std::unique_ptr<Chat> chat,
+  /// files: the hashes of a local model's files, or null. A verdict in the cache is of the same ones.
+  PairwiseJudge(PairFormat format, std::string model, Json files, ChatOptions options, std::unique_ptr<Chat> chat,
                 std::string cache_path);
 
   /// Asks for each view that is not in the cache, equal ones once. A reply that did not come is that view's error and

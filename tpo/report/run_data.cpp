@@ -205,7 +205,7 @@ Evaluation evaluation_of(Stage stage, int64_t iteration, const std::string& file
   std::vector<double> thoughts, responses, parsed, scores;
   for (EvalRecord& r : e.records) {
     if (r.sample.split.thought) thoughts.push_back(static_cast<double>(count_code_points(*r.sample.split.thought)));
-    if (r.sample.split.response) responses.push_back(static_cast<double>(count_code_points(*r.sample.split.response)));
+    if (r.sample.valid()) responses.push_back(static_cast<double>(count_code_points(*r.sample.split.response)));
     if (r.judged.score) scores.push_back(*r.judged.score);
     parsed.push_back(r.sample.valid() && r.attempts == 1 ? 100.0 : 0.0);
     r.sample.ids = r.sample.prompt_ids = {};

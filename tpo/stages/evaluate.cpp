@@ -103,13 +103,6 @@ std::vector<SampleRecord> outputs_of(const std::vector<EvalRecord>& records) {
   return outputs;
 }
 
-std::vector<EvalRecord> evaluate(const Model& model, Judge& judge, const std::vector<Prompt>& prompts,
-                                 SampleStage stage, int64_t resample, const Progress& progress) {
-  std::vector<EvalRecord> records = sample_outputs(model, prompts, std::move(stage), resample, progress);
-  judge_records(records, judge, prompts, progress);
-  return records;
-}
-
 EvalSummary summarise(const std::vector<EvalRecord>& records, uint64_t seed) {
   EvalSummary s;
   std::vector<double> scores, thoughts, responses;
@@ -120,7 +113,8 @@ EvalSummary summarise(const std::vector<EvalRecord>& records, uint64_t seed) {
     marked += r.first_parse != Parse::no_open && r.first_parse != Parse::no_marker;
     s.failed += !r.sample.valid();
     if (r.sample.split.thought) thoughts.push_back(static_cast<double>(count_code_points(*r.sample.split.thought)));
-    if (r.sample.split.response) responses.push_back(static_cast<double>(count_code_points(*r.sample.split.response)));
+    // Without a thought, an output that failed has a response, too: what was cut is no length of an answer.
+    if (r.sample.valid()) responses.push_back(static_cast<double>(count_code_points(*r.sample.split.response)));
     if (!r.judged.score) {
       ++s.unjudged;
       continue;

@@ -57,8 +57,4 @@ std::vector<EvalRecord> sample_outputs(const Model& model, const std::vector<Pro
 /// The records' outputs.
 std::vector<SampleRecord> outputs_of(const std::vector<EvalRecord>& records);
 
-/// sample_outputs, judged.
-std::vector<EvalRecord> evaluate(const Model& model, Judge& judge, const std::vector<Prompt>& prompts,
-                                 SampleStage stage, int64_t resample, const Progress& progress);
-
 }  // namespace thinker

@@ -39,6 +39,11 @@ std::string answer_in(const JsonLine& line, const Json& message) {
   return answer.get<std::string>();
 }
 
+/// Arena-Hard's ids are texts.
+Json uid_of(const Json& id) {
+  return id.is_string() ? id : Json(id.dump());
+}
+
 /// The last item of a list within a line.
 Json last_of(const JsonLine& line, const Json& list, const char* name) {
   if (!list.is_array() || list.empty()) line.error("\"" + std::string(name) + "\" is not a list with something in it");
@@ -57,7 +62,7 @@ Found arena_answer(const JsonLine& line) {
       line.error("\"choices\" is not a list of {\"turns\"}");
     message = last_of(line, choices[0]["turns"], "turns");
   }
-  return {id->dump(), of_text(answer_in(line, message))};
+  return {uid_of(*id).dump(), of_text(answer_in(line, message))};
 }
 
 Found own_output(const JsonLine& line) {
@@ -99,9 +104,10 @@ bool is_outputs_file(const std::string& path) {
 
 StoredOutputs read_outputs(const std::string& path, const std::vector<Prompt>& prompts) {
   const bool alpaca = path.ends_with(".json");
+  bool arena = false;
   std::map<std::string, std::vector<EvalRecord>> outputs;
   for (const JsonLine& line : read_objects(path)) {
-    const bool arena = line.has("uid") || line.has("question_id");
+    arena = line.has("uid") || line.has("question_id");
     Found found = alpaca ? alpaca_output(line) : arena ? arena_answer(line) : own_output(line);
     outputs[found.key].push_back(std::move(found.record));
   }
@@ -111,7 +117,8 @@ StoredOutputs read_outputs(const std::string& path, const std::vector<Prompt>& p
   const Prompt* without = nullptr;
   int64_t missing = 0;
   for (const Prompt& p : prompts) {
-    const std::string key = alpaca ? p.messages.back().content : p.id.value_or(Json()).dump();
+    const Json id = p.id.value_or(Json());
+    const std::string key = alpaca ? p.messages.back().content : (arena ? uid_of(id) : id).dump();
     const auto list = outputs.find(key);
     if (list == outputs.end()) {
       if (missing++ == 0) without = &p;
@@ -122,7 +129,7 @@ StoredOutputs read_outputs(const std::string& path, const std::vector<Prompt>& p
     if (turn == 0) --keys_left;
     EvalRecord record = list->second[std::min(turn, list->second.size() - 1)];
     record.category = p.category;
-    record.sample.id = p.id.value_or(Json());
+    record.sample.id = id;
     stored.records.push_back(std::move(record));
   }
   if (without)
@@ -151,8 +158,7 @@ std::string export_outputs(ExportFormat format, const std::vector<Prompt>& promp
           {{"dataset", p.category}, {"instruction", *instruction_of(p)}, {"output", answer}, {"generator", generator}});
       continue;
     }
-    const Json id = p.id.value_or(Json());
-    const Json uid = id.is_string() ? id : Json(id.dump());
+    const Json uid = uid_of(p.id.value_or(Json()));
     Json messages = messages_to_json(p.messages);
     messages.push_back({{"role", "assistant"}, {"content", {{"answer", answer}}}});
     const Json line{{"uid", uid},

@@ -31,6 +31,7 @@ std::vector<Group> group_by_prompt(const std::vector<Prompt>& prompts, const std
   for (const SampleRecord& s : samples) {
     const auto it = index.find(s.id.dump());
     if (it == index.end()) fail("sample ", s.id.dump(), " belongs to no prompt; give the prompts it was drawn from");
+    if (drawn_tokens(s.ids, s.forced) == 0) continue;  // cut within what was written for it: nothing to train
     groups[it->second].samples.push_back(&s);
   }
   return groups;
@@ -111,6 +112,8 @@ IdPair parse_id_pair(const JsonLine& line, const ChatTokenizer& text) {
   if (pair.prompt.empty() || pair.chosen.empty() || pair.rejected.empty()) {
     line.error("prompt, chosen and rejected need at least one token each");
   }
+  if (drawn_tokens(pair.chosen, pair.chosen_forced) == 0 || drawn_tokens(pair.rejected, pair.rejected_forced) == 0)
+    line.error("all tokens of chosen or of rejected are forced: the model drew none that could be trained");
   for (const auto* ids : {&pair.prompt, &pair.chosen, &pair.rejected}) {
     for (int32_t id : *ids) {
       if (id >= text.tokenizer.vocabulary_size()) {

@@ -27,6 +27,7 @@ struct TrainState {
 std::string state_folder(const std::string& folder) {
   return folder + "/train_state";
 }
+/// Holds the best epoch's weights in a folder of the epoch's number, until a state that names another is written.
 std::string best_folder(const std::string& folder) {
   return folder + "/best";
 }
@@ -118,10 +119,10 @@ class Training {
 
   int64_t last_epoch() const { return total_epochs(static_cast<int64_t>(pairs_.size()), stage_.train); }
   std::string current() const { return state_folder(folder_); }
-  std::string best() const { return best_folder(folder_); }
+  std::string best(int64_t epoch) const { return best_folder(folder_) + "/" + std::to_string(epoch); }
 
   void begin() {
-    fs::remove_all(best());
+    fs::remove_all(best_folder(folder_));
     state_.begun_from = fingerprint(model_.net, pairs_);
     if (stage_.reference_folder.empty()) {
       state_.reference = reference_logps_of_start(model_.net, pairs_, stage_.train);
@@ -137,16 +138,17 @@ class Training {
   }
 
   void finish_epoch(int64_t epoch) {
+    const int64_t best_before = state_.best_epoch;
     state_.epoch = epoch;
     if (stage_.select) {
       const double score = stage_.select(epoch);
       if (score > state_.best_score) {
         state_.best_score = score;
         state_.best_epoch = epoch;
-        save_trained(best());
       }
     }
     if (epoch == last_epoch()) return;
+    if (state_.best_epoch == epoch) save_trained(best(epoch));
     const std::string fresh = current() + ".new";
     fs::remove_all(fresh);
     save_trained(fresh);
@@ -154,6 +156,7 @@ class Training {
     write_state(fresh + "/state.json", state_);
     fs::remove_all(current());
     fs::rename(fresh, current());
+    if (state_.best_epoch != best_before) fs::remove_all(best(best_before));
   }
 
   /// What training has moved: all weights, or the adapters beside weights that are as at the start.
@@ -176,7 +179,7 @@ class Training {
     const std::string fresh = folder_ + "/checkpoint.new";
     fs::remove_all(fresh);
     const bool last_is_best = !stage_.select || state_.best_epoch == last_epoch();
-    if (!last_is_best) load_trained(best());
+    if (!last_is_best) load_trained(best(state_.best_epoch));
     model_.save(fresh);
     if (stage_.lora) save_adapter(fresh + "/adapter", model_.net, stage_.base);
     fs::remove_all(folder_ + "/checkpoint");

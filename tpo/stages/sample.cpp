@@ -118,15 +118,21 @@ std::vector<SamplePrompt> sample_prompts_of(const std::vector<Prompt>& prompts, 
 
 std::vector<SampleRecord> sample_prompts(const Model& model, const std::vector<SamplePrompt>& prompts,
                                          const SampleStage& stage) {
+  const int64_t context = model.net.config().context;
   std::vector<GenerateRequest> requests;
   for (const SamplePrompt& p : prompts) {
     requests.push_back(
         {model.text.prompt_ids(apply_thought(p.messages, stage.style)), p.key, stage.k, stage.first_sample});
+    const size_t tokens = requests.back().prompt.size();
+    if (static_cast<int64_t>(tokens) >= context)
+      fail("prompt ", p.id.dump(), ": its ", tokens, " tokens fill the model's context of ", context,
+           "; shorten it or leave it out");
   }
   GenerateOptions options;
   options.max_new = stage.max_new;
   options.max_rows = stage.max_rows;
   options.sampling = stage.sampling;
+  options.sampling.drawable = model.text.tokenizer.vocabulary_size();
   options.seed = stage.seed;
   options.iteration = stage.iteration;
   options.end_ids = model.text.end_ids;
