@@ -47,7 +47,8 @@ class Machine {
       row(concat("product ", m, " x ", n, " x ", k).c_str(), speed, "GFLOP/s");
       return speed;
     };
-    products_ = product(2048, 2048, 2048);
+    const int64_t side = side_of_large_product(device_);
+    products_ = product(side, side, side);
     products_ = std::max(products_, product(512, 1536, 576));
     product(512, 49152, 576);
     product(32, 1536, 576);

@@ -15,8 +15,11 @@ namespace thinker {
 /// Best seconds of `repeat` calls, after one that is not counted.
 double best_seconds(int64_t repeat, const std::function<void()>& work);
 
-/// GFLOP/s of the device's product, of (M, K) by (N, K) transposed.
+/// GFLOP/s of the device's product, of (M, K) by (N, K) transposed, of numbers as in a model.
 double product_speed(Device& device, DType t, int64_t m, int64_t n, int64_t k, int64_t repeat);
+
+/// The side of a square product that is large for the device.
+int64_t side_of_large_product(Device& device);
 
 /// What shares are of: the faster of two shapes.
 double best_product_speed(Device& device, DType t, int64_t repeat);

@@ -8,6 +8,7 @@
 #include <cudnn_frontend.h>
 #include <dlfcn.h>
 
+#include <exception>
 #include <map>
 #include <unordered_map>
 
@@ -141,10 +142,14 @@ struct CudnnAttention::Graphs {
     const auto known = plans.find(s);
     if (known != plans.end()) return known->second;
     Plan& plan = plans[s];
-    const auto graph = draw(s);
-    if (graph->build(handle, {fe::HeurMode_t::A}).is_bad()) return plan;
-    if (graph->get_workspace_size(plan.workspace).is_bad() || plan.workspace > kMostWorkspace) return plan;
-    plan.graph = graph;
+    try {
+      const auto graph = draw(s);
+      if (graph->build(handle, {fe::HeurMode_t::A}).is_bad()) return plan;
+      if (graph->get_workspace_size(plan.workspace).is_bad() || plan.workspace > kMostWorkspace) return plan;
+      plan.graph = graph;
+    } catch (const std::exception&) {
+      // A function that this cuDNN lacks is looked up, and missed, while building: there is no plan.
+    }
     return plan;
   }
 

@@ -55,9 +55,11 @@ std::unique_ptr<FusedAttention> FusedAttention::open(cudaStream_t stream, std::s
 }
 
 bool FusedAttention::takes(const AttentionShape& s, DType t) {
+  // Shorter sequences come in too many numbers: each takes a plan, a good part of a second, to save microseconds.
+  constexpr int64_t kWorthAPlan = 512;
   // cuDNN's heads are whole vectors, and places are 32-bit.
-  return t == DType::BF16 && s.longest_sequence > 0 && s.key_rows == s.n && s.head_dim % 8 == 0 && s.head_dim <= 128 &&
-         s.n * s.heads * s.head_dim <= INT32_MAX;
+  return t == DType::BF16 && s.longest_sequence >= kWorthAPlan && s.key_rows == s.n && s.head_dim % 8 == 0 &&
+         s.head_dim <= 128 && s.n * s.heads * s.head_dim <= INT32_MAX;
 }
 
 int64_t FusedAttention::places_bytes(const AttentionShape& s) {

@@ -48,24 +48,41 @@ __device__ void add_shared(unsigned long long* sum, uint64_t amount) {
   if (high != 0) atomicAdd(half + 1, high);
 }
 
+/// Calls use(id, logit) for this thread's share of v tokens. A few are read before the first is used: reads then
+/// overlap, whatever `use` waits for.
+template <class Use>
+__device__ void for_tokens(const float* logits, int64_t v, const Use& use) {
+  constexpr int kAtOnce = 4;
+  for (int64_t begin = threadIdx.x; begin < v; begin += kAtOnce * kThreads) {
+    float x[kAtOnce] = {};
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j)
+      if (begin + j * kThreads < v) x[j] = logits[begin + j * kThreads];
+#pragma unroll
+    for (int j = 0; j < kAtOnce; ++j)
+      if (begin + j * kThreads < v) use(begin + j * kThreads, x[j]);
+  }
+}
+
 /// The largest key r below 2^bits for which the amounts of all keys from r up sum to at least `wanted`; 0 when there is
-/// none. key_of(i) and amount_of(i) tell of token i < v; an amount of 0 is not counted. All threads of the block ask
-/// together.
+/// none. key_of(i, logit) and amount_of(i, logit) tell of token i < v; an amount of 0 is not counted. All threads of
+/// the block ask together.
 template <class KeyOf, class AmountOf>
-__device__ uint64_t largest_key(Search& search, int bits, uint64_t wanted, int64_t v, const KeyOf& key_of,
-                                const AmountOf& amount_of) {
+__device__ uint64_t largest_key(Search& search, int bits, uint64_t wanted, const float* logits, int64_t v,
+                                const KeyOf& key_of, const AmountOf& amount_of) {
   constexpr int kPerThread = kBuckets / kThreads;
   uint64_t key = 0;
   for (int digits = (bits + kDigitBits - 1) / kDigitBits; digits > 0; --digits) {
     const int shift = (digits - 1) * kDigitBits;
     for (int b = threadIdx.x; b < kBuckets; b += kThreads) search.buckets[b] = 0;
     __syncthreads();
-    for (int64_t i = threadIdx.x; i < v; i += kThreads) {
-      const uint64_t amount = amount_of(i);
-      if (amount == 0) continue;
-      const uint64_t digit = (key_of(i) >> shift) - (key << kDigitBits);  // at least kBuckets for other leading digits
+    for_tokens(logits, v, [&](int64_t i, float logit) {
+      const uint64_t amount = amount_of(i, logit);
+      if (amount == 0) return;
+      // At least kBuckets for other leading digits.
+      const uint64_t digit = (key_of(i, logit) >> shift) - (key << kDigitBits);
       if (digit < kBuckets) add_shared(&search.buckets[digit], amount);
-    }
+    });
     __syncthreads();
     // Each thread has a run of buckets, thread 0 the highest.
     const int top = kBuckets - 1 - static_cast<int>(threadIdx.x) * kPerThread;
@@ -104,26 +121,27 @@ struct Weights {
   int64_t forbidden;  // how many of the end ids may not be drawn: all or none
   int64_t v;          // tokens that may be drawn
 
-  __device__ float allowed_logit(int64_t id) const {
+  /// The token's logit, or -inf where it is forbidden.
+  __device__ float allowed(int64_t id, float logit) const {
     for (int64_t i = 0; i < forbidden; ++i)
       if (end_ids[i] == id) return -INFINITY;
-    return logits[id];
+    return logit;
   }
-  __device__ float of(int64_t id) const { return expf((allowed_logit(id) - best) * inverse_temperature); }
+  __device__ float of(int64_t id, float logit) const { return expf((allowed(id, logit) - best) * inverse_temperature); }
   __device__ static uint64_t rank(float weight, int64_t id) {
     return static_cast<uint64_t>(__float_as_uint(weight)) << 32 | (0xffffffffu - static_cast<uint32_t>(id));
   }
 
   /// A weight as a whole number: at least 1 where it is not 0, and 0 for what ranks below `least`.
-  __device__ uint64_t mass(int64_t id, uint64_t least) const {
-    const float weight = of(id);
+  __device__ uint64_t mass(int64_t id, float logit, uint64_t least) const {
+    const float weight = of(id, logit);
     if (weight == 0 || rank(weight, id) < least) return 0;
     return max(static_cast<unsigned long long>(static_cast<double>(weight) * kBestMass), 1ull);
   }
   /// The mass of all that ranks at least `least`.
   __device__ uint64_t total(uint64_t least) const {
     uint64_t sum = 0;
-    for (int64_t i = threadIdx.x; i < v; i += kThreads) sum += mass(i, least);
+    for_tokens(logits, v, [&](int64_t i, float logit) { sum += mass(i, logit, least); });
     return block_sum(sum);
   }
 };
@@ -131,24 +149,25 @@ struct Weights {
 /// The least rank that top-k keeps.
 __device__ uint64_t least_rank_of_top_k(const Weights& w, int64_t k) {
   return largest_key(
-      w.search, kRankBits, static_cast<uint64_t>(k), w.v, [&](int64_t i) { return w.rank(w.of(i), i); },
-      [](int64_t) { return uint64_t{1}; });
+      w.search, kRankBits, static_cast<uint64_t>(k), w.logits, w.v,
+      [&](int64_t i, float logit) { return w.rank(w.of(i, logit), i); }, [](int64_t, float) { return uint64_t{1}; });
 }
 
 /// The least rank that top-p keeps of what ranks at least `least`.
 __device__ uint64_t least_rank_of_top_p(const Weights& w, uint64_t least, double p) {
   const auto wanted = static_cast<uint64_t>(ceil(p * static_cast<double>(w.total(least))));
   return largest_key(
-      w.search, kRankBits, wanted > 0 ? wanted : 1, w.v, [&](int64_t i) { return w.rank(w.of(i), i); },
-      [&](int64_t i) { return w.mass(i, least); });
+      w.search, kRankBits, wanted > 0 ? wanted : 1, w.logits, w.v,
+      [&](int64_t i, float logit) { return w.rank(w.of(i, logit), i); },
+      [&](int64_t i, float logit) { return w.mass(i, logit, least); });
 }
 
 /// The lowest id with the best logit. Compared as logits: the exponentials of neighbours may be equal.
 __device__ int32_t best_id(const Weights& w) {
   float lowest = -INFINITY;  // negated; ids are below 2^24, exact in a float
-  for (int64_t i = threadIdx.x; i < w.v; i += kThreads) {
-    if (w.allowed_logit(i) == w.best) lowest = fmax(lowest, -static_cast<float>(i));
-  }
+  for_tokens(w.logits, w.v, [&](int64_t i, float logit) {
+    if (w.allowed(i, logit) == w.best) lowest = fmax(lowest, -static_cast<float>(i));
+  });
   return static_cast<int32_t>(-block_max(lowest));
 }
 
@@ -165,8 +184,8 @@ __device__ int32_t draw(const Weights& w, double uniform, const SamplingOptions&
   const uint64_t before = min(static_cast<uint64_t>(uniform * static_cast<double>(total)), total - 1);
   const uint64_t last = (uint64_t{1} << kIdBits) - 1;
   const uint64_t inverted = largest_key(
-      w.search, kIdBits, before + 1, w.v, [&](int64_t i) { return last - static_cast<uint64_t>(i); },
-      [&](int64_t i) { return w.mass(i, least); });
+      w.search, kIdBits, before + 1, w.logits, w.v, [&](int64_t i, float) { return last - static_cast<uint64_t>(i); },
+      [&](int64_t i, float logit) { return w.mass(i, logit, least); });
   return static_cast<int32_t>(last - inverted);
 }
 
@@ -177,10 +196,10 @@ __global__ void sample_kernel(DrawnToken* drawn, const float* logits, const Samp
   const SampleRow row = rows[blockIdx.x];
   logits += blockIdx.x * v;
   float largest = -INFINITY;
-  for (int64_t i = threadIdx.x; i < v; i += kThreads) largest = fmax(largest, logits[i]);
+  for_tokens(logits, v, [&](int64_t, float logit) { largest = fmax(largest, logit); });
   largest = block_max(largest);
   double sum = 0;
-  for (int64_t i = threadIdx.x; i < v; i += kThreads) sum += expf(logits[i] - largest);
+  for_tokens(logits, v, [&](int64_t, float logit) { sum += expf(logit - largest); });
   const double lse = static_cast<double>(largest) + log(block_sum(sum));
 
   int32_t id = row.forced;
@@ -191,7 +210,7 @@ __global__ void sample_kernel(DrawnToken* drawn, const float* logits, const Samp
     const int64_t drawable = min(o.drawable, v), forbidden = row.end_is_forbidden ? number_of_end_ids : 0;
     Weights w{search, logits, 0.0f, inverse_temperature, end_ids, forbidden, drawable};
     float best = -INFINITY;
-    for (int64_t i = threadIdx.x; i < drawable; i += kThreads) best = fmax(best, w.allowed_logit(i));
+    for_tokens(logits, drawable, [&](int64_t i, float logit) { best = fmax(best, w.allowed(i, logit)); });
     w.best = block_max(best);
     id = isfinite(w.best) ? draw(w, row.uniform, o) : kNothingAllowed;
   }

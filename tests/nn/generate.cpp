@@ -75,6 +75,24 @@ TEST_CASE("generate: greedy ids equal full recomputation") {
   }
 }
 
+TEST_CASE("generate: a sample ends where the model's context does, each behind its own prompt") {
+  const auto device = open_device("cpu");
+  Config config = tiny_config();
+  config.context = 48;
+  const Transformer model = random_model(*device, config, DType::F32);
+  std::vector<GenerateRequest> requests = some_requests();
+  std::erase_if(requests, [](const GenerateRequest& r) { return r.prompt.size() >= 48; });
+  const auto samples = generate(model, requests, {.max_new = 30, .sampling = kDrawn});
+  REQUIRE(samples.size() == 15);
+  for (const GeneratedSample& s : samples) {
+    const auto room = 48 - static_cast<int64_t>(requests[s.request].prompt.size());
+    CHECK(static_cast<int64_t>(s.ids.size()) == std::min<int64_t>(30, room));
+    CHECK(!s.ended);
+  }
+  requests.push_back({.prompt = Ids(48, 1)});
+  CHECK_THROWS_WITH_AS(generate(model, requests, {}), doctest::Contains("fills the model's context of 48"), Error);
+}
+
 TEST_CASE("generate: the log-probs of drawn tokens are those of a plain forward") {
   const auto device = open_device("cpu");
   for (const Config& config : kConfigs) {

@@ -175,6 +175,30 @@ TEST_CASE("sampler: forced tokens, and end tokens that stand far above all other
   CHECK(draw(sure_of_the_end, {}, 0.3, true).logprob == doctest::Approx(-140.0 - std::log(2.0)));
 }
 
+TEST_CASE("sampler: ids from `drawable` up are never drawn, and log-probs are of the full distribution") {
+  const std::vector<float> logits{0, 1, 2, 3, 40, 40};
+  for (const SamplingOptions& o : {SamplingOptions{.greedy = true, .drawable = 3}, SamplingOptions{.drawable = 3},
+                                   SamplingOptions{.top_k = 2, .top_p = 0.9, .min_p = 0.01, .drawable = 3},
+                                   SamplingOptions{.top_k = 5, .drawable = 3}}) {
+    const DrawnToken token = draw(logits, o, 0.999);
+    CHECK(token.id == 2);
+    CHECK(token.logprob == doctest::Approx(2 - 40 - std::log(2.0)));
+  }
+  CHECK(draw(logits, {.drawable = 1}, 0.999).id == 0);
+  CHECK(draw({1, 2, 0, 9, 0, 9}, {.greedy = true, .drawable = 4}, 0.5, true).id == 1);  // 3 and 5 are end ids
+  CHECK_THROWS_AS(draw({1, 2, 0, 9, 0, 9}, {.drawable = 0}, 0.5), Error);
+}
+
+// Compared with a plain sampler above, but never with exactly top_k tokens of some weight.
+TEST_CASE("sampler: top_k tokens above the least weight that is looked at, and a long tail below it") {
+  std::vector<float> logits(1003, std::log(0.0019f));
+  logits[0] = 0;
+  logits[1] = std::log(0.5f);
+  const SamplingOptions o{.top_k = 2, .top_p = 0.6};  // 1 / 1.5 is enough
+  CHECK(draw(logits, o, 0.9).id == 0);
+  CHECK(draw(logits, {.top_k = 2}, 0.9).id == 1);
+}
+
 TEST_CASE("sampler: logits that are not finite are an error") {
   for (float bad : {NAN, INFINITY}) {
     CHECK_THROWS_AS(draw({0, 1, bad, 2, 0, 0}, {}, 0.5), Error);

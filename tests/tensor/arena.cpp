@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "tensor/device.h"
+#include "tensor/dry_backend.h"
 
 namespace thinker::test {
 
@@ -61,6 +62,30 @@ TEST_CASE("arena: larger than a chunk, and many chunks") {
   arena.release(begin);
   for (int64_t bytes : {small, large, small, small}) arena.allocate(bytes, slot);
   CHECK(arena.high_water() == high);
+}
+
+TEST_CASE("arena: slightly longer micro-batches find room in the chunks of those before") {
+  DryBackend counter(nullptr);
+  Arena arena(counter);
+  Arena::Slot slot;
+  const int64_t row = int64_t{64} << 10;
+  for (int64_t rows = 1200; rows < 1800; rows += 25) {  // arrays of 75 to 112 MB
+    const Arena::Mark begin = arena.mark();
+    for (int i = 0; i < 20; ++i) arena.allocate(rows * row, slot);
+    arena.release(begin);
+  }
+  CHECK(counter.peak() <= 20 * (int64_t{128} << 20));
+}
+
+TEST_CASE("gradients: slightly larger buffers are taken again, too") {
+  auto owned = std::make_unique<DryBackend>(nullptr);
+  const DryBackend& counter = *owned;
+  Device device(std::move(owned));
+  for (int64_t bytes = 1'000'000; bytes < 2'000'000; bytes += 1000) {
+    void* p = device.gradients().take(bytes);
+    device.gradients().give_back(p);
+  }
+  CHECK(counter.peak() <= 4'000'000);
 }
 
 TEST_CASE("arena: a release out of order throws, as does a negative size") {

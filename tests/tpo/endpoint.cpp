@@ -2,6 +2,7 @@
 #include "tpo/judges/endpoint.h"
 
 #include <cstdlib>
+#include <mutex>
 #include <set>
 
 #include "tests/tpo/http_server.h"
@@ -251,6 +252,29 @@ TEST_CASE("endpoint: the rate limit and Retry-After are kept") {
   CHECK(ask(patient, 3)[2].text == "x");
   CHECK(Clock::now() - start >= std::chrono::milliseconds(95));
   CHECK(busy.requests() == 4);
+}
+
+TEST_CASE("endpoint: Retry-After holds those that wait for their turn already") {
+  std::atomic<int> count = 0;
+  std::atomic<bool> held_and_asked = false;
+  Clock::time_point until;
+  std::mutex mutex;
+  HttpServer busy([&](const std::string&, const std::string&) {
+    const std::lock_guard lock(mutex);
+    if (++count == 1) {
+      until = Clock::now() + std::chrono::milliseconds(400);
+      return HttpServer::response(429, "", "Retry-After: 0.4\r\n");
+    }
+    if (Clock::now() < until) held_and_asked = true;
+    return ok("x");
+  });
+  EndpointOptions options = options_for(busy);
+  options.concurrency = 4;
+  options.requests_per_minute = 60 / 0.05;  // turns 50 ms apart: three wait when the first is refused
+  Endpoint patient(options, {});
+  ask(patient, 4);
+  CHECK(!held_and_asked);
+  CHECK(count == 5);
 }
 
 TEST_CASE("endpoint: log-probs of single tokens") {

@@ -9,6 +9,7 @@
 #include "tpo/fingerprint.h"
 #include "tpo/judges/local_chat.h"
 #include "tpo/judges/opponent.h"
+#include "tpo/provenance.h"
 #include "tpo/stages/judge.h"
 #include "tpo/stages/pair.h"
 
@@ -394,6 +395,15 @@ TEST_CASE("cache: a verdict is asked for once, by views, formats and models; equ
   ask(other_format.judge, views);
   CHECK(other_format.chat->asked == 2);
   CHECK(read_jsonl(cache).size() == 6);
+  // A model trained anew at the same place.
+  const TempFolder place;
+  place.write("config.json", "{}");
+  for (const char* weights : {"before", "after", "after"}) {
+    place.write("model.safetensors", weights);
+    Asked local = judge_with({{"[[A]]", {}, ""}}, folder / "local.jsonl", "mt-bench", "m", model_hashes(place.path()));
+    ask(local.judge, {game("a", "b")});
+  }
+  CHECK(read_jsonl(folder / "local.jsonl").size() == 2);
   Asked no_file = judge_with({{"[[B]]", {}, ""}}, "");
   ask(no_file.judge, views);
   CHECK(no_file.chat->asked == 2);

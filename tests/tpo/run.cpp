@@ -283,7 +283,8 @@ TEST_CASE("run: the reference is the model before, or the seed's beginning") {
         }
       }
     }
-    if (pairs.size() >= 3) CHECK(least <= 1e-5);
+    REQUIRE(pairs.size() >= 3);
+    CHECK(least <= 1e-5);
   }
 }
 
@@ -426,6 +427,17 @@ TEST_CASE("run: a folder holds one run of one recipe") {
               "another recipe"));
   CHECK_NOTHROW(world().run(recipe, "one", Resume::yes));
   CHECK_NOTHROW(world().run(recipe, "fresh", Resume::yes));  // nothing to resume is a run from the start
+}
+
+// Trap 30: the mean of no scores is 0, better than an honest one below it.
+TEST_CASE("run: a judge that scores nothing selects no epoch") {
+  std::vector<Prompt> unchecked = tiny::prompts(6, 2);
+  for (Prompt& p : unchecked) p.check = nullptr;
+  const std::string path = world().write_prompts("unchecked.jsonl", unchecked);
+  const Recipe recipe = world().recipe({"prompts.select=" + Json(path).dump()});
+  const std::string error = error_of([&] { world().run(recipe, "unscored"); });
+  CHECK_MESSAGE(holds(error, "the judge scored none of the"), error);
+  CHECK(!fs::exists(world().folder / "unscored/iter-1/checkpoint"));
 }
 
 TEST_CASE("run: no evaluation without test prompts; an untrained model is told what to do") {

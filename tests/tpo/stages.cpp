@@ -227,6 +227,63 @@ TEST_CASE("evaluate: failures are drawn again, then lose; what the judge could n
   CHECK(summary_to_json(summarise(read_evals(world().folder / "eval.jsonl"), 1)).dump() == summary_to_json(s).dump());
 }
 
+TEST_CASE("train: an epoch that cannot be saved leaves the best one before it") {
+  std::vector<IdPair> pairs;
+  for (int32_t i = 0; i < 6; ++i) pairs.push_back({{1, 2, 3 + i}, {4, 5, 0}, {6 + i, 0}});
+  PreferenceStage stage;
+  stage.train.epochs = 3;
+  stage.train.batch = 3;
+  stage.train.lr = 1e-3;
+  const auto trained = [&](const std::string& folder, const std::vector<double>& scores) {
+    stage.select = [&](int64_t epoch) { return scores[epoch - 1]; };
+    Model model = world().open();
+    train_on_pairs(model, pairs, stage, folder);
+    return read_text_file(folder + "/checkpoint/model.safetensors");
+  };
+  const std::string first = trained(world().folder / "first-best", {0.5, 0.3, 0.1});
+  const std::string folder = world().folder / "unsaved";
+  std::filesystem::create_directories(folder);
+  stage.on_step = [&](const StepLog& step, int64_t) {
+    if (step.step == 3) write_file_atomically(folder + "/best/2", "in the way");
+  };
+  CHECK_THROWS(trained(folder, {0.5, 0.9, 0.1}));
+  std::filesystem::remove(folder + "/best/2");
+  stage.on_step = {};
+  CHECK(trained(folder, {0.5, 0.3, 0.1}) == first);  // the judge is of another mind this time
+  CHECK(!std::filesystem::exists(folder + "/best"));
+}
+
+TEST_CASE("sample: a prompt that fills the context is named, and ids without a token are never drawn") {
+  const Model model = world().open();
+  auto prompts = tiny::prompts(3, 9);
+  prompts[1].messages[0].content = std::string(200, 'a');
+  CHECK(holds(error_of([&] { sample_prompts(model, sample_prompts_of(prompts), stage_of(1)); }),
+              "prompt \"p9-1\": its 202 tokens fill the model's context of 128"));
+  // An embedding with rows that the tokenizer has no tokens for.
+  Config padded = tiny::config();
+  padded.vocab += 8;
+  Model wide{Transformer(*world().device, padded, DType::F32), ChatTokenizer(Tokenizer(tiny::spec()))};
+  wide.net.initialise(3);
+  SampleStage stage = stage_of(4);
+  stage.sampling.temperature = 5;
+  for (const SampleRecord& s : sample_prompts(wide, sample_prompts_of(tiny::prompts(20, 9)), stage))
+    for (int32_t id : s.ids) REQUIRE(id < wide.text.tokenizer.vocabulary_size());
+}
+
+TEST_CASE("evaluate: a cut output's length is no length of a response, with and without thoughts") {
+  for (const char* style : {"none", "specific"}) {
+    std::vector<EvalRecord> records(2);
+    records[0].sample.text = thought_style(style).thinks() ? "hm<R>abc" : "abc";
+    records[1].sample.text = std::string(1000, 'x');
+    const Stop stops[] = {Stop::end, Stop::length};
+    for (size_t i = 0; i < 2; ++i) {
+      records[i].sample.split = split_output(records[i].sample.text, thought_style(style), stops[i]);
+      records[i].judged.score = 0.0;
+    }
+    CHECK(summarise(records, 1).response_length == 3.0);
+  }
+}
+
 // Traps 21, 23, 33, 36.
 TEST_CASE("pairs: exactly the sampled ids and texts, forced runs included, and back from the file") {
   const Model model = world().open();
@@ -335,6 +392,7 @@ TEST_CASE("damaged lines of samples, judgments, evaluations and pairs are named 
                                                                                    {"prompt_ids", ""},
                                                                                    {"chosen_ids", "[99]"},
                                                                                    {"rejected_ids", "[0.5]"},
+                                                                                   {"chosen_forced", "[[0,2]]"},
                                                                                    {"chosen_forced", "[[0,9]]"}}) {
     CHECK_MESSAGE(holds(error_with(pair, key, value, pairs), "/F:2: "), key, " ", value);
   }

@@ -283,6 +283,20 @@ TEST_CASE("training: the same run twice gives the same bits") {
   CHECK(train() == train());
 }
 
+TEST_CASE("training: examples longer than the context are left out as a whole, and counted (trap 22)") {
+  std::vector<IdPair> pairs = {{{1, 2}, {3, 4}, {5}}, {{1, 2}, {3}, {4, 5, 6}}, {{1}, {2}, {3}}};
+  CHECK(drop_longer_than(4, pairs) == 1);
+  REQUIRE(pairs.size() == 2);
+  CHECK(pairs[0].chosen == Ids{3, 4});
+  CHECK(drop_longer_than(1, pairs) == 2);
+  std::vector<SftExample> examples = {{{1, 2, 3}, {0, 1, 1}}, {{1, 2}, {0, 1}}};
+  CHECK(drop_longer_than(2, examples) == 1);
+  CHECK(examples[0].ids == Ids{1, 2});
+  std::vector<RewardPair> rewards = {{{1, 2}, {3, 4}, {5}, 0.0}};
+  CHECK(drop_longer_than(4, rewards) == 0);
+  CHECK(drop_longer_than(3, rewards) == 1);
+}
+
 TEST_CASE("training: empty or useless data and broken weights are errors that say so") {
   const auto device = open_device("cpu");
   Transformer model = random_model(*device, tiny_config(), DType::F32);
