@@ -107,7 +107,7 @@ bench-peers: deps model ## side by side with PyTorch, transformers, TRL and llam
 	$(again) $(BUILD)/thinker
 	tools/bench_peers.py --thinker $(BUILD)/thinker --model $(MODEL) --out $(BUILD)/bench-peers
 
-scaling: deps ## how time and memory grow with length, batch and width: docs/scaling.svg
+scaling: deps ## how time and memory grow with length, batch and width: docs/scaling.svg (needs matplotlib, which bench-peers installs)
 	$(again) $(BUILD)/thinker
 	$(BUILD)/thinker bench --scaling > $(BUILD)/scaling.jsonl
 	tools/plot_scaling.py $(BUILD)/scaling.jsonl docs/scaling.svg
@@ -144,8 +144,8 @@ loc: ## lines of code by folder
 	@for d in tensor nn tokenizer tpo tools tests; do \
 	  printf '%-10s %6d\n' $$d $$(git ls-files $$d | grep -E '\.(h|cpp|cu|cuh)$$' | xargs cat | wc -l); done
 
-help:
-	@sed -n '1,8p' Makefile; grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*##/\t/'
+help: ## this list
+	@sed -n '1,8p' Makefile; grep -hE '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*##/\t/'; printf 'test-LAYER\t one layer alone: $(LAYERS)\n'
 
 # Programs are linked anew when CUDA is switched on or off: the file's name says which it was.
 BACKEND := $(BUILD)/.cuda-$(CUDA)$(if $(filter 1,$(CUDNN)),-cudnn)

@@ -8,10 +8,12 @@
 
 namespace thinker {
 
-/// Llama-3.1's stretch of the rotary frequencies to longer contexts.
+/// Llama-3.1's stretch of the rotary frequencies to longer contexts (arXiv 2407.21783; transformers' rope_type
+/// "llama3"); see inverse_frequencies.
 struct RopeScaling {
-  double factor = 8.0, low_frequency_factor = 1.0, high_frequency_factor = 4.0;
-  int64_t original_context = 8192;
+  double factor = 8.0;                                             // slow frequencies are divided by it
+  double low_frequency_factor = 1.0, high_frequency_factor = 4.0;  // turns within original_context: slow, fast
+  int64_t original_context = 8192;  // positions (tokens) that it was trained for at first
 };
 
 struct Config {
@@ -35,8 +37,9 @@ struct Config {
   void validate(const std::string& where) const;
 };
 
-/// The rotary frequencies (D/2): 1 / theta^(2j/D), stretched as Llama-3.1 does: frequencies whose wavelength exceeds
-/// the original context are divided by the factor, short ones are kept, and those between are blended.
+/// The rotary frequencies in radians a position, (D/2): 1 / theta^(2j/D) (Su et al., arXiv 2104.09864). With
+/// rope_scaling, those that make at most low_frequency_factor turns within the original context are divided by the
+/// factor, those that make at least high_frequency_factor are kept, and between the two they are blended linearly.
 std::vector<double> inverse_frequencies(const Config& config);
 
 }  // namespace thinker

@@ -44,17 +44,22 @@ class Transformer {
   Device& device() const { return *device_; }
   DType dtype() const { return dtype_; }
 
-  /// The residual stream after the last block, (N, C). With a cache, keys and values go to batch.cache_rows and the
-  /// segments' prefix and own rows are rows of the cache.
+  // N rows are in a batch, and M are asked for (batch.rows). The four functions below throw Error on a token id outside
+  // the vocabulary. With a cache the tape must not record, and each token needs a cache row; else they throw, too.
+
+  /// The residual stream after the last block, (N, C), before the final norm. With a cache, keys and values go to
+  /// batch.cache_rows, and the segments' prefix and own rows are rows of the cache.
   Tensor hidden(Tape& tape, const Batch& batch, const Decoding& decoding = {}) const;
 
-  /// Log-probs of batch.targets at batch.rows, acc (M): gathered before the head, no logits matrix.
+  /// Log-probs of batch.targets (M) at batch.rows, acc (M): natural logarithm, temperature 1. Rows are gathered before
+  /// the head, and there is no logits matrix. Throws Error also on a target outside the vocabulary.
   Tensor logprobs(Tape& tape, const Batch& batch) const;
 
-  /// What an output head reads: the normed residual stream at batch.rows, (M, C).
+  /// What an output head reads: the residual stream at batch.rows after the final norm, (M, C).
   Tensor last_rows(Tape& tape, const Batch& batch, const Decoding& decoding = {}) const;
 
-  /// Logits of batch.rows, acc-rounded (M, V): for drawing tokens.
+  /// Logits of batch.rows, (M, V) of the accumulator's dtype (F32, or F64 of an F64 model): for drawing tokens. The
+  /// head's product is not recorded: they have no gradient.
   Tensor logits(Tape& tape, const Batch& batch, const Decoding& decoding = {}) const;
 
   /// Calls fn(name, tensor) for every weight, in a fixed order, by its Hugging Face name.

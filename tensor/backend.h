@@ -93,6 +93,7 @@ constexpr int64_t kMomentBlock = 256;
 /// How a token is drawn from a row of logits: softmax(logits / temperature), then the top_k most probable (0: all),
 /// then the smallest set of most probable ones whose mass reaches top_p, then those with at least min_p times the
 /// greatest probability. The temperature comes first, as in transformers and vLLM: it changes what top_p keeps.
+/// (top_p is nucleus sampling, Holtzman et al. 2020, arXiv 1904.09751; min_p is Nguyen et al., arXiv 2407.01082.)
 struct SamplingOptions {
   double temperature = 1.0;
   int64_t top_k = 0;

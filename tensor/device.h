@@ -21,8 +21,12 @@ class BufferPool {
   BufferPool(const BufferPool&) = delete;
   BufferPool& operator=(const BufferPool&) = delete;
 
+  /// A buffer of at least `bytes` bytes, rounded up to a power of two, with undefined contents: one that was given back
+  /// (of at most twice that size), or a new one. Throws what the backend's allocate throws when memory runs out.
   void* take(int64_t bytes);
+  /// Makes a taken buffer free for the next take. Its memory goes back to the device with the pool only.
   void give_back(void* p);
+  /// Bytes of all buffers, taken or free: buffers are never freed, so it only grows.
   int64_t high_water() const { return total_; }
 
  private:

@@ -2,9 +2,11 @@
 // named tensors, often quantised. Versions 2 and 3, little-endian.
 //
 //   "GGUF"  version u32  tensors u64  keys u64
-//   for each key:     name string, type u32, value        (string: length u64, bytes; array: type u32, count u64,
-//   items) for each tensor:  name string, dimensions u32, that many u64 (innermost first), type u32, offset u64 padding
-//   to general.alignment (32 unless given), then the tensors' data at their offsets
+//   for each key:     name string, type u32, value
+//   for each tensor:  name string, dimensions u32, that many u64 (innermost first), type u32, offset u64
+//   padding to general.alignment (32 unless given), then the tensors' data at their offsets
+//
+// A string is its length u64 and its bytes; an array is its items' type u32, their count u64 and the items.
 //
 // The file is mapped into memory, so opening it costs little more than reading the metadata. It is not trusted: every
 // count, length and offset is compared with what the file really holds before it is used or memory is reserved for it.
@@ -18,7 +20,6 @@
 #include <string>
 #include <string_view>
 #include <variant>
-#include <vector>
 
 #include "tensor/dequantize.h"
 #include "tensor/file.h"

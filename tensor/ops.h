@@ -1,6 +1,13 @@
 // Every differentiable op. Each computes on the tape's device at once and records its backward when the tape records.
-// One file an op: tensor/ops/x.cpp, with its kernels in tensor/cpu/x.cpp and tensor/cuda/x.cu, its test in
-// tests/tensor/x.cpp. All throw Error with op name and shapes when shapes or dtypes do not fit.
+// An op x lies in tensor/ops/x.cpp, its test in tests/tensor/x.cpp and its kernels in tensor/cpu/x.cpp and
+// tensor/cuda/x.cu, with these exceptions:
+//
+//   linear           kernels in matmul.cpp of both backends; those of weights stored smaller in tensor/cpu/stored.cpp
+//   embedding        in gather.cpp: a gather from the table
+//   token_logprob    kernels in tensor/cpu/logprob.cpp
+//   copy, widen, checkpoint    no kernels of their own: they copy, convert and accumulate as the backend does anyway
+//
+// All throw Error with op name and shapes when shapes or dtypes do not fit.
 #pragma once
 
 #include <functional>
@@ -47,16 +54,19 @@ struct AttentionPlan {
   int64_t longest_sequence = 0;  // see AttentionShape
 };
 
-/// q (N, H*D), k and v (rows, Hkv*D) -> softmax(q k^T / sqrt(D)) v over the visible keys, (N, H*D).
+/// q (N, H*D), k and v (rows, Hkv*D) -> softmax(q k^T / sqrt(D)) v over the visible keys, (N, H*D). The matrix
+/// of scores is never stored: the softmax's maximum and sum are corrected as keys come (Milakov and Gimelshein, arXiv
+/// 1805.02867).
 Tensor attention(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& v, const AttentionPlan& plan);
 
 /// gate, up (N, F) -> silu(gate) * up. (Shazeer, arXiv 2002.05202)
 Tensor swiglu(Tape& tape, const Tensor& gate, const Tensor& up);
 
-/// x in memory of its own: for what changes a tensor in place that others still read as it is.
+/// x of any shape -> x in memory of its own, of the same shape and dtype: for what changes a tensor in place that
+/// others still read as it is.
 Tensor copy(Tape& tape, const Tensor& x);
 
-/// x * factor.
+/// x of any shape -> x * factor, of the same shape and dtype.
 Tensor scale(Tape& tape, const Tensor& x, double factor);
 
 /// x (N, C), index I32 (M) -> rows x[index], (M, C). Indices may repeat: with a shared prefix the prompt's last row
@@ -74,7 +84,7 @@ Shape logits_tile(int64_t rows, int64_t v, DType t);
 /// x acc (M), weight acc (M), offsets I32 (B+1) -> y acc (B), y[b] = sum of weight[i] x[i] over sequence b's rows.
 Tensor masked_sum(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& offsets);
 
-/// x in the dtype that sums are kept in, acc: x itself, but for BF16.
+/// x of any shape -> the same in the dtype that sums are kept in, acc: x itself, but for BF16.
 Tensor widen(Tape& tape, const Tensor& x);
 
 /// Runs `block` without keeping its activations, and runs it again, recorded, when backward needs them.

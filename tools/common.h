@@ -2,7 +2,6 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -31,7 +30,8 @@ struct DeviceOptions {
 
   void add_to(CLI::App& command);
   /// Opens the device. Weights and activations are f32 on the CPU, bf16 on CUDA, unless told otherwise; on the CPU bf16
-  /// is that of products only, and the device computes them so. Throws Error where the processor has no such products.
+  /// is that of products only, and the device computes them so; where the processor has no such products, a line on
+  /// stderr says that training is no faster, and the work goes on. Throws Error when a GPU is asked for and missing.
   OpenDevice open() const;
 };
 
@@ -49,7 +49,7 @@ struct WeightOptions {
 DType dtype_from_name(const std::string& name);
 
 /// Options of drawing: --temperature, --top-p, --top-k, --min-p, --seed, --max-new, --thought, --force-format,
-/// --thought-budget. Defaults are INTERFACES'.
+/// --thought-budget. The defaults are in docs/reference.md.
 struct DrawOptions {
   SampleStage stage;
   std::string thought = "none";

@@ -2,7 +2,6 @@
 // then the same loop runs twice under a judge whose score rises with length: with rho 0, and with rho "auto".
 #include <chrono>
 #include <filesystem>
-#include <iostream>
 
 #include "tools/common.h"
 #include "tools/world/seed_model.h"

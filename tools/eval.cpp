@@ -2,7 +2,6 @@
 // formats of other tools.
 #include <chrono>
 #include <filesystem>
-#include <iostream>
 
 #include "tensor/file.h"
 #include "tools/common.h"

@@ -1,5 +1,4 @@
 // thinker train: the whole loop of a recipe.
-#include <filesystem>
 #include <iostream>
 
 #include "tools/common.h"

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -34,6 +33,7 @@ std::vector<std::pair<int64_t, int64_t>> parse_runs(const JsonLine& line, const 
 Json sample_to_json(const SampleRecord& sample);
 /// Throws Error "FILE:LINE: reason" on a missing or ill-typed field, or when ids and logprobs differ in length.
 SampleRecord parse_sample(const JsonLine& line);
+/// All of a samples.jsonl; throws as parse_sample does, and when the file cannot be read.
 std::vector<SampleRecord> read_samples(const std::string& path);
 
 /// What a judge said of one sample.
@@ -45,6 +45,7 @@ struct JudgmentRecord {
 };
 
 Json judgment_to_json(const JudgmentRecord& judgment);
+/// Throws Error "FILE:LINE: reason" on a missing or ill-typed field; a line has a score or an error.
 JudgmentRecord parse_judgment(const JsonLine& line);
 
 /// One game of two samples of a prompt, a before b among the samples.
@@ -65,6 +66,7 @@ struct GameRecord {
 
 /// The line's "verdict" is for_a().
 Json game_to_json(const GameRecord& game);
+/// Throws Error "FILE:LINE: reason" on a missing or ill-typed field, or when a sample plays against itself.
 GameRecord parse_game(const JsonLine& line);
 
 /// All of a judgments.jsonl: of a pointwise judge, or of a pairwise one.
@@ -88,7 +90,7 @@ struct ScoreRule {
 /// One score for each sample that played, ordered as the samples first occur. A failed game is a tie. Views are null.
 std::vector<JudgmentRecord> scores_of_games(const std::vector<GameRecord>& games, const ScoreRule& rule = {});
 
-/// A file's scores: as they stand in it, or made from its games.
+/// A file's scores: as they stand in it, or made from its games. Throws as read_judgment_file does.
 std::vector<JudgmentRecord> read_judgments(const std::string& path, const ScoreRule& rule = {});
 
 /// Reads prompts.jsonl, or a .json list of such objects; a prompt without an id gets its index. Throws Error on a

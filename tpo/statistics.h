@@ -21,7 +21,8 @@ struct Interval {
   double low, high;
 };
 
-/// The percentile bootstrap interval of the mean: resamples the values with replacement, 2,000 times by default, and
+/// The percentile bootstrap interval of the mean (Efron 1979; Efron and Tibshirani, "An Introduction to the Bootstrap",
+/// 1993, chapter 13): resamples the values with replacement, 2,000 times by default, and
 /// takes the (1 - level)/2 quantiles of the means at both ends. One value per *prompt* (average a prompt's samples
 /// first): the samples of one prompt are not independent, and counting each would make the interval too narrow.
 /// Deterministic for a seed. No values: {0, 0}. One value: a point.
@@ -33,6 +34,7 @@ Interval bootstrap_interval(std::span<const double> values, uint64_t seed, doubl
 Interval bootstrap_interval(int64_t n, const std::function<double(std::span<const int64_t>)>& statistic, uint64_t seed,
                             double level = 0.95, int64_t resamples = 2000);
 
+/// Games won, tied and lost, by who has the higher score.
 struct WinCounts {
   int64_t wins = 0, ties = 0, losses = 0;
 

@@ -55,7 +55,8 @@ struct SftExample {
   std::vector<uint8_t> trained;
 };
 
-/// Loss = -(sum of the optimizer batch's trained log-probs) / (their number).
+/// Loss = -(sum of the optimizer batch's trained log-probs) / (their number). Throws Error when there are no examples,
+/// when one of them has no token to train on, or when a loss or a gradient is not finite.
 void train_sft(Transformer& model, const std::vector<SftExample>& examples, const TrainOptions& options,
                const TrainHooks& hooks);
 
@@ -89,7 +90,9 @@ enum class ReferenceIs { start, other };
 /// Trains `policy` on the pairs; loss = mean over the pairs of an optimizer batch (tpo/dpo.h). `optimizer` continues
 /// where it stands: with optimizer.steps() at a whole number of epochs, the remaining steps are run. With
 /// ReferenceIs::start, throws Error when the first micro-batch does not reproduce the reference (exactly on the CPU;
-/// 1e-3 a sum elsewhere).
+/// 1e-3 a sum elsewhere). Throws Error also when there are no pairs, when `reference` has not one entry a pair, when a
+/// run of forced tokens lies outside its completion, when a log-prob or a gradient is not finite, or when `optimizer`
+/// stands within an epoch.
 void train_dpo(Transformer& policy, AdamW& optimizer, const std::vector<IdPair>& pairs,
                const std::vector<ReferenceLogps>& reference, ReferenceIs reference_is, const DpoOptions& loss,
                const TrainOptions& options, const TrainHooks& hooks);
@@ -101,7 +104,8 @@ struct RewardPair {
 };
 
 /// Trains on the pairs; loss = mean over the pairs of an optimizer batch (tpo/reward_loss.h). `optimizer` continues
-/// where it stands, as in train_dpo.
+/// where it stands, as in train_dpo. Throws Error when there are no pairs, when a reward or a gradient is not finite,
+/// or when `optimizer` stands within an epoch.
 void train_reward(RewardModel& model, AdamW& optimizer, const std::vector<RewardPair>& pairs, double center,
                   const TrainOptions& options, const TrainHooks& hooks);
 

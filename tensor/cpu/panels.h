@@ -9,6 +9,7 @@
 #pragma once
 
 #include <bit>
+#include <cstring>
 
 #include "tensor/cpu/parallel.h"
 #include "tensor/cpu/product.h"

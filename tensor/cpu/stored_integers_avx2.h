@@ -4,6 +4,8 @@
 // added up in 32 bits.
 #pragma once
 
+#include <cstring>
+
 #include "tensor/cpu/stored_groups.h"
 
 #if defined(THINKER_INTEGERS_AVX2)

@@ -2,6 +2,8 @@
 // lane, and takes one of their factors without a sign. Activations have three digits of 8 bits.
 #pragma once
 
+#include <cstring>
+
 #include "tensor/cpu/stored_groups.h"
 
 #if defined(THINKER_INTEGERS_VNNI)

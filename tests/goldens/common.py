@@ -87,7 +87,7 @@ def preference_losses(kind, chosen, rejected, ref_chosen, ref_rejected, beta, sm
 
 
 def dpo_step_log(chosen, rejected, ref_chosen, ref_rejected, beta):
-    """The numbers of a training-log line that depend on the batch's log-probs (INTERFACES: `thinker dpo --log`)."""
+    """The numbers of a training-log line that depend on the batch's log-probs (docs/reference.md: `thinker dpo --log`)."""
     c, r = torch.stack([x.sum() for x in chosen]).detach(), torch.stack([x.sum() for x in rejected]).detach()
     reward_c, reward_r = beta * (c - ref_chosen), beta * (r - ref_rejected)
     accuracy = ((reward_c > reward_r).float() + 0.5 * (reward_c == reward_r).float()).mean()

@@ -3,6 +3,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cstring>
+
 #include "gradcheck.h"
 #include "tensor/dequantize.h"
 #include "tensor/quantize.h"

@@ -2,6 +2,7 @@
 #include "tensor/cpu/tiles.h"
 
 #include <cstdio>
+#include <cstring>
 
 #include "gradcheck.h"
 #include "tensor/cpu/tiled_product.h"

@@ -1,8 +1,9 @@
 // The world of the small-scale reproduction: seven kinds of task that a model can be taught from nothing in minutes.
 //
-// In three of them (THINKING below) a list of steps must be followed, which a shallow network cannot do in one pass but
-// does easily when it writes down where it stands after each step: walking with turns, a ball under swapped cups, a
-// sum's last digit. In the other four (copy, reverse, largest digit, made-up facts) thinking should make no difference.
+// In three of them (thinking_helps below) a list of steps must be followed, which a shallow network cannot do in one
+// pass but does easily when it writes down where it stands after each step: walking with turns, a ball under swapped
+// cups, a sum's last digit. In the other four (copy, reverse, largest digit, made-up facts) thinking should make no
+// difference.
 //
 //     You face north. Turn 1)left 2)back 3)left. Which way now?     =north 1)left=west 2)back=east 3)left=north<R>north
 //

@@ -1,8 +1,9 @@
 // A judge of the user's own: any program that reads JSON lines and writes JSON lines.
 //
 //   stdin   {"id": 17, "prompt": [messages], "response": "…"}      ids are ours, and unique while the process lives
-//   stdout  {"id": 17, "score": 0.8}  or  {"id": 17, "error": "…"}   in any order; higher is better; flushed after each
-//   line
+//   stdout  {"id": 17, "score": 0.8}  or  {"id": 17, "error": "…"}   in any order; higher is better
+//
+// Each line must be flushed.
 //
 // The process is started at the first use by /bin/sh and kept until the judge goes. What it says on stderr passes
 // through.
@@ -10,7 +11,6 @@
 
 #include <sys/types.h>
 
-#include <map>
 #include <string>
 #include <vector>
 

@@ -22,7 +22,9 @@ struct EvalRecord {
 };
 
 Json eval_to_json(const EvalRecord& record);
+/// Throws Error on a missing or ill-typed field.
 EvalRecord parse_eval(const JsonLine& line);
+/// All of an eval.jsonl; throws as parse_eval does, and when the file cannot be read.
 std::vector<EvalRecord> read_evals(const std::string& path);
 
 struct CategoryScore {
@@ -43,18 +45,23 @@ struct EvalSummary {
   std::map<std::string, CategoryScore> categories;
 };
 
+/// The summary that `thinker eval` prints: docs/reference.md names the fields.
 Json summary_to_json(const EvalSummary& summary);
+/// Means and bootstrap intervals over the judged records; rates and lengths over all. seed: of the bootstrap. No
+/// records: zeros.
 EvalSummary summarise(const std::vector<EvalRecord>& records, uint64_t seed);
 
-/// Judges the records whose sample parsed; the others lose.
+/// Judges the records whose sample parsed; the others lose. Throws Error when a record's prompt is not in the list, and
+/// what the judge throws.
 void judge_records(std::vector<EvalRecord>& records, Judge& judge, const std::vector<Prompt>& prompts,
                    const Progress& progress = {});
 
 /// Samples (with stage.k = 1), resamples failures up to `resample` times. Ordered like the prompts; nothing is judged.
+/// Throws Error when a prompt fills the model's context.
 std::vector<EvalRecord> sample_outputs(const Model& model, const std::vector<Prompt>& prompts, SampleStage stage,
                                        int64_t resample, const Progress& progress);
 
-/// The records' outputs.
+/// The records' outputs, in their order.
 std::vector<SampleRecord> outputs_of(const std::vector<EvalRecord>& records);
 
 }  // namespace thinker

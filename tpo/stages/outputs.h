@@ -3,10 +3,10 @@
 //
 //   samples.jsonl, eval.jsonl   ours; of several samples of a prompt the first counts
 //   AlpacaEval                  model_outputs.json: a list of {"dataset", "instruction", "output", "generator"}
-//   Arena-Hard                  an answer file, JSONL: {"uid", "ans_id", "model", "messages", "tstamp"}, the answer in
-//   the
-//                               last message's {"content": {"answer": …}}; read also from v0.1's {"question_id",
-//                               "choices"}
+//   Arena-Hard                  an answer file, JSONL: {"uid", "ans_id", "model", "messages", "tstamp"}
+//
+// Arena-Hard's answer is in the last message's {"content": {"answer": …}}; v0.1's {"question_id", "choices"} are read,
+// too.
 //
 // What is written holds prompts and responses. A thought, or an output that did not parse and so may be one, never is:
 // in its place stands an empty answer.

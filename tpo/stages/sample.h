@@ -1,7 +1,6 @@
 // The sampling stage: K outputs for each prompt under a thought prompt, split into thought and response.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <vector>
 
