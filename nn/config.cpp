@@ -19,6 +19,7 @@ void Config::validate(const std::string& where) const {
   positive("number of key/value heads", kv_heads);
   positive("head size", head_dim);
   positive("feed-forward width", ffn);
+  if (context < 1) fail(where, ": a context of ", context, " positions is not usable");
   if (layers > 1024) fail(where, ": ", layers, " layers are not believable");
   if (heads % kv_heads != 0) fail(where, ": ", heads, " heads cannot share ", kv_heads, " key/value heads");
   if (head_dim % 2 != 0) fail(where, ": head size ", head_dim, " is odd; rotary embeddings need an even one");

@@ -1,5 +1,7 @@
 #include "nn/json_file.h"
 
+#include <limits>
+
 #include "tensor/check.h"
 #include "tensor/file.h"
 
@@ -33,6 +35,9 @@ const json* Keys::find(const char* key) const {
 int64_t Keys::integer(const char* key) const {
   const json* value = find(key);
   if (!value || !value->is_number_integer()) fail(path_, ": \"", key, "\" is missing or not an integer");
+  constexpr auto kMost = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
+  if (value->is_number_unsigned() && value->get<uint64_t>() > kMost)  // as an int64_t it would be negative
+    fail(path_, ": \"", key, "\" is ", value->get<uint64_t>(), ", which is too large");
   return value->get<int64_t>();
 }
 

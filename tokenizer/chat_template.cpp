@@ -55,7 +55,11 @@ int32_t need_control(const Tokenizer& tokenizer, std::string_view token) {
 }
 
 int32_t need_eos(const Tokenizer& tokenizer) {
-  if (tokenizer.spec().eos < 0) tokenizer_fail("the model names no end-of-text token (eos)");
+  if (tokenizer.spec().eos < 0) {
+    tokenizer_fail(
+        "the model names no end-of-text token; name it as \"eos_token\" in tokenizer_config.json (in a .gguf file, as "
+        "tokenizer.ggml.eos_token_id)");
+  }
   return tokenizer.spec().eos;
 }
 

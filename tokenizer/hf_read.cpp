@@ -7,6 +7,7 @@
 
 #include "tokenizer/error.h"
 #include "tokenizer/hf.h"
+#include "tokenizer/json_depth.h"
 
 namespace thinker {
 namespace {
@@ -28,18 +29,28 @@ std::string read_file(const std::string& path) {
 }
 
 json read_json(const std::string& path) {
+  const std::string text = read_file(path);
+  if (is_too_deep(text)) tokenizer_fail(path, ": JSON nested deeper than ", kMaxJsonDepth, " levels");
   try {
-    json value = json::parse(read_file(path));
+    json value = json::parse(text);
     if (!value.is_object()) tokenizer_fail(path, ": not a JSON object");
     return value;
   } catch (const json::parse_error& error) {
     tokenizer_fail(path, ": not valid JSON at byte ", error.byte, " (is the file complete?)");
+  } catch (const json::out_of_range&) {
+    tokenizer_fail(path, ": holds a number that is too large");
   }
 }
 
 json read_json_if_present(const std::string& path) {
   return std::filesystem::exists(path) ? read_json(path) : json::object();
 }
+
+// A file of settings: its errors name it.
+struct Settings {
+  std::string path;
+  json object = read_json_if_present(path);
+};
 
 // The key's value, which must be present and of that type (number_unsigned stands for any integer).
 const json& need(const json& object, const char* key, json::value_t type, const std::string& where) {
@@ -193,20 +204,25 @@ std::optional<std::string> token_in_front(const json& post_processor, const std:
   return front;
 }
 
-// "bos_token": null, a string, or an object with "content".
-std::optional<std::string> token_setting(const json& config, const json& fallback, const char* key,
-                                         const std::string& where) {
-  json value = config.value(key, json());
-  if (value.is_null()) value = fallback.value(key, json());
-  if (value.is_null()) return std::nullopt;
-  return value.is_object() ? need_string(value, "content", where) : value.get<std::string>();
-}
-
 int32_t id_of_token(const TokenizerSpec& spec, const std::string& token, const std::string& where) {
   for (size_t id = 0; id < spec.tokens.size(); ++id) {
     if (spec.tokens[id] == token) return static_cast<int32_t>(id);
   }
   tokenizer_fail(where, ": the token ", brief(token), " is not in the vocabulary");
+}
+
+// The id that "bos_token" (null, a string, or an object with "content") names in the first file that has it; else -1.
+int32_t token_setting(const TokenizerSpec& spec, const std::vector<Settings>& files, const char* key) {
+  for (const auto& [path, settings] : files) {
+    const json value = settings.value(key, json());
+    if (value.is_null()) continue;
+    const std::string where = path + ": \"" + key + "\"";
+    if (!value.is_string() && !value.is_object())
+      tokenizer_fail(where, " must be a string or an object with \"content\", not ", value.type_name());
+    const std::string token = value.is_object() ? need_string(value, "content", where) : value.get<std::string>();
+    return id_of_token(spec, token, where);
+  }
+  return -1;
 }
 
 // One template, or a list of named ones of which "default" is the one for chats.
@@ -222,11 +238,10 @@ std::string chat_template_setting(const json& config, const std::string& where) 
 }
 
 void read_settings(TokenizerSpec& spec, const json& file, const std::string& folder) {
-  const std::string where = folder + "/tokenizer_config.json";
-  const json config = read_json_if_present(where);
-  const json map = read_json_if_present(folder + "/special_tokens_map.json");
-  if (const auto bos = token_setting(config, map, "bos_token", where)) spec.bos = id_of_token(spec, *bos, where);
-  if (const auto eos = token_setting(config, map, "eos_token", where)) spec.eos = id_of_token(spec, *eos, where);
+  const std::vector<Settings> files = {{folder + "/tokenizer_config.json"}, {folder + "/special_tokens_map.json"}};
+  const auto& [where, config] = files.front();
+  spec.bos = token_setting(spec, files, "bos_token");
+  spec.eos = token_setting(spec, files, "eos_token");
   const std::string tokenizer_file = folder + "/tokenizer.json";
   const auto front = token_in_front(file.value("post_processor", json()), tokenizer_file);
   if (front) spec.bos = id_of_token(spec, *front, tokenizer_file);

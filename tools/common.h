@@ -111,7 +111,8 @@ struct ProgressOptions {
   std::unique_ptr<Display> show(const std::string& how_to_go_on) const;
 };
 
-/// A judge's JSON object from a kind ("rule"), a file with such an object, or a recipe that holds one.
+/// A judge's JSON object from a kind ("rule"), a file with such an object, or a recipe that holds one. Throws Error,
+/// which begins with the file's name, where it makes no judge.
 Json judge_recipe(const std::string& recipe_or_kind);
 
 /// The folder that a file is in: where a pairwise judge's cache lies beside its results.

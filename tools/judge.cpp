@@ -13,13 +13,31 @@
 
 namespace thinker {
 
-Json judge_recipe(const std::string& recipe_or_kind) {
-  const bool meant_as_file = recipe_or_kind.find('/') != std::string::npos || recipe_or_kind.ends_with(".json");
-  if (!meant_as_file && !std::filesystem::exists(recipe_or_kind)) return {{"kind", recipe_or_kind}};
-  const Json file = parse_json(read_text_file(recipe_or_kind), recipe_or_kind);
+namespace {
+
+Json judge_in_file(const std::string& path) {
+  const Json file = parse_json(read_text_file(path), path);
   const bool recipe = file.is_object() && file.contains("prompts");  // without "judge" it has the default one
   if (!recipe && !(file.is_object() && file.contains("judge"))) return file;
   return file.value("judge", Recipe{}.judge);
+}
+
+}  // namespace
+
+Json judge_recipe(const std::string& recipe_or_kind) {
+  const bool meant_as_file = recipe_or_kind.find('/') != std::string::npos || recipe_or_kind.ends_with(".json");
+  if (!meant_as_file && !std::filesystem::exists(recipe_or_kind)) {
+    const Json judge{{"kind", recipe_or_kind}};
+    check_judge(judge);
+    return judge;
+  }
+  const Json judge = judge_in_file(recipe_or_kind);
+  try {
+    check_judge(judge);
+  } catch (const Error& e) {
+    fail(recipe_or_kind, ": ", e.what());
+  }
+  return judge;
 }
 
 std::string folder_of(const std::string& path) {
@@ -29,6 +47,8 @@ std::string folder_of(const std::string& path) {
 
 std::string prompts_beside(const std::string& prompts, const std::string& samples) {
   if (!prompts.empty()) return prompts;
+  // Else a misspelt name of the samples would be told as that of prompts which nobody named.
+  if (!std::filesystem::exists(samples)) fail(samples, ": cannot be opened: no such file");
   return (std::filesystem::path(samples).parent_path() / "prompts.jsonl").string();
 }
 
@@ -70,7 +90,6 @@ void games(const Options& options, const Json& recipe, const std::vector<Prompt>
 void run(const Options& options) {
   check_output_file(options.out);
   const Json recipe = judge_recipe(options.judge);
-  check_judge(recipe);
   const std::vector<Prompt> prompts = read_prompts(prompts_beside(options.prompts, options.samples));
   // A JSON list is AlpacaEval's; the samples of our own files are many to a prompt.
   const std::vector<SampleRecord> samples = options.samples.ends_with(".json")

@@ -10,31 +10,12 @@
 
 #include "tensor/check.h"
 #include "tensor/file.h"
+#include "tokenizer/json_depth.h"
 #include "tpo/text.h"
 
 namespace thinker {
 
 namespace {
-
-constexpr int kMaxDepth = 64;
-
-void ensure_shallow(std::string_view text, const std::string& place) {
-  int depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > kMaxDepth) fail(place, ": JSON nested deeper than ", kMaxDepth, " levels");
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-}
 
 /// The library's message without its "[json.exception...]" tag.
 std::string reason_of(const nlohmann::json::exception& e) {
@@ -66,7 +47,7 @@ int64_t integer_of(const Json& value, const std::string& place, const std::strin
 
 Json parse_json(std::string_view text, const std::string& place) {
   if (const int64_t bad = first_invalid_utf8(text); bad >= 0) fail(place, ": invalid UTF-8 at byte ", bad + 1);
-  ensure_shallow(text, place);
+  if (is_too_deep(text)) fail(place, ": JSON nested deeper than ", kMaxJsonDepth, " levels");
   try {
     return Json::parse(text);
   } catch (const Json::exception& e) {

@@ -5,6 +5,7 @@
 
 #include "tensor/file.h"
 #include "tensor/gguf.h"
+#include "tokenizer/error.h"
 #include "tokenizer/hf.h"
 
 namespace thinker {
@@ -50,12 +51,21 @@ TokenizerSpec read_tokenizer_gguf(const GgufFile& file) {
   return spec;
 }
 
+/// What is wrong with a chat template or its tokens is the MODEL's fault, which only we know by name.
+ChatTokenizer with_chat(Tokenizer tokenizer, const std::string& path) {
+  try {
+    return ChatTokenizer(std::move(tokenizer));
+  } catch (const TokenizerError& e) {
+    fail(path, ": ", e.what());
+  }
+}
+
 ChatTokenizer fitting(Tokenizer tokenizer, const Config& config, const std::string& path) {
   if (tokenizer.vocabulary_size() > config.vocab) {
     fail(path, ": the tokenizer has ", tokenizer.vocabulary_size(), " tokens, the model's embedding only ",
          config.vocab, " rows");
   }
-  return ChatTokenizer(std::move(tokenizer));
+  return with_chat(std::move(tokenizer), path);
 }
 
 /// A token to pad with that never ends a turn: transformers looks for a sequence's last token that is not padding, and
@@ -70,10 +80,22 @@ int32_t pad_beside_the_end(const ChatTokenizer& text) {
   return -1;
 }
 
+/// What an earlier model left and we do not write would be read with the new one: its adapter, and files that go before
+/// tokenizer_config.json or fill its gaps.
+void remove_leftovers(const std::string& folder) {
+  for (const char* file : {"chat_template.jinja", "special_tokens_map.json", "adapter/adapter_config.json",
+                           "adapter/adapter_model.safetensors"}) {
+    const std::filesystem::path path = std::filesystem::path(folder) / file;
+    if (std::filesystem::exists(path)) std::filesystem::remove(path);
+  }
+}
+
+/// Removes last: where the folder is the model's own, its template must be written before the old file of it goes.
 void save_tokenizer(const std::string& folder, const TokenizerSpec& spec) {
   const TokenizerFiles files = tokenizer_files(spec);
   write_file_atomically(folder + "/tokenizer.json", files.tokenizer);
   write_file_atomically(folder + "/tokenizer_config.json", files.config);
+  remove_leftovers(folder);
 }
 
 }  // namespace
@@ -115,15 +137,12 @@ TextRewardModel open_reward_model(Device& device, const std::string& path, DType
 
 ChatTokenizer open_tokenizer(const std::string& path) {
   check_path(path);
-  if (!is_gguf(path)) return ChatTokenizer(Tokenizer(read_tokenizer_json(path), path));
-  return ChatTokenizer(Tokenizer(read_tokenizer_gguf(GgufFile(path)), path));
+  return with_chat(Tokenizer(is_gguf(path) ? read_tokenizer_gguf(GgufFile(path)) : read_tokenizer_json(path), path),
+                   path);
 }
 
 void Model::save(const std::string& folder, StoredAs stored_as) const {
   const TokenizerSpec& spec = text.tokenizer.spec();
-  // An adapter that lies beside an earlier model belongs to that one.
-  for (const char* file : {"adapter_config.json", "adapter_model.safetensors"})
-    std::filesystem::remove(folder + "/adapter/" + file);
   // Batches of other programs need a pad token; an end token serves, since nothing of ours ever pads.
   save_checkpoint(folder, net, {text.end_ids, spec.bos, text.end_ids.front()}, stored_as);
   save_tokenizer(folder, spec);

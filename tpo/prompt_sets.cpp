@@ -18,15 +18,24 @@ std::vector<Prompt> open_source(const PromptSource& source, uint64_t seed, DataS
   return constraint_prompts(seed, split, 0, source.count);
 }
 
+/// Where an error says that a prompt stands.
+std::string place_of(const std::vector<Prompt>& prompts, size_t i) {
+  return prompts[i].place.empty() ? concat("prompt ", i + 1) : prompts[i].place;
+}
+
 /// A held-out prompt that is also trained on would make the score meaningless (and has, in other projects).
 void check_disjoint(const std::vector<std::pair<std::string, const std::vector<Prompt>*>>& sets) {
-  std::map<std::string, std::string> where;
-  for (const auto& [name, prompts] : sets) {
-    for (const Prompt& p : *prompts) {
-      const auto [it, fresh] = where.emplace(messages_to_json(p.messages).dump(), name);
-      if (fresh || it->second == name) continue;
-      fail("prompts: \"", p.messages.back().content.substr(0, 60), "\" is in both ", it->second, " and ", name,
-           "; the sets must not overlap");
+  std::map<std::string, std::pair<size_t, size_t>> where;  // the set and the number in it
+  for (size_t s = 0; s < sets.size(); ++s) {
+    const auto& [name, prompts] = sets[s];
+    for (size_t i = 0; i < prompts->size(); ++i) {
+      const Messages& messages = (*prompts)[i].messages;
+      const auto [it, fresh] = where.emplace(messages_to_json(messages).dump(), std::pair(s, i));
+      const auto [first_set, first] = it->second;
+      if (fresh || first_set == s) continue;
+      const auto& [first_name, first_prompts] = sets[first_set];
+      fail(name, ": ", place_of(*prompts, i), " repeats ", place_of(*first_prompts, first), " of ", first_name, " (\"",
+           excerpt(messages.back().content), "\"); the sets must not overlap");
     }
   }
 }
@@ -34,11 +43,10 @@ void check_disjoint(const std::vector<std::pair<std::string, const std::vector<P
 /// Every iteration takes the next prompts of the list, so one that stands there twice would come again as a fresh one.
 void check_fresh(const std::vector<Prompt>& train) {
   std::map<std::string, size_t> where;
-  const auto place = [&](size_t i) { return train[i].place.empty() ? concat("prompt ", i + 1) : train[i].place; };
   for (size_t i = 0; i < train.size(); ++i) {
     const auto [first, fresh] = where.emplace(messages_to_json(train[i].messages).dump(), i);
     if (fresh) continue;
-    fail("prompts.train: ", place(i), " repeats the prompt of ", place(first->second), " (\"",
+    fail("prompts.train: ", place_of(train, i), " repeats the prompt of ", place_of(train, first->second), " (\"",
          excerpt(train[i].messages.back().content), "\"); iterations take fresh prompts: remove one of the two");
   }
 }

@@ -378,6 +378,7 @@ void override_key(Json* json, const std::string& assignment) {
   const size_t equals = assignment.find('=');
   if (equals == assignment.npos || equals == 0) fail("--set ", excerpt(assignment), ": write it as dpo.beta=0.05");
   const std::string path = assignment.substr(0, equals), text = assignment.substr(equals + 1);
+  if (first_invalid_utf8(assignment) >= 0) fail("--set ", excerpt(path), ": is not UTF-8, which JSON needs");
   Json* at = json;
   for (size_t begin = 0; begin <= path.size();) {
     const size_t dot = std::min(path.find('.', begin), path.size());

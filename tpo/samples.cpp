@@ -36,14 +36,16 @@ Parse required_parse(const JsonLine& line) {
 }  // namespace
 
 std::vector<std::pair<int64_t, int64_t>> parse_runs(const JsonLine& line, const std::string& key, size_t length) {
+  const auto refuse = [&] { line.error("\"" + key + "\" is not a list of [begin, end] within the tokens, in order"); };
   std::vector<std::pair<int64_t, int64_t>> runs;
   int64_t last = 0;
+  if (!line.at(key).is_array()) refuse();
   for (const Json& run : line.at(key)) {
     const bool two = run.is_array() && run.size() == 2 && run[0].is_number_integer() && run[1].is_number_integer();
     if (two) runs.emplace_back(run[0].get<int64_t>(), run[1].get<int64_t>());
     if (!two || runs.back().first < last || runs.back().second < runs.back().first ||
         runs.back().second > static_cast<int64_t>(length)) {
-      line.error("\"" + key + "\" is not a list of [begin, end] within the tokens, in order");
+      refuse();
     }
     last = runs.back().second;
   }

@@ -1,5 +1,7 @@
 #include "tpo/supervised.h"
 
+#include <algorithm>
+
 #include "tokenizer/error.h"
 
 namespace thinker {
@@ -18,6 +20,8 @@ SftExample all_turns(const Messages& messages, const ChatTokenizer& text) {
 }
 
 SftExample encode_line(const JsonLine& line, const ChatTokenizer& text, TrainedTurns turns) {
+  if (line.has("messages") && (line.has("prompt") || line.has("completion")))
+    line.error("has \"messages\" and \"prompt\" or \"completion\" as well; keep one of the two forms");
   if (line.has("completion")) {
     const Json& completion = line.at("completion");
     if (completion.is_string()) {
@@ -50,7 +54,12 @@ SftExample to_example(const std::vector<int32_t>& prompt, const std::vector<int3
 
 SftExample to_example(const JsonLine& line, const ChatTokenizer& text, TrainedTurns turns) {
   try {
-    return encode_line(line, text, turns);
+    SftExample example = encode_line(line, text, turns);
+    // A text's first token has nothing before it that could predict it. An answer has its end token, so that it is
+    // never without a token itself.
+    if (std::find(example.trained.begin() + 1, example.trained.end(), 1) == example.trained.end())
+      line.error("has no token to train on: the prompt and the answer are both empty; write one of them");
+    return example;
   } catch (const TokenizerError& e) {
     line.error(e.what());
   }

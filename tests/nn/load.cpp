@@ -155,6 +155,9 @@ TEST_CASE("config: what is broken or not supported is named, with file and key")
   CHECK(holds(error_with_config([](json& c) { c["num_key_value_heads"] = 3; }), "key/value heads"));
   CHECK(holds(error_with_config([](json& c) { c["vocab_size"] = int64_t{1} << 40; }), "vocabulary"));
   CHECK(holds(error_with_config([](json& c) { c["rms_norm_eps"] = "tiny"; }), "rms_norm_eps"));
+  CHECK(holds(error_with_config([](json& c) { c["max_position_embeddings"] = uint64_t{1} << 63; }),
+              "\"max_position_embeddings\" is 9223372036854775808, which is too large"));
+  CHECK(holds(error_with_config([](json& c) { c["max_position_embeddings"] = 0; }), "a context of 0 positions"));
   CHECK(holds(error_with_config([](json& c) { c["rope_scaling"] = {{"rope_type", "yarn"}}; }), "yarn"));
   CHECK(holds(error_with_config([](json& c) { c["rope_scaling"] = 8; }), "rope_scaling"));
   CHECK(holds(error_with_config([](json& c) {

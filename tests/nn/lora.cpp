@@ -291,6 +291,7 @@ TEST_CASE("lora: a folder that does not fit is refused in one line that says why
       {{{"peft_type", "IA3"}}, "peft_type 'IA3' is not supported"},
       {{{"r", nullptr}}, "\"r\" is missing"},
       {{{"r", 0}}, "\"r\" is 0"},
+      {{{"r", uint64_t{1} << 63}}, "\"r\" is 9223372036854775808, which is too large"},
       {{{"r", 4}}, "has shape (5, 24); the model and \"r\": 4 ask for (4, 24)"},
       {{{"lora_alpha", "7"}}, "\"lora_alpha\" is not a number"},
       {{{"lora_alpha", 0}}, "\"lora_alpha\" is missing or not above 0"},

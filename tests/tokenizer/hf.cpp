@@ -150,7 +150,8 @@ TEST_CASE("damaged files") {
   }
   CHECK(has(error_of("[]"), "not a JSON object"));
   CHECK(has(error_of("{}"), "\"model\" is missing"));
-  CHECK(has(error_of(std::string(2'000'000, '[')), "not valid JSON"));
+  CHECK(has(error_of(std::string(2'000'000, '[')), "nested deeper than 64 levels"));
+  CHECK(has(error_of(R"({"model": 1e999})"), "/tokenizer.json: holds a number that is too large"));
   CHECK(has(error_of("{\"model\": \"\xFF\"}"), "not valid JSON"));
   CHECK(has(error_of(good, {{"tokenizer_config.json", "{"}}), "tokenizer_config.json: not valid JSON"));
   const TemporaryFolder empty;
@@ -158,6 +159,29 @@ TEST_CASE("damaged files") {
   TokenizerSpec broken = read_tokenizer_json(golden_path("gpt2"));
   broken.chat_template = "\xff";
   CHECK_THROWS_AS(tokenizer_files(broken), TokenizerError);
+}
+
+// A value of any depth can be parsed, but is printed and freed by recursion.
+TEST_CASE("values nested so deep that they would exhaust the stack are refused, in every file") {
+  const std::string good = good_file().dump(), deep = std::string(300'000, '[') + std::string(300'000, ']');
+  for (const char* key : {"normalizer", "pre_tokenizer", "post_processor"}) {
+    json file = good_file();
+    file.erase(key);
+    const std::string text = std::string("{\"") + key + "\":" + deep + "," + file.dump().substr(1);
+    CHECK(error_of(text) == "/tokenizer.json: JSON nested deeper than 64 levels");
+  }
+  const std::pair<std::string, std::string> others[] = {{"tokenizer_config.json", "bos_token"},
+                                                        {"tokenizer_config.json", "chat_template"},
+                                                        {"special_tokens_map.json", "eos_token"},
+                                                        {"generation_config.json", "eos_token_id"},
+                                                        {"config.json", "eos_token_id"}};
+  for (const auto& [name, key] : others) {
+    CHECK(error_of(good, {{name, "{\"" + key + "\":" + deep + "}"}}) ==
+          "/" + name + ": JSON nested deeper than 64 levels");
+  }
+  // Brackets within strings, after an escaped quote too, nest nothing.
+  const std::string brackets = R"({"chat_template": "\"\\)" + std::string(1000, '[') + "\"}";
+  CHECK(error_of(good, {{"tokenizer_config.json", brackets}}) == "");
 }
 
 TEST_CASE("lying and foreign files") {
@@ -236,8 +260,12 @@ TEST_CASE("bad settings beside tokenizer.json") {
     const char *name, *content, *expected;
   } cases[] = {
       {"tokenizer_config.json", R"({"bos_token": "<nope>"})", "the token \"<nope>\" is not in the vocabulary"},
-      {"tokenizer_config.json", R"({"bos_token": 5})", "unexpected type"},
-      {"tokenizer_config.json", R"({"bos_token": {}})", "\"content\" is missing"},
+      {"tokenizer_config.json", R"({"bos_token": 5})",
+       "/tokenizer_config.json: \"bos_token\" must be a string or an object with \"content\", not number"},
+      {"tokenizer_config.json", R"({"eos_token": ["x"]})", "\"eos_token\" must be a string or an object"},
+      {"special_tokens_map.json", R"({"eos_token": 5})", "/special_tokens_map.json: \"eos_token\" must be a string"},
+      {"special_tokens_map.json", R"({"eos_token": "<nope>"})", "/special_tokens_map.json: \"eos_token\": the token"},
+      {"tokenizer_config.json", R"({"bos_token": {}})", "\"bos_token\": \"content\" is missing"},
       {"tokenizer_config.json", R"({"add_bos_token": true})", "names none"},
       {"tokenizer_config.json", R"({"chat_template": 5})", "\"chat_template\" must be"},
       {"tokenizer_config.json", R"({"chat_template": []})", "no entry named default"},
@@ -248,6 +276,7 @@ TEST_CASE("bad settings beside tokenizer.json") {
     const std::string error = error_of(good, {{c.name, c.content}});
     CAPTURE(error);
     CHECK(has(error, c.expected));
+    CHECK(!has(error, "json.exception"));
   }
 }
 

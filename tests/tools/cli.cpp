@@ -338,6 +338,27 @@ TEST_CASE("cli: sample, judge, pair and dpo by hand on files; the thought prompt
       holds(run_thinker({"reward", model, "--pairs", pairs, "--out", reward}).err, "1 pairs to train on, 0 held out"));
 }
 
+TEST_CASE("cli: what is wrong with a judge's file or the samples' name is told by that name") {
+  const TempFolder folder;
+  const std::string judge = folder.write("jr.json", R"({"judge": {"kind": "rule", "nois": 1}})"), out = folder / "o";
+  const std::string prompts = folder.write("prompts.jsonl", "{\"prompt\": \"north\"}\n");
+  const std::string samples = folder / "none.jsonl";
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{"judge", "--samples", samples, "--judge", judge, "--out", out}, judge + ": judge.nois: unknown key"},
+      {{"eval", model_folder(), "--prompts", prompts, "--judge", judge, "--out", out}, judge + ": judge.nois: unknown"},
+      {{"judge", "--samples", samples, "--judge", "rul", "--out", out}, "thinker: judge.kind: unknown kind \"rul\""},
+      {{"judge", "--samples", samples, "--judge", "rule", "--out", out}, samples + ": cannot be opened"},
+      {{"pair", "--samples", samples, "--judgments", samples, "--out", out}, samples + ": cannot be opened"},
+  };
+  for (const auto& [arguments, reason] : cases) {
+    const Outcome outcome = run_thinker(arguments);
+    CAPTURE(outcome.err);
+    CHECK(outcome.status == 1);
+    CHECK(one_line(outcome.err));
+    CHECK(holds(outcome.err, reason));
+  }
+}
+
 TEST_CASE("cli: demo --set dtype=bf16 trains another seed model than f32, beside it") {
   const TempFolder folder;
   const auto seed_model = [&](const std::string& dtype, const std::string& models) {

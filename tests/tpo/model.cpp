@@ -72,6 +72,62 @@ TEST_CASE("model: an earlier model's adapter does not stay beside a new one; oth
   CHECK(std::filesystem::exists(adapter + "/notes.txt"));
 }
 
+TEST_CASE("model: an earlier model's tokenizer files do not stay to be read instead of the new one's") {
+  const TempFolder folder;
+  const auto device = open_device("cpu");
+  const Model model = tiny::untrained_model(*device);
+  const auto read_again = [&] { return read_tokenizer_json(folder / "saved"); };
+  const auto leave_files = [&] {
+    folder.write("saved/chat_template.jinja", "<|im_start|> <|im_end|>");
+    folder.write("saved/special_tokens_map.json", R"({"bos_token": "<end>"})");
+  };
+  std::filesystem::create_directories(folder / "saved");
+  leave_files();
+  model.save(folder / "saved");
+  CHECK(read_again().chat_template.empty());
+  CHECK(read_again().bos == -1);
+
+  // A model that is saved over itself keeps what it had from such files.
+  TokenizerSpec spec = tiny::spec();
+  for (const char* token : {"<|im_start|>", "<|im_end|>"}) {
+    spec.tokens.push_back(token);
+    spec.types.push_back(TokenType::Control);
+  }
+  Config config = tiny::config();
+  config.vocab += 2;
+  Transformer net(*device, config, DType::F32);
+  net.initialise(3);
+  Model{net, ChatTokenizer(Tokenizer(spec))}.save(folder / "saved");
+  leave_files();
+  open_model(*device, folder / "saved", DType::F32).save(folder / "saved");
+  CHECK(!std::filesystem::exists(folder / "saved/chat_template.jinja"));
+  CHECK(read_again().chat_template == "<|im_start|> <|im_end|>");
+  CHECK(read_again().bos == tiny::spec().eos);
+
+  leave_files();
+  const std::string adapter = folder / "saved/adapter";
+  std::filesystem::create_directories(adapter);
+  write_file_atomically(adapter + "/adapter_config.json", "{}");
+  TextRewardModel{RewardModel(net), ChatTokenizer(Tokenizer(spec))}.save(folder / "saved");
+  CHECK(read_again().chat_template.empty());
+  CHECK(!std::filesystem::exists(adapter + "/adapter_config.json"));
+}
+
+TEST_CASE("model: without an end-of-text token the error names the model and where to name the token") {
+  const TempFolder folder;
+  const auto device = open_device("cpu");
+  tiny::untrained_model(*device).save(folder / "saved");
+  for (const bool missing : {false, true}) {
+    folder.write("saved/tokenizer_config.json", "{}");
+    if (missing) std::filesystem::remove(folder / "saved/tokenizer_config.json");
+    for (const std::string& error : {error_of([&] { open_tokenizer(folder / "saved"); }),
+                                     error_of([&] { open_model(*device, folder / "saved", DType::F32); })}) {
+      CHECK(error.starts_with(folder / "saved: the model names no end-of-text token"));
+      CHECK(holds(error, "\"eos_token\" in tokenizer_config.json"));
+    }
+  }
+}
+
 TEST_CASE("model: what cannot be opened is named") {
   const TempFolder folder;
   const auto device = open_device("cpu");

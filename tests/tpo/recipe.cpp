@@ -91,6 +91,8 @@ TEST_CASE("recipe: overrides") {
   refuses("=1", "write it as");
   refuses("dpo..beta=1", "is empty");
   refuses("seed.x=1", "seed is not an object");
+  refuses("name=\xff", "--set name: is not UTF-8");
+  refuses("na\xffme=1", "--set na?me: is not UTF-8");
   refuses("prompts.test.count=3", "prompts.test is not an object");
 }
 

@@ -382,6 +382,11 @@ TEST_CASE("report: broken files are named with their line") {
   made.write("iter-0/eval.jsonl", "");
   made.write("recipe.json", "[]\n");
   CHECK_THROWS_WITH_AS(page_of({folder}), doctest::Contains("recipe.json: a recipe is a JSON object"), Error);
+  for (const std::string section : {"pairs", "judge", "warmup", "dpo"}) {
+    made.write("recipe.json", "{\"" + section + "\": [{}]}\n");
+    const std::string expected = "recipe.json: " + section + ": is not an object";
+    CHECK_THROWS_WITH_AS(page_of({folder}), doctest::Contains(expected.c_str()), Error);
+  }
 }
 
 namespace {

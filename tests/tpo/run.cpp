@@ -11,6 +11,7 @@
 #include "tests/tpo/http_server.h"
 #include "tests/tpo/tiny_world.h"
 #include "tpo/judges/pairwise.h"
+#include "tpo/text.h"
 
 using namespace thinker;
 using tiny::World;
@@ -485,10 +486,24 @@ TEST_CASE("prompts: no prompt in two sets, no id twice, enough for every iterati
   world().write_prompts("leak.jsonl", select);
   const std::string leak = world().folder / "leak.jsonl";
   const std::string error = error_of([&] { open_prompts(world().recipe({"prompts.select=" + leak})); });
-  CHECK_MESSAGE((holds(error, "prompts.train") && holds(error, "prompts.select")), error);
+  CHECK_MESSAGE(holds(error, "prompts.select: " + leak + ":5 repeats "), error);
+  CHECK_MESSAGE(holds(error, "train.jsonl:8 of prompts.train (\""), error);
   CHECK(holds(error_of([&] { open_prompts(world().recipe({"prompts.test=" + leak})); }), "prompts.test"));
   CHECK(error_of([&] { open_prompts(world().recipe()); }) == "");
   CHECK(holds(error_of([&] { open_prompts(world().recipe({"iterations=4"})); }), "24 prompts"));
+
+  // The prompt that is quoted may have lines, and characters where it is cut.
+  std::vector<Prompt> trained = tiny::prompts(24, 1), tested = tiny::prompts(6, 3);
+  trained[0].messages[0].content = "ab\n";
+  for (int64_t i = 0; i < 40; ++i) trained[0].messages[0].content += "é";
+  tested[2].messages = trained[0].messages;
+  const std::string in_both = error_of([&] {
+    open_prompts(world().recipe({"prompts.train=" + world().write_prompts("trained.jsonl", trained),
+                                 "prompts.test=" + world().write_prompts("tested.jsonl", tested)}));
+  });
+  CHECK_MESSAGE(holds(in_both, "tested.jsonl:3 repeats "), in_both);
+  CHECK(std::count(in_both.begin(), in_both.end(), '\n') == 0);
+  CHECK(first_invalid_utf8(in_both) == -1);
 
   // A prompt that stands twice would be used again by a later iteration; both lines are named.
   std::vector<Prompt> repeating = tiny::prompts(24, 1);

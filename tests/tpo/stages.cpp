@@ -368,7 +368,8 @@ TEST_CASE("damaged lines of samples, judgments, evaluations and pairs are named 
                                                                                    {"stop", "\"x\""},
                                                                                    {"forced", "[[0,3]]"},
                                                                                    {"forced", "[[1,0]]"},
-                                                                                   {"forced", "7"}}) {
+                                                                                   {"forced", "7"},
+                                                                                   {"forced", R"({"a":[0,1]})"}}) {
     CHECK_MESSAGE(holds(error_with(kSample, key, value, samples), "/F:2: "), key, " ", value);
   }
   CHECK(error_with(kSample, "category", "\"c\"", samples) == "");
@@ -435,4 +436,16 @@ TEST_CASE("supervised: chats, strings and message lists; the last answer or all 
         R"({"prompt": "K", "completion": "a"})"}) {
     CHECK_MESSAGE(error_of([&] { example(bad); }).starts_with("F:1: "), bad);
   }
+  // An end token alone has nothing before it: nothing to learn.
+  for (const char* empty : {R"({"prompt": "", "completion": ""})",
+                            R"({"messages": [{"role":"user","content":""},{"role":"assistant","content":""}]})"}) {
+    for (TrainedTurns turns : {TrainedTurns::last, TrainedTurns::all})
+      CHECK(
+          holds(error_of([&] { example(empty, turns); }), "F:1: has no token to train on: the prompt and the answer"));
+  }
+  CHECK(trained_text(example(R"({"prompt": "", "completion": "a"})")) == "a<end>");
+  CHECK(trained_text(example(R"({"prompt": "a", "completion": ""})")) == "<end>");
+  const std::string chat = R"("messages": [{"role":"user","content":"a"},{"role":"assistant","content":"b"}])";
+  for (const std::string other : {R"("prompt": "a")", R"("completion": "b")", R"("prompt": "a", "completion": "b")"})
+    CHECK(holds(error_of([&] { example("{" + chat + ", " + other + "}"); }), "keep one of the two forms"));
 }

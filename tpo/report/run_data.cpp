@@ -48,6 +48,9 @@ class RunReader {
     run_.recipe = parse_json(read_text_file(file), file);
     if (!run_.recipe.is_object()) fail(file, ": a recipe is a JSON object");
     const JsonLine recipe(run_.recipe, file);
+    // The page looks into these by path, which a list has none of.
+    for (const char* section : {"prompts", "warmup", "sampling", "judge", "pairs", "dpo", "lora", "eval"})
+      if (recipe.has(section) && !recipe.at(section).is_object()) fail(file, ": ", section, ": is not an object");
     if (recipe.has("seed") && recipe.at("seed").is_number_unsigned()) run_.seed = recipe.at("seed").get<uint64_t>();
     run_.thinks = !recipe.has("thought") || recipe.string("thought") != "none";
     if (recipe.has("iterations")) planned_ = recipe.integer("iterations");
