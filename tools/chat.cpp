@@ -2,6 +2,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
 #include <iostream>
 
 #include "tools/common.h"
@@ -88,6 +91,7 @@ void run(const Options& options) {
       answer(model, options, stage, history, turn);
     }
   }
+  if (std::ferror(stdin)) fail("<stdin>: cannot be read: ", std::strerror(errno));  // to std::cin it is the end
 }
 
 }  // namespace

@@ -63,7 +63,7 @@ std::string usage_message(const CLI::App& app, const CLI::ParseError& e) {
 
 void flush_output() {
   std::cout.flush();
-  if (!std::cout) fail("standard output: cannot be written (is the disk full?)");
+  if (!std::cout) fail("standard output: cannot be written (is it closed, or the disk full?)");
 }
 
 int parse_and_run(int argc, const char* const* argv) {

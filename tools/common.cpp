@@ -85,7 +85,32 @@ void check_context(const Model& model, size_t tokens) {
   if (static_cast<int64_t>(tokens) > context) fail(tokens, " tokens are more than the model's context of ", context);
 }
 
+namespace {
+
+/// Whether two names are of one file, which need not exist yet. Devices and folders are no files that can be lost.
+bool same_file(const std::string& a, const std::string& b) {
+  std::error_code error;
+  if (fs::exists(a, error)) return fs::is_regular_file(a, error) && fs::equivalent(a, b, error);
+  const fs::path place = fs::weakly_canonical(fs::absolute(a, error), error);
+  return !place.empty() && place == fs::weakly_canonical(fs::absolute(b, error), error);
+}
+
+}  // namespace
+
+void check_not_overwritten(const std::vector<NamedFile>& outputs, const std::vector<NamedFile>& inputs) {
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    const NamedFile& out = outputs[i];
+    std::vector<NamedFile> others = inputs;
+    others.insert(others.end(), outputs.begin(), outputs.begin() + static_cast<int64_t>(i));
+    for (const NamedFile& other : others)
+      if (!out.path.empty() && !other.path.empty() && same_file(out.path, other.path))
+        throw UsageError(concat(out.option, " ", out.path, ": is the file of ", other.option,
+                                ", which would be overwritten; name another"));
+  }
+}
+
 void prepare_folder(const std::string& folder) {
+  if (folder.empty()) fail("the folder to write to has an empty name");
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) fail(folder, ": the folder cannot be made: ", error.message());
@@ -93,16 +118,20 @@ void prepare_folder(const std::string& folder) {
 }
 
 void check_output_file(const std::string& path) {
+  if (path.empty()) fail("the file to write has an empty name");
   const fs::path parent = fs::path(path).parent_path();
   const std::string folder = parent.empty() ? "." : parent.string();
-  if (fs::is_directory(path)) fail(path, ": is a folder, cannot write a file of that name");
-  if (!fs::is_directory(folder)) fail(path, ": cannot be written: its folder does not exist");
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::status_known(status)) fail(path, ": cannot be written: ", error.message());
+  if (fs::is_directory(status)) fail(path, ": is a folder, cannot write a file of that name");
+  if (!fs::is_directory(folder, error)) fail(path, ": cannot be written: its folder does not exist");
   if (access(folder.c_str(), W_OK) != 0) fail(path, ": cannot be written: ", std::strerror(errno));
 }
 
 void print_line(const Json& line) {
   std::cout << dump_json(line) << "\n" << std::flush;
-  if (!std::cout) fail("standard output: cannot be written (is the disk full?)");
+  if (!std::cout) fail("standard output: cannot be written (is it closed, or the disk full?)");
 }
 
 Json with_id(const JsonLine& line) {

@@ -78,7 +78,8 @@ void Display::token(const GeneratedSample& sample) {
 void Display::log(const Json& line) {
   if (line.contains("loss")) state_.loss = line["loss"].get<double>();
   if (line.contains("tokens_per_s")) logged_rate_ = line["tokens_per_s"].get<double>();
-  if (line.contains("score") && line.value("stage", "") != "judge") state_.score = line["score"].get<double>();
+  const Json score = line.value("score", Json());  // null where a judge scored nothing
+  if (score.is_number() && line.value("stage", "") != "judge") state_.score = score.get<double>();
 }
 
 void Display::iteration(int64_t t, int64_t of, Resume begun) {

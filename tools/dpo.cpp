@@ -17,6 +17,26 @@ struct Options {
   ProgressOptions progress;
 };
 
+/// The pairs are ids of the policy's tokens: to a reference that has others they would be other texts.
+void check_same_tokens(const Options& options, const Model& model, const Model& reference) {
+  const auto &ours = model.text.tokenizer.spec().tokens, &theirs = reference.text.tokenizer.spec().tokens;
+  const int64_t our_size = model.net.config().vocab, their_size = reference.net.config().vocab;
+  if (our_size != their_size)
+    fail("--reference ", options.reference, ": has a vocabulary of ", their_size, ", but ", options.model, " one of ",
+         our_size, "; the reference must be of the same tokenizer");
+  if (ours != theirs)
+    fail("--reference ", options.reference, ": its tokens are others than those of ", options.model,
+         "; the reference must be of the same tokenizer");
+}
+
+std::vector<ReferenceLogps> reference_of(const Options& options, const OpenDevice& on, Model& model,
+                                         const std::vector<IdPair>& pairs, const TrainOptions& train) {
+  if (options.reference.empty()) return reference_logps_of_start(model.net, pairs, train);
+  const Model reference = open_model(*on.device, options.reference, on.dtype);
+  check_same_tokens(options, model, reference);
+  return reference_logps(reference.net, pairs, train);
+}
+
 void run(const Options& options) {
   try {
     check_options(options.dpo);
@@ -25,16 +45,15 @@ void run(const Options& options) {
   }
   const TrainOptions train = options.train.resolve();
   const std::optional<LoraOptions> lora = options.lora.resolve();
-  const auto [device, dtype] = options.device.open();
+  check_not_overwritten({{"--log", options.log}},
+                        {{"MODEL", options.model}, {"--pairs", options.pairs}, {"--reference", options.reference}});
+  const OpenDevice on = options.device.open();
   prepare_folder(options.out);
-  Model model = open_model(*device, options.model, dtype);
+  Model model = open_model(*on.device, options.model, on.dtype);
   std::vector<IdPair> pairs = read_id_pairs(options.pairs, model.text);
   keep_what_fits(pairs, options.pairs, model.net.config().context);
   if (lora) add_lora(model.net, *lora, train.seed, train.iteration);
-  const bool own_reference = options.reference.empty();
-  const std::vector<ReferenceLogps> reference =
-      own_reference ? reference_logps_of_start(model.net, pairs, train)
-                    : reference_logps(open_model(*device, options.reference, dtype).net, pairs, train);
+  const std::vector<ReferenceLogps> reference = reference_of(options, on, model, pairs, train);
   StepLogFile log(options.log);
   const int64_t steps = total_steps(static_cast<int64_t>(pairs.size()), train);
   const auto display = options.progress.show("nothing was saved; the same command begins anew");
@@ -47,7 +66,7 @@ void run(const Options& options) {
     display->at("dpo", step.step, steps);
   };
   AdamW optimizer(model.net, train.adamw);
-  train_dpo(model.net, optimizer, pairs, reference, own_reference ? ReferenceIs::start : ReferenceIs::other,
+  train_dpo(model.net, optimizer, pairs, reference, options.reference.empty() ? ReferenceIs::start : ReferenceIs::other,
             options.dpo, train, hooks);
   model.save(options.out);
   if (lora) save_adapter(options.out + "/adapter", model.net, options.model);

@@ -85,6 +85,13 @@ void check(const Options& options, bool pairwise) {
     throw UsageError("--export FORMAT and --export-file F go together");
   check_output_file(options.out);
   if (!options.export_file.empty()) check_output_file(options.export_file);
+  check_not_overwritten({{"--out", options.out}, {"--export-file", options.export_file}},
+                        {{"MODEL", options.model},
+                         {"--prompts", options.prompts},
+                         {"--against", options.against},
+                         {"--judge", options.judge},
+                         {"--thought", options.draw.thought},
+                         {"--against-thought", options.against_thought}});
 }
 
 void run(const Options& options) {

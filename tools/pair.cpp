@@ -66,6 +66,11 @@ void add_pair(CLI::App& app) {
     }
     if (stage.length == LengthUnit::tokens && options->model.empty()) throw UsageError("--length tokens needs --model");
     check_output_file(options->out);
+    check_not_overwritten({{"--out", options->out}}, {{"--samples", options->samples},
+                                                      {"--judgments", options->judgments},
+                                                      {"--prompts", prompts_beside(options->prompts, options->samples)},
+                                                      {"--thought", options->thought},
+                                                      {"--model", options->model}});
     stage.style = thought_style(options->thought);
     const std::vector<Prompt> prompts = read_prompts(prompts_beside(options->prompts, options->samples));
     std::unique_ptr<ChatTokenizer> tokenizer;

@@ -23,6 +23,9 @@ void add_sample(CLI::App& app) {
   command->callback([options] {
     SampleStage stage = options->draw.resolve();
     check_output_file(options->out);
+    check_not_overwritten(
+        {{"--out", options->out}},
+        {{"MODEL", options->model}, {"--prompts", options->prompts}, {"--thought", options->draw.thought}});
     const auto [device, dtype] = options->device.open();
     const Model model = open_model(*device, options->model, dtype);
     const std::vector<Prompt> prompts = read_prompts(options->prompts);

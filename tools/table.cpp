@@ -14,9 +14,13 @@ void print_rows(std::ostream& out, const std::vector<RunRow>& rows) {
   out << line;
   for (const RunRow& row : rows) {
     const EvalSummary& e = row.eval;
-    std::snprintf(line, sizeof line, "%-20s %7.3f  [%.3f, %.3f]   %6.1f %% %6.1f %% %9.1f %9.1f\n", row.label.c_str(),
-                  e.score, e.interval.low, e.interval.high, 100.0 * e.marker_rate, 100.0 * e.parse_rate,
-                  e.thought_length, e.response_length);
+    char score[40] = "-", interval[60] = "-";
+    if (e.scored()) {
+      std::snprintf(score, sizeof score, "%.3f", e.score);
+      std::snprintf(interval, sizeof interval, "[%.3f, %.3f]", e.interval.low, e.interval.high);
+    }
+    std::snprintf(line, sizeof line, "%-20s %7s  %-14s   %6.1f %% %6.1f %% %9.1f %9.1f\n", row.label.c_str(), score,
+                  interval, 100.0 * e.marker_rate, 100.0 * e.parse_rate, e.thought_length, e.response_length);
     out << line;
   }
   if (!rows.empty())

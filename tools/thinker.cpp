@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "tools/command_line.h"
+#include "tools/process.h"
 
 namespace {
 
@@ -20,8 +21,10 @@ void limit_spinning(char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  thinker::keep_standard_streams();
   limit_spinning(argv);
   std::signal(SIGPIPE, SIG_IGN);  // a reader that goes away is an error of the write, not the end of the program
   std::signal(SIGXFSZ, SIG_IGN);  // and so is a limit on the size of files
+  thinker::limit_threads();
   return thinker::run_command_line(argc, argv);
 }

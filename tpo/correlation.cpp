@@ -22,9 +22,10 @@ int sign(double x) {
 
 }  // namespace
 
-std::optional<double> pearson(std::span<const double> x, std::span<const double> y) {
-  ENSURE(x.size() == y.size(), "a correlation of ", x.size(), " numbers with ", y.size());
-  if (x.size() < 2 || is_constant(x) || is_constant(y)) return std::nullopt;
+std::optional<double> pearson(std::span<const double> x_values, std::span<const double> y_values) {
+  ENSURE(x_values.size() == y_values.size(), "a correlation of ", x_values.size(), " numbers with ", y_values.size());
+  if (x_values.size() < 2 || is_constant(x_values) || is_constant(y_values)) return std::nullopt;
+  const std::vector<double> x = scaled_to_one(x_values), y = scaled_to_one(y_values);
   const double x_mean = mean(x), y_mean = mean(y);
   double xx = 0, yy = 0, xy = 0;
   for (size_t i = 0; i < x.size(); ++i) {

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <iostream>
 #include <limits>
 
 #include "tensor/check.h"
@@ -185,8 +186,10 @@ void JsonLine::error(const std::string& reason) const {
 }
 
 JsonlReader::JsonlReader(const std::string& path) : file_(path), stream_(&file_), name_(path) {
-  if (std::filesystem::is_directory(path)) fail(path, ": is a folder, expected a file");
-  if (!file_) fail(path, ": cannot be opened: ", std::strerror(errno));
+  const int reason = errno;
+  std::error_code ignored;  // what is wrong with the name, opening has told
+  if (std::filesystem::is_directory(path, ignored)) fail(path, ": is a folder, expected a file");
+  if (!file_) fail(path, ": cannot be opened: ", std::strerror(reason));
 }
 
 JsonlReader::JsonlReader(std::istream& stream, std::string name) : stream_(&stream), name_(std::move(name)) {}
@@ -214,7 +217,9 @@ std::optional<PlacedText> JsonlReader::next_text() {
     ++line_;
     if (!trim(text).empty()) return PlacedText{std::move(text), concat(name_, ":", line_)};
   }
-  if (stream_->bad()) fail(name_, ":", line_ + 1, ": cannot be read");
+  // std::cin reads through C's stdin, which keeps an error to itself: to the stream it is the end.
+  if (stream_->bad() || (stream_ == &std::cin && std::ferror(stdin)))
+    fail(name_, ":", line_ + 1, ": cannot be read: ", std::strerror(errno));
   return std::nullopt;
 }
 

@@ -13,9 +13,11 @@ std::vector<double> z_scores(std::span<const double> values) {
   if (values.empty()) return z;
   const auto [low, high] = std::minmax_element(values.begin(), values.end());
   if (*low == *high) return z;
-  const double center = mean(values), deviation = population_sd(values);
+  // z-scores do not depend on the unit, and a power of two changes no bit of them.
+  const std::vector<double> x = scaled_to_one(values);
+  const double center = mean(x), deviation = population_sd(x);
   ENSURE(std::isfinite(deviation) && deviation > 0, "z-scores of values that are not finite");
-  for (size_t i = 0; i < z.size(); ++i) z[i] = (values[i] - center) / deviation;
+  for (size_t i = 0; i < z.size(); ++i) z[i] = (x[i] - center) / deviation;
   return z;
 }
 

@@ -277,7 +277,9 @@ class Run {
     std::vector<double> scores;
     for (const JudgmentRecord& j : judgments)
       if (j.judged.score) scores.push_back(*j.judged.score);
-    log_.write({{"judged", judgments.size()}, {"errors", judgments.size() - scores.size()}, {"score", mean(scores)}});
+    log_.write({{"judged", judgments.size()},
+                {"errors", judgments.size() - scores.size()},
+                {"score", scores.empty() ? Json() : Json(mean(scores))}});
     write_jsonl(path, judgments, judgment_to_json);
   }
 
@@ -337,7 +339,7 @@ class Run {
         judge_records(records, *judge_, prompts_.select, named("judge"));
         const EvalSummary summary = summarise(records, recipe_.seed);
         // The mean of no scores is 0, which may be better than an honest one.
-        if (summary.unjudged > 0 && summary.unjudged + summary.failed == summary.prompts)
+        if (!summary.scored())
           fail("iteration ", t, ": the judge scored none of the ", summary.unjudged,
                " outputs it was shown after epoch ", epoch, "; mend it and resume");
         log_.write({{"select_epoch", epoch},

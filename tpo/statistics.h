@@ -5,11 +5,16 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <vector>
 
 namespace thinker {
 
-/// Mean; 0 for no values.
+/// Mean; 0 for no values. Finite values have a finite one, also where their sum is none.
 double mean(std::span<const double> values);
+
+/// The values times the power of two that brings the greatest magnitude into [0.5, 1): squares of their differences
+/// neither overflow nor all vanish. Exact, but for values that are nothing beside the greatest.
+std::vector<double> scaled_to_one(std::span<const double> values);
 
 /// Standard deviation with divisor n; 0 for no values.
 double population_sd(std::span<const double> values);

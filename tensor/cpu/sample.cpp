@@ -189,7 +189,10 @@ DrawnToken sample_row(float* weights, std::span<const float> logits, const Sampl
   // Compared as logits: the exponentials of neighbours may be equal.
   if (options.greedy) return token(static_cast<int32_t>(std::ranges::find(allowed, best) - allowed.begin()));
 
-  const double total = exponentials(weights, allowed, best, static_cast<float>(1.0 / options.temperature));
+  // With an infinite factor the best, at 0 * infinity, would weigh NaN; with the greatest it is as good as greedy.
+  constexpr double kMostFactor = std::numeric_limits<float>::max();
+  const auto factor = static_cast<float>(std::min(1.0 / options.temperature, kMostFactor));
+  const double total = exponentials(weights, allowed, best, factor);
   const std::vector<Candidate> candidates = candidates_of(w, total, options);
   Cut cut{0.0f, static_cast<int32_t>(v)};
   double mass = total;

@@ -9,6 +9,7 @@
 // far are counted into the buckets of the next digit, and the bucket where the wanted number, or mass, is reached gives
 // that digit. The drawn token is found in the same way, among inverted ids. Masses are whole numbers, 2^41 for the best
 // token, so that sums do not depend on the order in which threads add; over a whole vocabulary they stay below 2^63.
+#include <cfloat>
 #include <vector>
 
 #include "tensor/cuda/kernel.cuh"
@@ -206,7 +207,9 @@ __global__ void sample_kernel(DrawnToken* drawn, const float* logits, const Samp
   if (!isfinite(lse)) {
     id = kNotFinite;
   } else if (id < 0) {
-    const float inverse_temperature = o.greedy ? 1.0f : static_cast<float>(1 / o.temperature);
+    // With an infinite factor the best, at 0 * infinity, would weigh NaN; with the greatest it is as good as greedy.
+    const double factor = fmin(1 / o.temperature, static_cast<double>(FLT_MAX));
+    const float inverse_temperature = o.greedy ? 1.0f : static_cast<float>(factor);
     const int64_t drawable = min(o.drawable, v), forbidden = row.end_is_forbidden ? number_of_end_ids : 0;
     Weights w{search, logits, 0.0f, inverse_temperature, end_ids, forbidden, drawable};
     float best = -INFINITY;

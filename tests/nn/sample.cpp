@@ -164,6 +164,20 @@ TEST_CASE("sampler: greedy takes the greatest logit, the lowest id among equals"
   CHECK(draw({small, std::nextafter(small, 1.0f), 0, 0, 0, 0}, greedy, 0.0).id == 1);
 }
 
+// 1 / temperature is more than a float holds.
+TEST_CASE("sampler: a temperature next to nothing is as good as greedy") {
+  const std::vector<float> logits{-2, 3, 2.999f, -INFINITY, 1e30f, 4};
+  for (const double temperature : {1e-40, 1e-300, 5e-324}) {
+    for (SamplingOptions o : {SamplingOptions{}, SamplingOptions{.top_k = 2}, SamplingOptions{.top_p = 0.9},
+                              SamplingOptions{.min_p = 0.1}}) {
+      o.temperature = temperature;
+      CHECK(draw(logits, o, 0.99).id == 4);
+      CHECK(draw({-2, 3, 2.999f, -INFINITY, 0, 4}, o, 0.99, true).id == 1);
+      CHECK(draw({1, 1, 0, 0, 0, 0}, o, 0.99).id == 1);  // of equals each may come
+    }
+  }
+}
+
 TEST_CASE("sampler: forced tokens, and end tokens that stand far above all others") {
   CHECK(draw({0, 50, 0, 0, 0, 0}, {}, 0.5, false, 4).id == 4);
   CHECK(draw({0, 50, 0, 0, 0, 0}, {}, 0.5, false, 4).logprob == doctest::Approx(-50.0));

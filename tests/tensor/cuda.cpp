@@ -469,13 +469,14 @@ void sample_case(Run& run) {
   const std::vector<SampleRow> rows = {{0.0, -1, false},    {0.3, -1, true},  {0.7, -1, false},
                                        {0.9999, -1, false}, {0.5, 11, false}, {0.5, -1, true}};
   const std::vector<int32_t> ends = {17, 3};
-  SamplingOptions plain, greedy, top_k, top_p, min_p, all;
+  SamplingOptions plain, cold, greedy, top_k, top_p, min_p, all;
+  cold.temperature = 1e-40;  // 1 / temperature is more than a float holds
   greedy.greedy = true;
   top_k.top_k = 2;
   top_p.top_p = 0.6;
   min_p.min_p = 0.05;
   all = {0.7, 50, 0.9, 0.02, false};
-  for (const SamplingOptions& options : {plain, greedy, top_k, top_p, min_p, all}) {
+  for (const SamplingOptions& options : {plain, cold, greedy, top_k, top_p, min_p, all}) {
     std::vector<int32_t> ids(n);
     std::vector<float> logprobs(n);
     run.backend.sample(ids.data(), logprobs.data(), logits.raw(), rows.data(), ends.data(), 2, options, n, v);

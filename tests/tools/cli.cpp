@@ -1,96 +1,15 @@
+#include "tests/tools/cli.h"
+
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <cmath>
-#include <iostream>
-#include <sstream>
 
 #include "tensor/file.h"
-#include "tests/tensor/temp_folder.h"
-#include "tools/command_line.h"
-#include "tools/world/seed_model.h"
-#include "tpo/jsonl.h"
-#include "tpo/model.h"
 
 using namespace thinker;
 
 namespace {
-
-struct Outcome {
-  int status = 0;
-  std::string out, err;
-  /// The lines of standard output: each must be a JSON object.
-  std::vector<Json> lines() const {
-    std::istringstream stream(out);
-    JsonlReader reader(stream, "stdout");
-    std::vector<Json> list;
-    while (auto line = reader.next()) list.push_back(line->json());
-    return list;
-  }
-};
-
-/// Sends the standard streams elsewhere for as long as it lives.
-class Redirected {
- public:
-  explicit Redirected(const std::string& input) : in_(input) {
-    old_in_ = std::cin.rdbuf(in_.rdbuf());
-    old_out_ = std::cout.rdbuf(out_.rdbuf());
-    old_err_ = std::cerr.rdbuf(err_.rdbuf());
-    std::cin.clear();
-    std::cout.clear();
-  }
-  Redirected(const Redirected&) = delete;
-  Redirected& operator=(const Redirected&) = delete;
-  ~Redirected() {
-    std::cin.rdbuf(old_in_);
-    std::cout.rdbuf(old_out_);
-    std::cerr.rdbuf(old_err_);
-    std::cin.clear();
-    std::cout.clear();
-  }
-  std::string out() const { return out_.str(); }
-  std::string err() const { return err_.str(); }
-
- private:
-  std::istringstream in_;
-  std::ostringstream out_, err_;
-  std::streambuf *old_in_, *old_out_, *old_err_;
-};
-
-Outcome thinker_with(const std::string& input, std::vector<std::string> arguments) {
-  arguments.insert(arguments.begin(), "thinker");
-  std::vector<const char*> argv;
-  for (const std::string& a : arguments) argv.push_back(a.c_str());
-  const Redirected streams(input);
-  const int status = run_command_line(static_cast<int>(argv.size()), argv.data());
-  return {status, streams.out(), streams.err()};
-}
-
-Outcome run_thinker(std::vector<std::string> arguments) {
-  return thinker_with("", std::move(arguments));
-}
-
-bool one_line(const std::string& text) {
-  return std::count(text.begin(), text.end(), '\n') == 1 && text.ends_with("\n");
-}
-
-/// The demo's seed model before any training, in a folder. It opens all that a trained one opens.
-const std::string& model_folder() {
-  static const TempFolder folder;
-  static const std::string path = [] {
-    const auto device = open_device("cpu");
-    ChatTokenizer text{Tokenizer(world::vocabulary())};
-    Transformer net = world::new_model(*device, world::seed_config({}, text.tokenizer.vocabulary_size()), 1);
-    Model{std::move(net), std::move(text)}.save(folder / "model");
-    return folder / "model";
-  }();
-  return path;
-}
-
-const char* const kPrompts =
-    "{\"id\":\"p\",\"prompt\":\"You face north. Turn 1)back 2)right. Which way now?\"}\n"
-    "{\"id\":7,\"messages\":[{\"role\":\"user\",\"content\":\"You face south. Turn 1)left. Which way now?\"}]}\n"
-    "{\"prompt\":\"You face west. Turn 1)back. Which way now?\"}\n";
 
 std::vector<std::string> keys_of(const Json& line) {
   std::vector<std::string> keys;
@@ -156,6 +75,8 @@ TEST_CASE(
   const std::string& model = model_folder();
   const std::string prompts = folder.write("prompts.jsonl", kPrompts), file = folder.write("file", "");
   const std::string pairs = folder.write("pairs.jsonl", "{\"prompt\":\"north\",\"chosen\":\"a\",\"rejected\":\"b\"}\n");
+  const std::string loop = folder / "loop";
+  std::filesystem::create_symlink("loop", loop);
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
       {{"generate", "/nonexistent", "--prompt", "x"}, "/nonexistent: no such file or folder"},
       {{"generate", model, "--prompt", ""}, "the prompt has no tokens"},
@@ -163,6 +84,11 @@ TEST_CASE(
       {{"generate", model, "--input", folder / "none"}, "cannot be opened"},
       {{"sample", model, "--prompts", prompts, "--out", folder / "no/samples.jsonl"}, "its folder does not exist"},
       {{"sample", model, "--prompts", prompts, "--out", folder.path()}, "is a folder"},
+      {{"sample", model, "--prompts", prompts, "--out", ""}, "has an empty name"},
+      {{"sample", model, "--prompts", prompts, "--out", folder / std::string(300, 'x')}, "File name too long"},
+      {{"sample", model, "--prompts", prompts, "--out", loop}, "loop: cannot be written: Too many levels of symbolic"},
+      {{"sample", model, "--prompts", loop, "--out", folder / "s"}, "loop: cannot be opened: Too many levels of symb"},
+      {{"dpo", model, "--pairs", pairs, "--out", ""}, "has an empty name"},
       {{"sft", model, "--data", prompts, "--out", folder / "out"}, "prompts.jsonl:1: "},
       {{"dpo", model, "--pairs", pairs, "--out", file}, "the folder cannot be made"},
       {{"reward", model, "--pairs", prompts, "--out", folder / "r"}, "prompts.jsonl:1: "},

@@ -150,7 +150,11 @@ TEST_CASE("demo: a wrong --set names the key and the remedy") {
   CHECK(error_of_set("seed_model.layers=2.5") == "seed_model.layers: is not an integer");
   CHECK(error_of_set("seed_model.worked=0.9").find("together at most 1") != std::string::npos);
   CHECK(error_of_set("dpo.epochs=4").find("dpo.steps") != std::string::npos);
-  CHECK(error_of_set("test_prompts=0").find("test_prompts") != std::string::npos);
+  for (const char* few : {"test_prompts=0", "test_prompts=6"})
+    CHECK(error_of_set(few) ==
+          "--set test_prompts: is a number from 7 to 1000000: one prompt at least of each kind of task");
+  CHECK(error_of_set("test_prompts=7") == "");
+  CHECK(error_of_set("iterations=0").find("--set iterations: must be at least 1") != std::string::npos);
   CHECK(error_of_set("device=cuda") == "--set device: use --device");
   CHECK(error_of_set("prompts.train=x.jsonl").find("--set prompts") != std::string::npos);
 }

@@ -19,6 +19,7 @@
 #include "tensor/file.h"
 #include "tests/tensor/temp_folder.h"
 #include "tools/command_line.h"
+#include "tools/process.h"
 #include "tools/world/seed_model.h"
 #include "tools/world/world.h"
 #include "tpo/jsonl.h"
@@ -145,6 +146,7 @@ TEST_CASE("child: thinker" * doctest::skip()) {
   }
   std::vector<const char*> argv;
   for (const std::string& a : arguments) argv.push_back(a.c_str());
+  keep_standard_streams();
   const int status = run_command_line(static_cast<int>(argv.size()), argv.data());
   std::fflush(nullptr);
   std::_Exit(status);

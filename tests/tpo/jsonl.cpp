@@ -52,6 +52,8 @@ TEST_CASE("jsonl: every bad line names file, line and reason") {
   refuses("{\"a\": " + std::string(100000, '[') + std::string(100000, ']') + "}", "deeper than 64");
   CHECK_THROWS_WITH_AS(read_jsonl("/nonexistent/x.jsonl"), doctest::Contains("/nonexistent/x.jsonl: cannot be opened"),
                        Error);
+  const std::string endless(300, 'x');
+  CHECK_THROWS_WITH_AS(read_jsonl(endless), (endless + ": cannot be opened: File name too long").c_str(), Error);
 }
 
 TEST_CASE("jsonl: typed getters name the key") {

@@ -218,6 +218,22 @@ TEST_CASE("rule judge: no check, and a pattern that would run for ever, are erro
   CHECK(*judged[2].score == 1);
 }
 
+TEST_CASE("rule judge: a score that is not finite is an error of that view") {
+  const Json heavy = Json::parse(R"([{"exact": "x", "weight": 1e308}, {"contains": "x", "weight": 1e308}])");
+  const Json plain = Json::parse(R"({"contains": "x"})");
+  const auto judged = [](const JudgeView& view, const RuleKnobs& knobs) {
+    return RuleJudge(knobs).judge({&view, 1}).front();
+  };
+  const JudgeView longer = view_of(std::string(10000, 'x'), plain);
+  RuleKnobs knobs;
+  for (const Judged& j : {judged(view_of("x", heavy), {}), judged(view_of("y", heavy), {}),
+                          judged(longer, (knobs.length_bias = 1e308, knobs))}) {
+    CHECK_FALSE(j.score);
+    CHECK(j.error.find("the score is not finite") != std::string::npos);
+  }
+  CHECK(judged(view_of("x", plain), knobs).score == 1e305);
+}
+
 TEST_CASE("rule judge: sixteen kinds and more, and texts that are not UTF-8") {
   CHECK(check_kinds().size() >= 25);
   CHECK_FALSE(holds(R"({"regex": "z"})", "\xFF\xC3"));

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "tpo/correlation.h"
 #include "tpo/statistics.h"
 
 using namespace thinker;
@@ -26,6 +27,23 @@ TEST_CASE("length control: constant vectors give exact zeros") {
     for (double z : z_scores(std::vector<double>(n, 0.1))) CHECK(z == 0.0);
 }
 
+// Squares of such differences overflow, or vanish.
+TEST_CASE("length control: scores of any size have z-scores, the same in every unit") {
+  const double most = 1.7e308, least = 1e-320;
+  for (const std::vector<double>& two : {std::vector<double>{0, 1e200}, {-most, most}, {0, least}, {-most, 0}}) {
+    const auto z = z_scores(two);
+    CHECK(near(z[0], -1));
+    CHECK(near(z[1], 1));
+  }
+  const auto z = z_scores(std::vector{most, most, -most});
+  CHECK(near(z[0], std::sqrt(0.5)));
+  CHECK(near(z[2], -std::sqrt(2)));
+  CHECK(z_scores(std::vector<double>(4, most)) == std::vector<double>(4, 0.0));
+  const std::vector<double> plain = {0.1, 0.7, 1.0 / 3};
+  const double center = mean(plain), deviation = population_sd(plain);
+  for (size_t i = 0; i < plain.size(); ++i) CHECK(z_scores(plain)[i] == (plain[i] - center) / deviation);
+}
+
 TEST_CASE("length control: s = z(score) - rho z(length)") {
   const std::vector<double> scores = {0.0, 1.0};
   const std::vector<int64_t> lengths = {10, 30};
@@ -42,6 +60,18 @@ TEST_CASE("statistics: mean and deviations") {
   CHECK(near(sample_sd(values), std::sqrt(5.0 / 3)));
   CHECK(mean({}) == 0);
   CHECK(sample_sd(std::vector<double>{3}) == 0);
+}
+
+TEST_CASE("statistics: numbers whose sum is infinite have a mean, an interval and a correlation") {
+  const double most = 1.7e308;
+  CHECK(mean(std::vector{most, most, most}) == most);
+  CHECK(mean(std::vector{most, most, -most, -most}) == 0);
+  CHECK(near(mean(std::vector{most, most, -most}) / most, 1.0 / 3));
+  for (size_t n : {7u, 1000u}) CHECK(mean(std::vector<double>(n, most)) == most);
+  const Interval all = bootstrap_interval(std::vector{most, most, -most, most}, 1);
+  CHECK(all.high == most);
+  CHECK(all.low >= -most);
+  CHECK(near(pearson(std::vector{most, -most, 0.0}, std::vector{1e-320, -1e-320, 0.0}).value(), 1));
 }
 
 TEST_CASE("statistics: the bootstrap interval agrees with theory and with itself") {

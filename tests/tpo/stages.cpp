@@ -221,6 +221,18 @@ TEST_CASE("evaluate: failures are drawn again, then lose; what the judge could n
   CHECK(s.unjudged == unjudged);
   CHECK(s.score == doctest::Approx(sum / static_cast<double>(40 - unjudged)));
   CHECK(s.parse_rate == doctest::Approx(static_cast<double>(valid) / 40));
+  CHECK(summary_to_json(s)["score"] == s.score);
+
+  // A judge that scored nothing has no score to tell, whatever the outputs that did not parse lost.
+  std::vector<EvalRecord> unscored = thrice;
+  for (EvalRecord& r : unscored)
+    if (r.sample.valid()) r.judged = {std::nullopt, "broken", ""};
+  const Json none = summary_to_json(summarise(unscored, 1));
+  for (const char* key : {"score", "low", "high"}) CHECK(none.at(key).is_null());
+  std::erase_if(unscored, [](const EvalRecord& r) { return r.sample.valid(); });
+  REQUIRE(!unscored.empty());
+  CHECK(summary_to_json(summarise(unscored, 1))["score"] == 0.0);  // all lost, and none was to be judged
+
   std::vector<Json> lines;
   for (const EvalRecord& r : thrice) lines.push_back(eval_to_json(r));
   write_jsonl(world().folder / "eval.jsonl", lines);

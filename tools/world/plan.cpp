@@ -50,13 +50,15 @@ DemoPlan demo_plan(const std::vector<std::string>& overrides) {
 
   plan.seed_model = parse_seed_plan(take(json, "seed_model"));
   const Json test = take(json, "test_prompts");
-  if (!test.is_number_integer() || test < 1 || test > 1000000)
-    fail("--set test_prompts: is a number from 1 to 1000000");
+  if (!test.is_number_integer() || test < kCategories || test > 1000000)
+    fail("--set test_prompts: is a number from ", kCategories, " to 1000000: one prompt at least of each kind of task");
   plan.test_prompts = test.get<int64_t>();
   // What a recipe must have and the arms fill in.
   json["name"] = json["model"] = "demo";
   json["prompts"] = {{"train", "demo"}};
   plan.recipe = parse_recipe(json, "--set");
+  if (plan.recipe.iterations < 1)
+    fail("--set iterations: must be at least 1: the demo's claims are about what training changes");
   if (plan.recipe.dpo.steps > 0 && plan.recipe.dpo.epochs != default_recipe().dpo.epochs)
     fail("--set dpo.epochs: the demo's arms train for dpo.steps steps each; set that, or dpo.steps=0 as well");
   return plan;

@@ -255,6 +255,8 @@ Judged judge_one(const JudgeView& view, const RuleKnobs& knobs) {
   double score = share / total;
   if (knobs.length_bias != 0) score += knobs.length_bias * static_cast<double>(count_code_points(response)) / 1000;
   if (knobs.noise != 0) score += knobs.noise * noise_of(view, knobs.seed);
+  if (!std::isfinite(total) || !std::isfinite(score))
+    return {std::nullopt, "the score is not finite: the checks' weights, length_bias or noise are too large", ""};
   const char* between = !unmet.empty() && !undecided.empty() ? "; " : "";
   const std::string answer = unmet + between + undecided;
   return {score, "", answer.empty() ? "all met" : answer};

@@ -139,10 +139,11 @@ Json summary_to_json(const EvalSummary& s) {
   for (const auto& [category, entry] : s.categories)
     categories[category] = {
         {"score", entry.score}, {"low", entry.interval.low}, {"high", entry.interval.high}, {"prompts", entry.prompts}};
+  const auto if_scored = [&](double value) { return s.scored() ? Json(value) : Json(); };
   return {{"prompts", s.prompts},
-          {"score", s.score},
-          {"low", s.interval.low},
-          {"high", s.interval.high},
+          {"score", if_scored(s.score)},
+          {"low", if_scored(s.interval.low)},
+          {"high", if_scored(s.interval.high)},
           {"parse_rate", s.parse_rate},
           {"marker_rate", s.marker_rate},
           {"failed", s.failed},

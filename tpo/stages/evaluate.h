@@ -43,9 +43,14 @@ struct EvalSummary {
   double marker_rate = 0.0;  // first attempts that hold the style's markers, whatever else may be wrong with them
   double thought_length = 0.0, response_length = 0.0;  // mean code points of parsed outputs
   std::map<std::string, CategoryScore> categories;
+
+  /// Whether the judge scored anything, or had nothing to score since no output parsed. Where it failed on all that it
+  /// was shown, score and interval are of nothing: the zeros of outputs that did not parse say nothing of the others.
+  bool scored() const { return prompts > 0 && (unjudged == 0 || unjudged + failed < prompts); }
 };
 
-/// The summary that `thinker eval` prints: docs/reference.md names the fields.
+/// The summary that `thinker eval` prints: docs/reference.md names the fields. "score", "low" and "high" are null where
+/// nothing was scored: 0 would be taken for a result.
 Json summary_to_json(const EvalSummary& summary);
 /// Means and bootstrap intervals over the judged records; rates and lengths over all. seed: of the bootstrap. No
 /// records: zeros.

@@ -1,0 +1,105 @@
+// What the command line refuses rather than lose a file, train on nonsense or make up a number.
+#include <doctest/doctest.h>
+
+#include <filesystem>
+
+#include "tensor/file.h"
+#include "tests/tools/cli.h"
+
+using namespace thinker;
+
+TEST_CASE("cli: an output that would overwrite an input, or another output, is wrong usage; nothing is touched") {
+  const TempFolder folder;
+  const std::string& model = model_folder();
+  const std::string text = "{\"prompt\":\"north\",\"chosen\":\"a\",\"rejected\":\"b\",\"completion\":\"a\"}\n";
+  const std::string file = folder.write("file", text), link = folder / "link", other = folder / "other",
+                    out = folder / "out", none = folder / "none.jsonl";
+  std::filesystem::create_symlink("file", link);
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{"dpo", model, "--pairs", file, "--out", out, "--log", file}, "--log " + file + ": is the file of --pairs"},
+      {{"dpo", model, "--pairs", file, "--out", out, "--log", link}, "is the file of --pairs"},
+      {{"sft", model, "--data", file, "--out", out, "--log", file}, "is the file of --data"},
+      {{"reward", model, "--pairs", other, "--held-out", file, "--out", out, "--log", file}, "the file of --held-out"},
+      {{"sample", model, "--prompts", file, "--out", folder / "./file"}, "is the file of --prompts"},
+      {{"pair", "--samples", file, "--judgments", other, "--prompts", other, "--out", file}, "the file of --samples"},
+      {{"pair", "--samples", other, "--judgments", other, "--out", folder.write("prompts.jsonl", text)},
+       "is the file of --prompts"},
+      {{"eval", model, "--prompts", other, "--judge", "rule", "--out", none, "--export", "arena-hard", "--export-file",
+        folder / "../" + std::filesystem::path(folder.path()).filename().string() + "/none.jsonl"},
+       "is the file of --out"},
+      {{"eval", model, "--prompts", file, "--judge", "rule", "--out", file}, "is the file of --prompts"},
+      {{"eval", model, "--prompts", other, "--judge", "rule", "--out", "none.jsonl", "--export", "arena-hard",
+        "--export-file", (std::filesystem::current_path() / "none.jsonl").string()},
+       "is the file of --out"},
+  };
+  for (const auto& [arguments, reason] : cases) {
+    const Outcome outcome = run_thinker(arguments);
+    CAPTURE(outcome.err);
+    CHECK(outcome.status == 2);
+    CHECK(one_line(outcome.err));
+    CHECK(holds(outcome.err, reason));
+    CHECK(holds(outcome.err, "name another"));
+  }
+  CHECK(read_text_file(file) == text);
+  CHECK(!std::filesystem::exists(out));
+}
+
+TEST_CASE("cli: dpo refuses a reference of other tokens than the policy's") {
+  const TempFolder folder;
+  const std::string& model = model_folder();
+  const auto saved_with = [&](const char* token) {
+    const auto device = open_device("cpu");
+    TokenizerSpec spec = world::vocabulary();
+    spec.tokens.push_back(token);
+    spec.types.push_back(TokenType::UserDefined);
+    ChatTokenizer text{Tokenizer(spec)};
+    Transformer net = world::new_model(*device, world::seed_config({}, text.tokenizer.vocabulary_size()), 1);
+    Model{std::move(net), std::move(text)}.save(folder / token);
+    return folder / token;
+  };
+  const std::string pairs = folder.write("pairs.jsonl", "{\"prompt\":\"north\",\"chosen\":\"a\",\"rejected\":\"b\"}\n");
+  const auto trained = [&](const std::string& policy, const std::string& reference) {
+    return run_thinker({"dpo", policy, "--reference", reference, "--pairs", pairs, "--out", folder / "out"});
+  };
+  const std::string larger = saved_with("QQ"), other = saved_with("ZZ");
+  const Outcome of_other_size = trained(model, larger), of_other_tokens = trained(larger, other);
+  CHECK(of_other_size.status == 1);
+  CHECK(one_line(of_other_size.err));
+  CHECK(holds(of_other_size.err, "--reference " + larger + ": has a vocabulary of "));
+  CHECK(of_other_tokens.status == 1);
+  CHECK(holds(of_other_tokens.err, "--reference " + other + ": its tokens are others than those of " + larger));
+  CHECK(trained(larger, larger).status == 0);
+}
+
+TEST_CASE("cli: where the judge scored nothing, there is no score: null, and - in tables") {
+  const TempFolder folder;
+  const std::string& model = model_folder();
+  const std::string prompts = folder.write("prompts.jsonl", kPrompts), out = folder / "eval.jsonl";
+  const Outcome evaluated = run_thinker({"eval", model, "--prompts", prompts, "--judge", "rule", "--out", out,
+                                         "--max-new", "64", "--resample", "20", "--temperature", "2"});
+  REQUIRE(evaluated.status == 0);
+  const Json summary = evaluated.lines().at(0);
+  REQUIRE(summary["unjudged"] > 0);  // no prompt has a check
+  for (const char* key : {"score", "low", "high"}) CHECK(summary.at(key).is_null());
+
+  const std::string train =
+      folder.write("train.jsonl", "{\"prompt\":\"You face east. Turn 1)right. Which way now?\"}\n");
+  const Json recipe{{"name", "run"},
+                    {"dtype", "f32"},
+                    {"model", model},
+                    {"prompts", {{"train", train}, {"test", prompts}}},
+                    {"thought", "none"},
+                    {"warmup", {{"samples", 0}}},
+                    {"iterations", 0},
+                    {"select", "last"},
+                    {"sampling", {{"max_new", 64}}},
+                    {"eval", {{"temperature", 2}, {"top_p", 1}, {"resample", 20}}}};
+  const Outcome ran = run_thinker({"train", folder.write("recipe.json", recipe.dump()), "--out", folder / "runs"});
+  CAPTURE(ran.err);
+  REQUIRE(ran.status == 0);
+  CHECK(holds(ran.err, ": score -, parsed "));
+  CHECK(holds(ran.out, "  -  "));
+  CHECK(!holds(ran.out, "0.000"));
+  CHECK(holds(read_text_file(folder / "runs/run/log.jsonl"), "\"score\":null,\"low\":null,\"high\":null"));
+  CHECK(run_thinker({"report", folder / "runs/run"}).status == 0);
+}
