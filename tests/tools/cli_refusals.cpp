@@ -21,6 +21,7 @@ TEST_CASE("cli: an output that would overwrite an input, or another output, is w
       {{"sft", model, "--data", file, "--out", out, "--log", file}, "is the file of --data"},
       {{"reward", model, "--pairs", other, "--held-out", file, "--out", out, "--log", file}, "the file of --held-out"},
       {{"sample", model, "--prompts", file, "--out", folder / "./file"}, "is the file of --prompts"},
+      {{"judge", "--samples", other, "--prompts", file, "--judge", "rule", "--out", file}, "is the file of --prompts"},
       {{"pair", "--samples", file, "--judgments", other, "--prompts", other, "--out", file}, "the file of --samples"},
       {{"pair", "--samples", other, "--judgments", other, "--out", folder.write("prompts.jsonl", text)},
        "is the file of --prompts"},
