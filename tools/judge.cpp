@@ -89,10 +89,10 @@ void games(const Options& options, const Json& recipe, const std::vector<Prompt>
 
 void run(const Options& options) {
   check_output_file(options.out);
+  const Json recipe = judge_recipe(options.judge);
   const std::string prompts_file = prompts_beside(options.prompts, options.samples);
   check_not_overwritten({{"--out", options.out}},
                         {{"--samples", options.samples}, {"--prompts", prompts_file}, {"--judge", options.judge}});
-  const Json recipe = judge_recipe(options.judge);
   const std::vector<Prompt> prompts = read_prompts(prompts_file);
   // A JSON list is AlpacaEval's; the samples of our own files are many to a prompt.
   const std::vector<SampleRecord> samples = options.samples.ends_with(".json")
