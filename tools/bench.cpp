@@ -241,7 +241,9 @@ void run(const Options& options) {
   // A wrong name is told before the measurements.
   if (!options.model.empty()) open_tokenizer(options.model);
   const std::optional<Config> shape = shape_of(options);
-  std::printf("%s, products in %s\n", device->backend().description().c_str(), options.device.dtype.c_str());
+  const std::string& products = options.device.dtype;
+  std::printf("%s, products in %s\n", device->backend().description().c_str(),
+              products == "auto" ? name(t) : products.c_str());
   Machine machine(*device, t, options.repeat);
   bench_demo(*device, options, machine);
   if (options.model.empty() && !shape) return;

@@ -103,7 +103,8 @@ int64_t crossing(const Arm& thinking, const Arm& direct) {
 Claim curves_cross(const Arm& thinking, const Arm& direct) {
   const Difference begin = difference(thinking, direct, at_begin), end = difference(thinking, direct, at_end);
   const int64_t above = seeds_above(end), crossed = crossing(thinking, direct);
-  const std::string where = crossed < 0 ? "the curves do not cross" : concat("the curves cross at iteration ", crossed);
+  const std::string where =
+      crossed < 0 ? "the curves cross (at no iteration)" : concat("the curves cross at iteration ", crossed);
   return {"b", Claim::Kind::finding,
           begin.all.mean < 0 && crossed > 0 && above == static_cast<int64_t>(end.seeds.size()),
           concat(where, ", and TPO ends above the direct baseline: ",
@@ -143,7 +144,9 @@ Claim lengths(const ArmsByName& arms) {
 Claim failures_fall(const Arm& thinking) {
   const Measured before = first(thinking, parsed), after = last(thinking, parsed);
   return {"e", Claim::Kind::finding, after.interval.low > before.interval.high,
-          format("outputs that do not parse get fewer: %.1f %% -> %.1f %%", 100 - before.mean, 100 - after.mean)};
+          format("outputs that do not parse get fewer: %.1f %% [%.1f, %.1f] -> %.1f %% [%.1f, %.1f]", 100 - before.mean,
+                 100 - before.interval.high, 100 - before.interval.low, 100 - after.mean, 100 - after.interval.high,
+                 100 - after.interval.low)};
 }
 
 /// Whether a judge saw the user's own messages and what follows the marker in the model's output, and nothing else.
