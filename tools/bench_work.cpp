@@ -46,7 +46,7 @@ void fill_from(const Tensor& x, const Tensor& source) {
 double product_speed(Device& device, DType t, int64_t m, int64_t n, int64_t k, int64_t repeat) {
   const Tensor a = Tensor::zeros(device, {m, k}, t), b = Tensor::zeros(device, {n, k}, t),
                c = Tensor::zeros(device, {m, n}, t), noise = some_noise(device);
-  // A processor multiplies zeros faster than what models hold: it needs less power.
+  // Zeros need less power than what models hold: some processors, GPUs above all, multiply them faster.
   for (const Tensor& factor : {a, b}) fill_from(factor, noise);
   // Between two waits a GPU gets as many products as hide the waits.
   const int64_t products = device.backend().kind() == "cpu" ? 1 : 20;
