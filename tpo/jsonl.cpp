@@ -178,6 +178,9 @@ std::optional<Json> JsonLine::id() const {
   const auto found = object_.find("id");
   if (found == object_.end()) return std::nullopt;
   if (!found->is_string() && !found->is_number()) error("\"id\" is neither a string nor a number");
+  // A whole number beyond 64 bits has become the nearest double, which others have become, too.
+  if (found->is_number_float() && std::fabs(found->get<double>()) >= 0x1p53)
+    error("\"id\" is a number with too many digits to come out as it went in; write it as a string");
   return *found;
 }
 

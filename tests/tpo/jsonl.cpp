@@ -94,6 +94,16 @@ TEST_CASE("jsonl: messages, or a prompt as the short form") {
   bad(R"({"messages": [{"role": "user", "content": "x"}], "prompt": "y"})", "both");
 }
 
+TEST_CASE("jsonl: an id comes out as it went in, or is refused") {
+  const auto id_of = [](const std::string& id) {
+    return JsonLine(parse_json("{\"id\":" + id + "}", "F:1"), "F:1").id().value().dump();
+  };
+  for (const std::string id : {"\"a\"", "7", "-7", "1.5", "18446744073709551615", "-9223372036854775808"})
+    CHECK(id_of(id) == id);
+  for (const std::string id : {"18446744073709551616", "123456789012345678901", "-9223372036854775809", "1e30"})
+    CHECK_THROWS_WITH_AS(id_of(id), doctest::Contains("F:1: \"id\" is a number with too many digits"), Error);
+}
+
 TEST_CASE("jsonl: floats have 9 digits, keys keep their order, ids are untouched") {
   Json line;
   line["z"] = 1.0 / 3;
