@@ -38,7 +38,7 @@ struct Row {
   std::shared_ptr<CachedPrompt> prompt;
   GeneratedSample out;
   Rng rng;
-  int32_t own_begin = 0;   // its region of the cache: max_new rows
+  int32_t own_begin = 0;   // its region of the cache: most_new_ rows
   int32_t next_input = 0;  // the token to feed
   std::deque<int32_t> to_force;
 };
@@ -46,7 +46,7 @@ struct Row {
 class Decoder {
  public:
   Decoder(const Transformer& model, const std::vector<GenerateRequest>& requests, const GenerateOptions& options)
-      : model_(model), requests_(requests), options_(options), cache_(make_cache()) {
+      : model_(model), requests_(requests), options_(options), most_new_(most_new()), cache_(make_cache()) {
     // Few rows are drawn from the weights as they are: packing would cost a few steps.
     if (most_rows() >= kRowsWorthPacking) packed_.emplace(model_);
   }
@@ -73,6 +73,13 @@ class Decoder {
     return std::min(options_.max_new, model_.config().context - static_cast<int64_t>(r.prompt.size()));
   }
 
+  /// The rows of the cache that a sample gets: no more than the most that any can fill.
+  int64_t most_new() const {
+    int64_t most = 1;
+    for (const GenerateRequest& r : requests_) most = std::max(most, room_behind(r));
+    return most;
+  }
+
   int64_t most_rows() const {
     int64_t total = 0;
     for (const GenerateRequest& r : requests_) total += r.samples;
@@ -93,7 +100,7 @@ class Decoder {
     const int64_t rows = most_rows();
     const int64_t prompts =
         std::min<int64_t>(static_cast<int64_t>(requests_.size()), rows / std::min(fewest, rows) + 2);
-    return KvCache(model_.device(), model_.config(), rows * options_.max_new + prompts * longest, model_.dtype());
+    return KvCache(model_.device(), model_.config(), rows * most_new_ + prompts * longest, model_.dtype());
   }
 
   /// Starts waiting samples while there is room; returns whether any was started. Not for every row that gets free:
@@ -116,7 +123,7 @@ class Decoder {
         }
         current_ = prompt;
       }
-      const auto own = cache_.reserve(options_.max_new);
+      const auto own = cache_.reserve(most_new_);
       if (!own) break;
       start_sample(r, *own);
       if (++started_ == r.samples) {
@@ -232,7 +239,7 @@ class Decoder {
         ++kept;
         continue;
       }
-      cache_.release(row.own_begin, options_.max_new);
+      cache_.release(row.own_begin, most_new_);
       done_.push_back(std::move(row.out));
     }
     rows_.erase(rows_.begin() + static_cast<int64_t>(kept), rows_.end());
@@ -241,6 +248,7 @@ class Decoder {
   const Transformer& model_;
   const std::vector<GenerateRequest>& requests_;
   const GenerateOptions& options_;
+  const int64_t most_new_;
   KvCache cache_;
   std::optional<PackedWeights> packed_;
   RecordedSteps steps_;

@@ -90,6 +90,11 @@ std::vector<int64_t> rows_of(const std::vector<Pair>& pairs) {
   return rows;
 }
 
+template <class Pair>
+int64_t longest_of(const Pair& pair) {
+  return static_cast<int64_t>(pair.prompt.size() + std::max(pair.chosen.size(), pair.rejected.size()));
+}
+
 void check_reference(const std::vector<double>& sums, const MicroBatch& micro,
                      const std::vector<ReferenceLogps>& reference, const Transformer& policy) {
   const double tolerance = policy.device().backend().kind() == "cpu" ? 0.0 : 1e-3;
@@ -142,10 +147,10 @@ int64_t longest(const SftExample& example) {
   return static_cast<int64_t>(example.ids.size());
 }
 int64_t longest(const IdPair& pair) {
-  return static_cast<int64_t>(pair.prompt.size() + std::max(pair.chosen.size(), pair.rejected.size()));
+  return longest_of(pair);
 }
 int64_t longest(const RewardPair& pair) {
-  return static_cast<int64_t>(pair.prompt.size() + std::max(pair.chosen.size(), pair.rejected.size()));
+  return longest_of(pair);
 }
 
 int64_t steps_per_epoch(int64_t examples, const TrainOptions& options) {

@@ -89,6 +89,8 @@ TEST_CASE("generate: a sample ends where the model's context does, each behind i
     CHECK(static_cast<int64_t>(s.ids.size()) == std::min<int64_t>(30, room));
     CHECK(!s.ended);
   }
+  // A limit far beyond the context reserves no memory that nobody could fill.
+  CHECK(generate(model, {requests[0]}, {.max_new = int64_t{1} << 40, .sampling = kDrawn}).size() == 3);
   requests.push_back({.prompt = Ids(48, 1)});
   CHECK_THROWS_WITH_AS(generate(model, requests, {}), doctest::Contains("fills the model's context of 48"), Error);
 }

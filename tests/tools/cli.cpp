@@ -276,13 +276,7 @@ TEST_CASE("cli: what is wrong with a judge's file or the samples' name is told b
       {{"judge", "--samples", samples, "--judge", "rule", "--out", out}, samples + ": cannot be opened"},
       {{"pair", "--samples", samples, "--judgments", samples, "--out", out}, samples + ": cannot be opened"},
   };
-  for (const auto& [arguments, reason] : cases) {
-    const Outcome outcome = run_thinker(arguments);
-    CAPTURE(outcome.err);
-    CHECK(outcome.status == 1);
-    CHECK(one_line(outcome.err));
-    CHECK(holds(outcome.err, reason));
-  }
+  for (const auto& [arguments, reason] : cases) refusal_of(arguments, 1, reason);
 }
 
 TEST_CASE("cli: demo --set dtype=bf16 trains another seed model than f32, beside it") {

@@ -73,6 +73,16 @@ inline bool one_line(const std::string& text) {
   return std::count(text.begin(), text.end(), '\n') == 1 && text.ends_with("\n");
 }
 
+/// What a command says that must be refused: checks the exit status, and that the reason stands in one line.
+inline std::string refusal_of(const std::vector<std::string>& arguments, int status, const std::string& reason) {
+  const Outcome outcome = run_thinker(arguments);
+  CAPTURE(outcome.err);
+  CHECK(outcome.status == status);
+  CHECK(one_line(outcome.err));
+  CHECK(holds(outcome.err, reason));
+  return outcome.err;
+}
+
 /// The demo's seed model before any training, in a folder. It opens all that a trained one opens.
 inline const std::string& model_folder() {
   static const TempFolder folder;

@@ -34,12 +34,7 @@ TEST_CASE("cli: an output that would overwrite an input, or another output, is w
        "is the file of --out"},
   };
   for (const auto& [arguments, reason] : cases) {
-    const Outcome outcome = run_thinker(arguments);
-    CAPTURE(outcome.err);
-    CHECK(outcome.status == 2);
-    CHECK(one_line(outcome.err));
-    CHECK(holds(outcome.err, reason));
-    CHECK(holds(outcome.err, "name another"));
+    CHECK(holds(refusal_of(arguments, 2, reason), "name another"));
   }
   CHECK(read_text_file(file) == text);
   CHECK(!std::filesystem::exists(out));

@@ -58,6 +58,21 @@ std::string error_with(const char* good, const std::string& key, const std::stri
   return error_of([&] { read(path); });
 }
 
+std::vector<IdPair> six_pairs() {
+  std::vector<IdPair> pairs;
+  for (int32_t i = 0; i < 6; ++i) pairs.push_back({{1, 2, 3 + i}, {4, 5, 0}, {6 + i, 0}});
+  return pairs;
+}
+
+/// Two steps an epoch of six pairs.
+PreferenceStage preference_stage(int64_t epochs) {
+  PreferenceStage stage;
+  stage.train.epochs = epochs;
+  stage.train.batch = 3;
+  stage.train.lr = 1e-3;
+  return stage;
+}
+
 }  // namespace
 
 TEST_CASE(
@@ -151,12 +166,8 @@ TEST_CASE("sample: an interrupted file is continued from its whole chunks, and e
 
 TEST_CASE("train: what an interrupted training left is not continued with other pairs or another model (trap 15)") {
   const std::string folder = world().folder / "iteration";
-  std::vector<IdPair> pairs;
-  for (int32_t i = 0; i < 6; ++i) pairs.push_back({{1, 2, 3 + i}, {4, 5, 0}, {6 + i, 0}});
-  PreferenceStage stage;
-  stage.train.epochs = 2;
-  stage.train.batch = 3;
-  stage.train.lr = 1e-3;
+  const std::vector<IdPair> pairs = six_pairs();
+  PreferenceStage stage = preference_stage(2);
   stage.on_step = [](const StepLog& step, int64_t) {
     if (step.step == 3) fail("stopped");  // in the second epoch
   };
@@ -240,12 +251,8 @@ TEST_CASE("evaluate: failures are drawn again, then lose; what the judge could n
 }
 
 TEST_CASE("train: an epoch that cannot be saved leaves the best one before it") {
-  std::vector<IdPair> pairs;
-  for (int32_t i = 0; i < 6; ++i) pairs.push_back({{1, 2, 3 + i}, {4, 5, 0}, {6 + i, 0}});
-  PreferenceStage stage;
-  stage.train.epochs = 3;
-  stage.train.batch = 3;
-  stage.train.lr = 1e-3;
+  const std::vector<IdPair> pairs = six_pairs();
+  PreferenceStage stage = preference_stage(3);
   const auto trained = [&](const std::string& folder, const std::vector<double>& scores) {
     stage.select = [&](int64_t epoch) { return scores[epoch - 1]; };
     Model model = world().open();
