@@ -159,13 +159,9 @@ void multiply(const StoredProduct& product, const Activations& a, int64_t m, int
   if constexpr (stored::kGrouped<Format>) {
     const int64_t blocks = k / kNumbers;
     for (int64_t i = 0; i < m; i += stored::kMostRows) {
-      const auto groups = [&]<int G>(int64_t j, int64_t rows) {
-        stored::multiply_groups<Format, G>(out + i * product.n + j, product.n, weight.row(j), rows,
-                                           a.integers + i * blocks, std::min(m - i, stored::kMostRows), blocks);
-      };
-      int64_t j = begin;
-      for (; j + 2 * kGroup <= end; j += 2 * kGroup) groups.template operator()<2>(j, kGroup);
-      for (; j < end; j += kGroup) groups.template operator()<1>(j, std::min(kGroup, end - j));
+      for (int64_t j = begin; j < end; j += kGroup)
+        stored::multiply_group<Format>(out + i * product.n + j, product.n, weight.row(j), std::min(kGroup, end - j),
+                                       a.integers + i * blocks, std::min(m - i, stored::kMostRows), blocks);
     }
   } else {
     constexpr bool kShuffled = std::is_same_v<Format, stored::BFloat16>;

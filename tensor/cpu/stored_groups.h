@@ -148,27 +148,24 @@ inline float scale_integers(IntegerBlock& to, const Vector<float> (&x)[kVectors]
 /// 32 activations, as integers.
 void to_integers(IntegerBlock& to, const float* from);
 
-/// Adds a block's products of R rows from row i on to their sums, with the scales and offsets of the groups' rows and
-/// of the activations x, x + stride, ...
-template <class Format, int G, int R>
-inline void add_scaled(Vector<float> (&sum)[G][kMostRows], int64_t i, const Vector<float> (&products)[G][R],
-                       const Vector<float> (&d)[G], const Vector<float> (&offset)[G], const IntegerBlock* x,
-                       int64_t stride) {
-#pragma GCC unroll 2
-  for (int g = 0; g < G; ++g)
-#pragma GCC unroll 2
-    for (int r = 0; r < R; ++r) {
-      sum[g][i + r] += products[g][r] * (d[g] * x[r * stride].scale);
-      if constexpr (BlockParts<Format>::kOffsets) sum[g][i + r] += offset[g] * x[r * stride].sum;
-    }
+/// Adds a block's products of R rows to their sums, with the scales and offsets of the group's rows and of the
+/// activations x, x + stride, ...
+template <class Format, int R>
+inline void add_scaled(Vector<float>* sum, const Vector<float> (&products)[R], Vector<float> d, Vector<float> offset,
+                       const IntegerBlock* x, int64_t stride) {
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+    sum[r] += products[r] * (d * x[r * stride].scale);
+    if constexpr (BlockParts<Format>::kOffsets) sum[r] += offset * x[r * stride].sum;
+  }
 }
 
-/// out[i * ldo + kGroup * g + r] = row i of a times row r of group g, for m rows of a, at most kMostRows, and G groups
-/// one after the other with `rows` rows each, all of `blocks`. A row's result has the same bits whatever the others
-/// are.
-template <class Format, int G>
-void multiply_groups(float* out, int64_t ldo, const std::byte* group, int64_t rows, const IntegerBlock* a, int64_t m,
-                     int64_t blocks);
+/// out[i * ldo + r] = row i of a times row r of the group, for m rows of a, at most kMostRows, and `rows` rows of the
+/// group, all of `blocks`. A row's result has the same bits whatever the others are. One group after the other: memory
+/// is read fastest in the order in which it lies.
+template <class Format>
+void multiply_group(float* out, int64_t ldo, const std::byte* group, int64_t rows, const IntegerBlock* a, int64_t m,
+                    int64_t blocks);
 
 /// panel (k, kGroup), a row every ldp numbers, = the rows of a group, in fp32, as columns; zeros where there are fewer
 /// rows. Where fp32 products are faster than those of integers (not kFastIntegers), for products with many rows.

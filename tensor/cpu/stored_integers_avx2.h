@@ -103,132 +103,109 @@ inline Vector<float> load_heads(const std::byte* block, int64_t i, int64_t rows)
   return reinterpret_cast<Vector<float>>(_mm256_cvtph_ps(halves));
 }
 
-/// products[g][i][lane r] = the integers of row r of group g times those of x[i * stride], whose scale is not applied
-/// yet. block: of each group, `rows` rows (kGroup where kWhole). Weights of 4 bits.
-template <class Format, bool kWhole, int G, int R>
-inline void multiply_nibbles(Vector<float> (&products)[G][R], const std::byte* const (&block)[G], int64_t rows,
-                             const IntegerBlock* x, int64_t stride) {
-  __m256i sum[G][R][3] = {};
+/// products[i][lane r] = the integers of row r of the group times those of x[i * stride], whose scale is not applied
+/// yet. block: of the group, which has `rows` rows (kGroup where kWhole). Weights of 4 bits.
+template <class Format, bool kWhole, int R>
+inline void multiply_nibbles(Vector<float> (&products)[R], const std::byte* block, int64_t rows, const IntegerBlock* x,
+                             int64_t stride) {
+  __m256i sum[R][3] = {};
 #pragma GCC unroll 4
   for (int64_t w = 0; w < BlockParts<Format>::kWords; ++w)
 #pragma GCC unroll 2
     for (int high = 0; high < 2; ++high) {
       asm volatile("" ::: "memory");  // or the compiler loads all words before the first row
-      __m256i q[G];
-#pragma GCC unroll 2
-      for (int g = 0; g < G; ++g)
-        q[g] = _mm256_and_si256(_mm256_srli_epi16(load_word<Format, kWhole>(block[g], w, rows), 4 * high),
-                                _mm256_set1_epi8(15));
-#pragma GCC unroll 2
+      const __m256i q = _mm256_and_si256(_mm256_srli_epi16(load_word<Format, kWhole>(block, w, rows), 4 * high),
+                                         _mm256_set1_epi8(15));
+#pragma GCC unroll 4
       for (int i = 0; i < R; ++i)
 #pragma GCC unroll 3
         for (int p = 0; p < 3; ++p) {
           const __m256i four = broadcast_word(x[i * stride].digits[p] + kNumbers / 2 * high + 4 * w);
-#pragma GCC unroll 2
-          for (int g = 0; g < G; ++g)
-            sum[g][i][p] = now(_mm256_add_epi16(sum[g][i][p], _mm256_maddubs_epi16(q[g], four)));
+          sum[i][p] = now(_mm256_add_epi16(sum[i][p], _mm256_maddubs_epi16(q, four)));
         }
     }
-#pragma GCC unroll 2
-  for (int g = 0; g < G; ++g)
-#pragma GCC unroll 2
-    for (int i = 0; i < R; ++i) {
-      const auto of_digit = [&](int p) {
-        return reinterpret_cast<Integers>(_mm256_madd_epi16(sum[g][i][p], _mm256_set1_epi16(1)));
-      };
-      const auto zeros = [&](int p) { return x[i * stride].zeros[p] * BlockParts<Format>::kZero / 128; };
-      // |of_digit(p)| <= 32 * 15 * 128 < 2^16, and the first two together are below 2^24: exact as floats.
-      products[g][i] =
-          to_floats(of_digit(0) * 256 + of_digit(1) + zeros(0)) * 256.0f + to_floats(of_digit(2) + zeros(1));
-    }
+#pragma GCC unroll 4
+  for (int i = 0; i < R; ++i) {
+    const auto of_digit = [&](int p) {
+      return reinterpret_cast<Integers>(_mm256_madd_epi16(sum[i][p], _mm256_set1_epi16(1)));
+    };
+    const auto zeros = [&](int p) { return x[i * stride].zeros[p] * BlockParts<Format>::kZero / 128; };
+    // |of_digit(p)| <= 32 * 15 * 128 < 2^16, and the first two together are below 2^24: exact as floats.
+    products[i] = to_floats(of_digit(0) * 256 + of_digit(1) + zeros(0)) * 256.0f + to_floats(of_digit(2) + zeros(1));
+  }
 }
 
 /// The same for weights of 8 bits.
-template <class Format, bool kWhole, int G, int R>
-inline void multiply_bytes(Vector<float> (&products)[G][R], const std::byte* const (&block)[G], int64_t rows,
-                           const IntegerBlock* x, int64_t stride) {
-  __m256i sum[G][R][2];
-#pragma GCC unroll 2
-  for (int g = 0; g < G; ++g)
-#pragma GCC unroll 2
-    for (int i = 0; i < R; ++i)
-      for (int p = 0; p < 2; ++p) sum[g][i][p] = broadcast_word(&x[i * stride].wide_zeros[p]);
+template <class Format, bool kWhole, int R>
+inline void multiply_bytes(Vector<float> (&products)[R], const std::byte* block, int64_t rows, const IntegerBlock* x,
+                           int64_t stride) {
+  __m256i sum[R][2];
+#pragma GCC unroll 4
+  for (int i = 0; i < R; ++i)
+    for (int p = 0; p < 2; ++p) sum[i][p] = broadcast_word(&x[i * stride].wide_zeros[p]);
 #pragma GCC unroll 8
   for (int64_t w = 0; w < BlockParts<Format>::kWords; ++w)
 #pragma GCC unroll 2
     for (int odd = 0; odd < 2; ++odd) {
       asm volatile("" ::: "memory");
-      __m256i q[G];
-#pragma GCC unroll 2
-      for (int g = 0; g < G; ++g) {
-        const __m256i word = load_word<Format, kWhole>(block[g], w, rows);
-        q[g] = odd ? _mm256_srli_epi16(word, 8) : _mm256_and_si256(word, _mm256_set1_epi16(255));
-      }
-#pragma GCC unroll 2
+      const __m256i word = load_word<Format, kWhole>(block, w, rows);
+      const __m256i q = odd ? _mm256_srli_epi16(word, 8) : _mm256_and_si256(word, _mm256_set1_epi16(255));
+#pragma GCC unroll 4
       for (int i = 0; i < R; ++i)
 #pragma GCC unroll 2
         for (int p = 0; p < 2; ++p) {
           const __m256i two = broadcast_word(x[i * stride].wide_digits[p] + 4 * w + 2 * odd);
-#pragma GCC unroll 2
-          for (int g = 0; g < G; ++g) sum[g][i][p] = now(_mm256_add_epi32(sum[g][i][p], _mm256_madd_epi16(q[g], two)));
+          sum[i][p] = now(_mm256_add_epi32(sum[i][p], _mm256_madd_epi16(q, two)));
         }
     }
-#pragma GCC unroll 2
-  for (int g = 0; g < G; ++g)
-#pragma GCC unroll 2
-    for (int i = 0; i < R; ++i) {
-      const auto of_digit = [&](int p) { return to_floats(reinterpret_cast<Integers>(sum[g][i][p])); };
-      products[g][i] = of_digit(0) * 4096.0f + of_digit(1);  // |of_digit(p)| <= 32 * 128 * 2048 = 2^23: exact
-    }
+#pragma GCC unroll 4
+  for (int i = 0; i < R; ++i) {
+    const auto of_digit = [&](int p) { return to_floats(reinterpret_cast<Integers>(sum[i][p])); };
+    products[i] = of_digit(0) * 4096.0f + of_digit(1);  // |of_digit(p)| <= 32 * 128 * 2048 = 2^23: exact
+  }
 }
 
-template <class Format, int G, bool kWhole>
-inline void multiply_groups_of(float* out, int64_t ldo, const std::byte* group, int64_t rows, const IntegerBlock* a,
-                               int64_t m, int64_t blocks) {
-  constexpr int64_t kAhead = 16;  // blocks, in the order in which they are met; the processor alone fetches too late
+template <class Format, bool kWhole>
+inline void multiply_group_of(float* out, int64_t ldo, const std::byte* group, int64_t rows, const IntegerBlock* a,
+                              int64_t m, int64_t blocks) {
+  constexpr int64_t kAhead = 16 * kGroup * Format::kBytes;  // bytes; the processor alone fetches too late
   if constexpr (kWhole) rows = kGroup;
   using Parts = BlockParts<Format>;
-  Vector<float> sum[G][kMostRows];
-  for (int g = 0; g < G; ++g) std::fill_n(sum[g], m, Vector<float>{});
-  for (int64_t b = 0; b < blocks; ++b) {
-    const std::byte* block[G];
-    Vector<float> d[G], offset[G] = {};
-    const int64_t next = b + kAhead < blocks ? b + kAhead : b + kAhead + (G - 1) * blocks;
-    for (int g = 0; g < G; ++g) {
-      block[g] = group + (g * blocks + b) * rows * Format::kBytes;
-      for (int64_t line = 0; line < kGroup * Format::kBytes; line += 64)
-        __builtin_prefetch(group + (g * blocks + next) * rows * Format::kBytes + line);
-      d[g] = load_heads<Format, kWhole>(block[g], 0, rows);
-      if constexpr (Parts::kOffsets) offset[g] = load_heads<Format, kWhole>(block[g], 1, rows);
-    }
+  Vector<float> sum[kMostRows];
+  std::fill_n(sum, m, Vector<float>{});
+  for (int64_t b = 0; b < blocks; ++b, group += rows * Format::kBytes) {
+    for (int64_t line = 0; line < kGroup * Format::kBytes; line += 64) __builtin_prefetch(group + kAhead + line);
+    const Vector<float> d = load_heads<Format, kWhole>(group, 0, rows);
+    Vector<float> offset = {};
+    if constexpr (Parts::kOffsets) offset = load_heads<Format, kWhole>(group, 1, rows);
     const auto add = [&]<int R>(int64_t i) {
       const IntegerBlock* x = a + i * blocks + b;
-      Vector<float> products[G][R];
+      Vector<float> products[R];
       if constexpr (Parts::kHalves)
-        multiply_nibbles<Format, kWhole>(products, block, rows, x, blocks);
+        multiply_nibbles<Format, kWhole>(products, group, rows, x, blocks);
       else
-        multiply_bytes<Format, kWhole>(products, block, rows, x, blocks);
-      add_scaled<Format>(sum, i, products, d, offset, x, blocks);
+        multiply_bytes<Format, kWhole>(products, group, rows, x, blocks);
+      add_scaled<Format>(sum + i, products, d, offset, x, blocks);
     };
     int64_t i = 0;
-    for (; i + 2 <= m; i += 2) add.template operator()<2>(i);
+    for (; i + 4 <= m; i += 4) add.template operator()<4>(i);
+    if (i + 2 <= m) add.template operator()<2>(i), i += 2;
     if (i < m) add.template operator()<1>(i);
   }
-  for (int g = 0; g < G; ++g)
-    for (int64_t i = 0; i < m; ++i) {
-      float tile[kGroup];
-      store(tile, sum[g][i]);
-      std::copy(tile, tile + rows, out + g * kGroup + i * ldo);
-    }
+  for (int64_t i = 0; i < m; ++i) {
+    float tile[kGroup];
+    store(tile, sum[i]);
+    std::copy(tile, tile + rows, out + i * ldo);
+  }
 }
 
-template <class Format, int G>
-inline void multiply_groups(float* out, int64_t ldo, const std::byte* group, int64_t rows, const IntegerBlock* a,
-                            int64_t m, int64_t blocks) {
+template <class Format>
+inline void multiply_group(float* out, int64_t ldo, const std::byte* group, int64_t rows, const IntegerBlock* a,
+                           int64_t m, int64_t blocks) {
   if (rows == kGroup)
-    multiply_groups_of<Format, G, true>(out, ldo, group, rows, a, m, blocks);
+    multiply_group_of<Format, true>(out, ldo, group, rows, a, m, blocks);
   else
-    multiply_groups_of<Format, G, false>(out, ldo, group, rows, a, m, blocks);
+    multiply_group_of<Format, false>(out, ldo, group, rows, a, m, blocks);
 }
 
 template <class Format, bool kWhole>

@@ -36,46 +36,33 @@ inline void to_integers(IntegerBlock& to, const float* from) {
   to.zeros[1] = -128 * sum_of(sums[2]);
 }
 
-/// products[g][i][lane r] = the integers of row r of group g times those of x[i * stride], whose scale is not applied
-/// yet. words: the groups' bytes, four numbers each. Sums of several rows and groups, since each waits for its own
-/// last.
-template <class Format, int G, int R>
-inline void multiply_integers(Vector<float> (&products)[G][R], const __m512i (&words)[G][8], const IntegerBlock* x,
+/// products[i][lane r] = the integers of row r of the group times those of x[i * stride], whose scale is not applied
+/// yet. words: the group's bytes, four numbers each. Sums of several rows, since each waits for its own last.
+template <class Format, int R>
+inline void multiply_integers(Vector<float> (&products)[R], const __m512i (&words)[8], const IntegerBlock* x,
                               int64_t stride) {
   constexpr int32_t kZero = BlockParts<Format>::kZero;
-  const auto start = [](int32_t zeros) {
-    if constexpr (kZero == 0)
-      return __m512i{};
-    else
-      return _mm512_set1_epi32(zeros / (128 / kZero));
-  };
-  __m512i sum[G][R][3];
-#pragma GCC unroll 2
-  for (int g = 0; g < G; ++g)
-#pragma GCC unroll 2
-    for (int i = 0; i < R; ++i) {
-      sum[g][i][0] = __m512i{};
-      for (int p = 0; p < 2; ++p) sum[g][i][p + 1] = start(x[i * stride].zeros[p]);
-    }
+  __m512i sum[R][3] = {};
+  if constexpr (kZero != 0)
+#pragma GCC unroll 4
+    for (int i = 0; i < R; ++i)
+      for (int p = 0; p < 2; ++p) sum[i][p + 1] = _mm512_set1_epi32(x[i * stride].zeros[p] / (128 / kZero));
 #pragma GCC unroll 8
   for (int word = 0; word < 8; ++word)
-#pragma GCC unroll 2
+#pragma GCC unroll 4
     for (int i = 0; i < R; ++i)
 #pragma GCC unroll 3
       for (int p = 0; p < 3; ++p) {
         const auto* digits = reinterpret_cast<const std::byte*>(x[i * stride].digits[p]);
         const __m512i four = _mm512_set1_epi32(load_unaligned<int32_t>(digits + 4 * word));
-#pragma GCC unroll 2
-        for (int g = 0; g < G; ++g) sum[g][i][p] = _mm512_dpbusd_epi32(sum[g][i][p], words[g][word], four);
+        sum[i][p] = _mm512_dpbusd_epi32(sum[i][p], words[word], four);
       }
-#pragma GCC unroll 2
-  for (int g = 0; g < G; ++g)
-#pragma GCC unroll 2
-    for (int i = 0; i < R; ++i) {
-      const auto of_digit = [&](int p) { return reinterpret_cast<Integers>(sum[g][i][p]); };
-      // |of_digit(0)| < 2^20, |of_digit(1)| < 2^28.
-      products[g][i] = to_floats(of_digit(0) * 256 + of_digit(1)) * 256.0f + to_floats(of_digit(2));
-    }
+#pragma GCC unroll 4
+  for (int i = 0; i < R; ++i) {
+    const auto of_digit = [&](int p) { return reinterpret_cast<Integers>(sum[i][p]); };
+    // |of_digit(0)| < 2^20, |of_digit(1)| < 2^28.
+    products[i] = to_floats(of_digit(0) * 256 + of_digit(1)) * 256.0f + to_floats(of_digit(2));
+  }
 }
 
 /// A group's block in registers: its rows' scales and offsets, and bytes of four numbers each of every row.
@@ -83,7 +70,7 @@ template <class Format>
 inline void load_block(__m512i (&words)[8], Vector<float>& d, Vector<float>& offset, const std::byte* block,
                        int64_t rows) {
   using Parts = BlockParts<Format>;
-  constexpr int64_t kAhead = 2048;  // bytes; the processor alone fetches too late
+  constexpr int64_t kAhead = 3072;  // bytes; the processor alone fetches too late
   const auto lanes = static_cast<__mmask16>((1u << rows) - 1);
   const auto load_heads = [&](int64_t i) {
     const std::byte* p = block + Parts::head(i, 0, rows);
@@ -103,31 +90,28 @@ inline void load_block(__m512i (&words)[8], Vector<float>& d, Vector<float>& off
   }
 }
 
-template <class Format, int G>
-inline void multiply_groups(float* out, int64_t ldo, const std::byte* group, int64_t rows, const IntegerBlock* a,
-                            int64_t m, int64_t blocks) {
-  Vector<float> sum[G][kMostRows];
-  for (int g = 0; g < G; ++g) std::fill_n(sum[g], m, Vector<float>{});
-  for (int64_t b = 0; b < blocks; ++b) {
-    __m512i words[G][8];
-    Vector<float> d[G], offset[G] = {};
-#pragma GCC unroll 2
-    for (int g = 0; g < G; ++g)
-      load_block<Format>(words[g], d[g], offset[g], group + (g * blocks + b) * rows * Format::kBytes, rows);
+template <class Format>
+inline void multiply_group(float* out, int64_t ldo, const std::byte* group, int64_t rows, const IntegerBlock* a,
+                           int64_t m, int64_t blocks) {
+  Vector<float> sum[kMostRows];
+  std::fill_n(sum, m, Vector<float>{});
+  for (int64_t b = 0; b < blocks; ++b, group += rows * Format::kBytes) {
+    __m512i words[8];
+    Vector<float> d, offset = {};
+    load_block<Format>(words, d, offset, group, rows);
     const auto add = [&]<int R>(int64_t i) {
       const IntegerBlock* x = a + i * blocks + b;
-      Vector<float> products[G][R];
-      multiply_integers<Format, G, R>(products, words, x, blocks);
-      add_scaled<Format>(sum, i, products, d, offset, x, blocks);
+      Vector<float> products[R];
+      multiply_integers<Format, R>(products, words, x, blocks);
+      add_scaled<Format>(sum + i, products, d, offset, x, blocks);
     };
     int64_t i = 0;
-    for (; i + 2 <= m; i += 2) add.template operator()<2>(i);
+    for (; i + 4 <= m; i += 4) add.template operator()<4>(i);
+    if (i + 2 <= m) add.template operator()<2>(i), i += 2;
     if (i < m) add.template operator()<1>(i);
   }
   const auto lanes = static_cast<__mmask16>((1u << rows) - 1);
-  for (int g = 0; g < G; ++g)
-    for (int64_t i = 0; i < m; ++i)
-      _mm512_mask_storeu_ps(out + g * kGroup + i * ldo, lanes, reinterpret_cast<__m512>(sum[g][i]));
+  for (int64_t i = 0; i < m; ++i) _mm512_mask_storeu_ps(out + i * ldo, lanes, reinterpret_cast<__m512>(sum[i]));
 }
 
 }  // namespace thinker::stored
