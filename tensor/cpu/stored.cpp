@@ -94,15 +94,8 @@ void multiply_rows(float* out, const float* a, int64_t lda, const stored::Stored
   constexpr int64_t kColumns = 64;
   for (int64_t j = begin; j < end; j += kColumns) {
     const int64_t stop = std::min(end, j + kColumns);
-    const auto part = [&]<int A>(int64_t i) {
-      multiply_columns<Format, A>(out + i * n, a + i * lda, lda, weight, n, j, stop);
-    };
-    int64_t i = 0;
-    for (; i + kTogether <= m; i += kTogether) part.template operator()<kTogether>(i);
-    if constexpr (kTogether > 4)
-      if (m - i >= 4) part.template operator()<4>(i), i += 4;
-    if (m - i >= 2) part.template operator()<2>(i), i += 2;
-    if (m - i >= 1) part.template operator()<1>(i);
+    stored::for_rows_together<kTogether>(
+        m, [&]<int A>(int64_t i) { multiply_columns<Format, A>(out + i * n, a + i * lda, lda, weight, n, j, stop); });
   }
 }
 

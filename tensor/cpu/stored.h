@@ -32,6 +32,17 @@ constexpr int64_t padded(int64_t k) {
   return (k + kNumbers - 1) / kNumbers * kNumbers;
 }
 
+/// Calls part<R>(i) for rows i to i + R of m: `Most` at a time, whose sums fit into registers, then 4, 2 and 1.
+template <int Most, class Part>
+inline void for_rows_together(int64_t m, const Part& part) {
+  int64_t i = 0;
+  for (; i + Most <= m; i += Most) part.template operator()<Most>(i);
+  if constexpr (Most > 4)
+    if (m - i >= 4) part.template operator()<4>(i), i += 4;
+  if (m - i >= 2) part.template operator()<2>(i), i += 2;
+  if (m - i >= 1) part.template operator()<1>(i);
+}
+
 /// 32 numbers in registers.
 using Widened = Vector<float>[kVectors];
 

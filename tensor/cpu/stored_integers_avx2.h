@@ -178,7 +178,7 @@ inline void multiply_group_of(float* out, int64_t ldo, const std::byte* group, i
     const Vector<float> d = load_heads<Format, kWhole>(group, 0, rows);
     Vector<float> offset = {};
     if constexpr (Parts::kOffsets) offset = load_heads<Format, kWhole>(group, 1, rows);
-    const auto add = [&]<int R>(int64_t i) {
+    for_rows_together<4>(m, [&]<int R>(int64_t i) {
       const IntegerBlock* x = a + i * blocks + b;
       Vector<float> products[R];
       if constexpr (Parts::kHalves)
@@ -186,11 +186,7 @@ inline void multiply_group_of(float* out, int64_t ldo, const std::byte* group, i
       else
         multiply_bytes<Format, kWhole>(products, group, rows, x, blocks);
       add_scaled<Format>(sum + i, products, d, offset, x, blocks);
-    };
-    int64_t i = 0;
-    for (; i + 4 <= m; i += 4) add.template operator()<4>(i);
-    if (i + 2 <= m) add.template operator()<2>(i), i += 2;
-    if (i < m) add.template operator()<1>(i);
+    });
   }
   for (int64_t i = 0; i < m; ++i) {
     float tile[kGroup];

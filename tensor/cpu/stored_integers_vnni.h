@@ -99,16 +99,12 @@ inline void multiply_group(float* out, int64_t ldo, const std::byte* group, int6
     __m512i words[8];
     Vector<float> d, offset = {};
     load_block<Format>(words, d, offset, group, rows);
-    const auto add = [&]<int R>(int64_t i) {
+    for_rows_together<4>(m, [&]<int R>(int64_t i) {
       const IntegerBlock* x = a + i * blocks + b;
       Vector<float> products[R];
       multiply_integers<Format, R>(products, words, x, blocks);
       add_scaled<Format>(sum + i, products, d, offset, x, blocks);
-    };
-    int64_t i = 0;
-    for (; i + 4 <= m; i += 4) add.template operator()<4>(i);
-    if (i + 2 <= m) add.template operator()<2>(i), i += 2;
-    if (i < m) add.template operator()<1>(i);
+    });
   }
   const auto lanes = static_cast<__mmask16>((1u << rows) - 1);
   for (int64_t i = 0; i < m; ++i) _mm512_mask_storeu_ps(out + i * ldo, lanes, reinterpret_cast<__m512>(sum[i]));
