@@ -77,7 +77,7 @@ LINK_nn        := $(LINK_tensor) $(OBJ_nn)
 LINK_tokenizer := $(OBJ_tokenizer)
 LINK_tpo       := $(LINK_nn) $(OBJ_tokenizer) $(OBJ_tpo)
 LINK_tools     := $(LINK_tpo) $(filter-out %/thinker.cpp.o,$(OBJ_tools))
-TESTS := $(LAYERS:%=$(BUILD)/test-%)
+TESTS := $(LAYERS:%=$(BUILD)/test-%) $(BUILD)/test-gpu-emulation
 
 .PHONY: all demo reproduce test bench bench-peers scaling smollm2 model gpu-bundle deps format check loc clean help
 # A recipe that builds calls make again, so that it sees the headers that `deps` may just have installed.
@@ -145,7 +145,7 @@ loc: ## lines of code by folder
 	  printf '%-10s %6d\n' $$d $$(git ls-files $$d | grep -E '\.(h|cpp|cu|cuh)$$' | xargs cat | wc -l); done
 
 help: ## this list
-	@sed -n '1,8p' Makefile; grep -hE '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*##/\t/'; printf 'test-LAYER\t one layer alone: $(LAYERS)\n'
+	@sed -n '1,8p' Makefile; grep -hE '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*##/\t/'; printf 'test-LAYER\t one layer alone: $(LAYERS) gpu-emulation\n'
 
 # Programs are linked anew when CUDA is switched on or off: the file's name says which it was.
 BACKEND := $(BUILD)/.cuda-$(CUDA)$(if $(filter 1,$(CUDNN)),-cudnn)
@@ -166,6 +166,22 @@ test-$(1): $(BUILD)/test-$(1)
 	$$<
 endef
 $(foreach l,$(LAYERS),$(eval $(call test_program,$(l))))
+
+# The CUDA backend once more, by the C++ compiler, with a GPU in software, and the tests that compare devices.
+EMULATED := $(patsubst %,$(BUILD)/emulated/%.o,$(filter-out %/stub.cpp %/cudnn_attention.cpp,$(wildcard tensor/cuda/*.cu tensor/cuda/*.cpp)) \
+  $(wildcard tests/gpu_emulation/*.cpp))
+$(BUILD)/test-gpu-emulation: $(EMULATED) $(filter-out $(OBJ_cuda),$(LINK_tpo)) \
+    $(call objects,tests/tensor/cuda.cpp tests/nn/device.cpp tests/nn/goldens.cpp tests/nn/lora.cpp tests/tpo/device.cpp tests/tpo/training_goldens.cpp)
+	$(call say,$@)
+	$(Q)$(CXX) -o $@ $(filter %.o,$^) $(LDLIBS)
+.PHONY: test-gpu-emulation
+test-gpu-emulation: $(BUILD)/test-gpu-emulation
+	$<
+
+$(BUILD)/emulated/%.o: %
+	@mkdir -p $(@D)
+	$(call say,$< (emulated))
+	$(Q)$(CXX) -x c++ $(OPT_hot) -Itests/gpu_emulation $(CXXFLAGS) -Wno-unknown-pragmas -include tests/gpu_emulation/cuda_runtime.h -c -o $@ $<
 
 $(BUILD)/prelude.h.gch: tools/prelude.h
 	@mkdir -p $(@D)

@@ -125,7 +125,7 @@ __global__ void __launch_bounds__(kTileThreads)
     attention_forward_kernel(T* out, float* lse, const T* q, const T* k, const T* v, const Segment* segments,
                              AttentionSizes s, int64_t tiles, Parts parts, bool vectors) {
   using Tile = ForwardTile<T, D, kRowWarps>;
-  extern __shared__ __align__(16) char shared[];
+  char* const shared = dynamic_shared();
   T* queries = reinterpret_cast<T*>(shared);
   T* keys = queries + Tile::kRows * Tile::kStride;
   T* values = keys + Tile::kKeys * Tile::kStride;

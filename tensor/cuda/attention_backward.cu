@@ -58,7 +58,7 @@ __global__ void __launch_bounds__(kTileThreads)
                                 const T* k, const T* v, const Segment* segments, AttentionSizes s, int64_t tiles,
                                 Write write, bool vectors) {
   using Tile = BackwardTile<T, D>;
-  extern __shared__ __align__(16) char shared[];
+  char* const shared = dynamic_shared();
   T* queries = reinterpret_cast<T*>(shared);
   T* upstream = queries + Tile::kRows * Tile::kStride;
   T* stages = upstream + Tile::kRows * Tile::kStride;
@@ -200,7 +200,7 @@ __global__ void __launch_bounds__(kTileThreads)
                                  const T* k, const T* v, const Segment* segments, AttentionSizes s, int64_t key_rows,
                                  Write write_k, Write write_v, bool vectors) {
   using Tile = BackwardTile<T, D>;
-  extern __shared__ __align__(16) char shared[];
+  char* const shared = dynamic_shared();
   SegmentHead head{{}, s, static_cast<int>(blockIdx.x % s.kv_heads)};
   OwnedKeys<T, D> own;
   own.keys = reinterpret_cast<T*>(shared);

@@ -125,9 +125,18 @@ template <class... Parameters, class... Arguments>
 cudaError_t launch(cudaStream_t stream, const Grid& grid, void (*kernel)(Parameters...), Arguments... arguments) {
   if (grid.blocks == 0) return cudaSuccess;
   if (grid.blocks < 0 || grid.blocks > INT32_MAX) return cudaErrorInvalidConfiguration;
-  kernel<<<static_cast<unsigned>(grid.blocks), grid.threads, grid.shared_bytes, stream>>>(
-      static_cast<Parameters>(arguments)...);
-  return cudaGetLastError();
+  cudaLaunchConfig_t config{};
+  config.gridDim.x = static_cast<unsigned>(grid.blocks);
+  config.blockDim.x = static_cast<unsigned>(grid.threads);
+  config.dynamicSmemBytes = static_cast<size_t>(grid.shared_bytes);
+  config.stream = stream;
+  return cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...);
+}
+
+/// The shared memory that a launch asks for (Grid), aligned for copies of 16 bytes.
+__device__ inline char* dynamic_shared() {
+  extern __shared__ __align__(16) char shared_memory[];
+  return shared_memory;
 }
 
 /// This thread's number among all threads of the launch.

@@ -186,7 +186,9 @@ void rmsnorm_case(Run& run) {
     run.backward(tape, y);
     run.keep_grad("x", x);
     run.keep_grad("w", w);
-    // Heads: groups of a row, normed by one weight.
+    // Heads: groups of a row, normed by one weight. Of a head of one number the gradient is what rounding leaves of two
+    // equal terms.
+    if (c == 1) continue;
     Tape again(run.device, Tape::Mode::record);
     const Tensor rows = run.input(again, {n, 3 * c});
     const Tensor heads = rmsnorm(again, rows, w, 1e-5);
@@ -265,11 +267,12 @@ void attention_tiles_case(Run& run) {
   attend(run, {150, 400, 1, 1, 64}, {{80, 70, 10, 100, 300, 90}, {0, 80, 10, 40, 150, 80}}, 8);
 }
 
-/// Whole sequences behind each other, long enough for cuDNN to take them.
+/// Whole sequences behind each other, long enough for cuDNN to take them, which never takes F64.
 void attention_sequences_case(Run& run) {
+  if (run.t == DType::F64) return;
   const std::vector<Segment> list = {{0, 70, 0, 0, 0, 70}, {70, 1, 0, 0, 70, 1}, {71, 529, 0, 0, 71, 529}};
   for (int64_t d : {64, 128})
-    for (bool twice : {false, true}) attend(run, {600, 600, 6, 2, d}, list, 1, twice);
+    for (bool twice : {false, true}) attend(run, {600, 600, 3, 1, d}, list, 1, twice);
 }
 
 /// Single queries: long caches, whose keys several blocks share, and more segments than a warp looks at together.
