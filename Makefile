@@ -178,10 +178,11 @@ $(BUILD)/test-gpu-emulation: $(EMULATED) $(filter-out $(OBJ_cuda),$(LINK_tpo)) \
 test-gpu-emulation: $(BUILD)/test-gpu-emulation
 	$<
 
+# Not with the address sanitizer, which takes a change of stacks for an error.
 $(BUILD)/emulated/%.o: %
 	@mkdir -p $(@D)
 	$(call say,$< (emulated))
-	$(Q)$(CXX) -x c++ $(OPT_hot) -Itests/gpu_emulation $(CXXFLAGS) -Wno-unknown-pragmas -include tests/gpu_emulation/cuda_runtime.h -c -o $@ $<
+	$(Q)$(CXX) -x c++ $(OPT_hot) -Itests/gpu_emulation $(subst address$(,),,$(CXXFLAGS)) -Wno-unknown-pragmas -include tests/gpu_emulation/cuda_runtime.h -c -o $@ $<
 
 $(BUILD)/prelude.h.gch: tools/prelude.h
 	@mkdir -p $(@D)
