@@ -171,7 +171,7 @@ $(foreach l,$(LAYERS),$(eval $(call test_program,$(l))))
 EMULATED := $(patsubst %,$(BUILD)/emulated/%.o,$(filter-out %/stub.cpp %/cudnn_attention.cpp,$(wildcard tensor/cuda/*.cu tensor/cuda/*.cpp)) \
   $(wildcard tests/gpu_emulation/*.cpp))
 $(BUILD)/test-gpu-emulation: $(EMULATED) $(filter-out $(OBJ_cuda),$(LINK_tpo)) \
-    $(call objects,tests/tensor/cuda.cpp tests/nn/device.cpp tests/nn/goldens.cpp tests/nn/lora.cpp tests/tpo/device.cpp tests/tpo/training_goldens.cpp)
+    $(call objects,tests/tensor/cuda.cpp tests/tensor/cuda_memory.cpp tests/nn/device.cpp tests/nn/goldens.cpp tests/nn/lora.cpp tests/tpo/device.cpp tests/tpo/training_goldens.cpp)
 	$(call say,$@)
 	$(Q)$(CXX) -o $@ $(filter %.o,$^) $(LDLIBS)
 .PHONY: test-gpu-emulation

@@ -16,22 +16,28 @@ std::string size_in_words(int64_t bytes) {
   return concat(bytes, " bytes (", bytes / (int64_t{1} << 20), " MiB)");
 }
 
-void* device_malloc(const char* what, int64_t bytes) {
+/// Null where the GPU has not so much left.
+void* device_malloc(int64_t bytes) {
   ENSURE(bytes >= 0, "CUDA: asked for ", bytes, " bytes");
   void* p = nullptr;
   // At least one byte: callers tell buffers apart by their addresses.
   const cudaError_t status = cudaMalloc(&p, static_cast<size_t>(std::max<int64_t>(bytes, 1)));
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();
-    size_t left = 0, total = 0;
-    CUDA_CHECK(cudaMemGetInfo(&left, &total));
-    fail("CUDA: out of memory: ", what, " asked for ", size_in_words(bytes), ", the GPU has ", left / (1 << 20), " of ",
-         total / (1 << 20),
-         " MiB left; lower --micro-tokens, set checkpoint_blocks, sample with a smaller k or max_new, ",
-         "or use --device cpu [", __FILE__, ":", __LINE__, "]");
+    return nullptr;
   }
   CUDA_CHECK(status);
   return p;
+}
+
+/// held: what has the GPU's memory, told in words.
+[[noreturn]] void out_of_memory(const char* what, int64_t bytes, const std::string& held) {
+  size_t left = 0, total = 0;
+  CUDA_CHECK(cudaMemGetInfo(&left, &total));
+  fail("CUDA: out of memory: ", what, " asked for ", size_in_words(bytes), ", the GPU has ", left / (1 << 20), " of ",
+       total / (1 << 20), " MiB left", held,
+       "; lower --micro-tokens, set checkpoint_blocks, sample with a smaller k or max_new, or use --device cpu [",
+       __FILE__, ":", __LINE__, "]");
 }
 
 /// Chooses the GPU for this thread and gives its name for reports.
@@ -58,7 +64,9 @@ CudaStream::~CudaStream() {
   cudaStreamDestroy(stream_);
 }
 
-CudaBuffer::CudaBuffer(const char* what, int64_t bytes) : memory_(device_malloc(what, bytes)) {}
+CudaBuffer::CudaBuffer(const char* what, int64_t bytes) : memory_(device_malloc(bytes)) {
+  if (!memory_) out_of_memory(what, bytes, "");
+}
 
 CudaBuffer::~CudaBuffer() {
   cudaFree(memory_);
@@ -94,11 +102,28 @@ std::string CudaBackend::use_cudnn() {
 }
 
 void* CudaBackend::allocate(int64_t bytes, const char* what) {
-  return device_malloc(what, bytes);
+  void* p = device_malloc(bytes);
+  if (!p) out_of_memory(what, bytes, high_water());
+  held_[p] = {what, bytes};
+  Use& use = uses_[what];
+  use.now += bytes;
+  use.most = std::max(use.most, use.now);
+  return p;
 }
 
 void CudaBackend::free(void* p) noexcept {
   cudaFree(p);
+  const auto at = held_.find(p);
+  if (at == held_.end()) return;
+  uses_[at->second.what].now -= at->second.bytes;
+  held_.erase(at);
+}
+
+std::string CudaBackend::high_water() const {
+  std::string table;
+  for (const auto& [what, use] : uses_)
+    table += concat(table.empty() ? " (" : "; ", what, ": ", use.now >> 20, " MiB, at most ", use.most >> 20);
+  return table.empty() ? "" : table + ")";
 }
 
 void CudaBackend::copy_to_host(void* host_dst, const void* src, int64_t bytes) {

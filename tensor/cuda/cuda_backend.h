@@ -4,6 +4,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <map>
 #include <memory>
 #include <string>
 
@@ -125,7 +126,17 @@ class CudaBackend final : public Backend {
   static constexpr int64_t kWorkspaceBytes = int64_t{32} << 20;  // NVIDIA's advice for cuBLASLt on Hopper
   static constexpr int64_t kStagingBytes = int64_t{1} << 20;     // the indices of many steps
 
+  /// Memory that one purpose has, and the most that it has had, in bytes.
+  struct Use {
+    int64_t now = 0, most = 0;
+  };
+  struct Held {
+    std::string what;
+    int64_t bytes;
+  };
+
   cudaStream_t stream() const { return stream_.get(); }
+  std::string high_water() const;  // what has the memory, in words
   void attention_forward_tiles(void* out, void* lse, const void* q, const void* k, const void* v,
                                const Segment* segments, const AttentionShape& s, DType t);
   void attention_backward_tiles(void* dq, void* dk, void* dv, const void* dout, const void* out, const void* lse,
@@ -133,6 +144,8 @@ class CudaBackend final : public Backend {
                                 const AttentionShape& s, DType t, Write write_q, Write write_k, Write write_v);
 
   std::string description_;
+  std::map<void*, Held> held_;
+  std::map<std::string, Use> uses_;
   CudaStream stream_;
   CudaBuffer workspace_;  // scratch of products, sampling and sum_of_squares; the stream keeps them apart
   PinnedBuffer staging_;  // small arrays on their way to the GPU

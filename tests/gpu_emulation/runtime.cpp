@@ -63,6 +63,7 @@ class Access {
 };
 
 cudaError_t run_all(Stream& stream) {
+  if (stream.waiting.empty()) return cudaSuccess;
   const Access access;
   try {
     for (const Work& work : stream.waiting) work();
@@ -107,7 +108,7 @@ cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel, std::fu
     return cudaErrorInvalidConfiguration;
   config.stream->add([=, body = std::move(body)] {
     std::exception_ptr failure;
-#pragma omp parallel for schedule(dynamic, 1)
+#pragma omp parallel for schedule(dynamic, 1) if (blocks > 1)
     for (unsigned number = 0; number < blocks; ++number) {
       try {
         std::memset(thinker::shared_memory, 0xff, shared);

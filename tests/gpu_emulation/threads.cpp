@@ -72,9 +72,11 @@ void switch_to(jmp_buf& from, jmp_buf& to) {
   if (_setjmp(from) == 0) _longjmp(to, 1);
 }
 
+// After a change of stacks the processor has to guess each return anew: few functions should lie between.
+
 /// Leaves a thread that cannot go on: for the next that can, or where that has not begun yet or there is none, for the
 /// scheduler.
-void leave(Block& b, Thread& self) {
+[[gnu::always_inline]] inline void leave(Block& b, Thread& self) {
   if (b.failure || b.ready.empty() || !b.ready.front()->has_begun) return switch_to(self.place, b.scheduler);
   b.running = b.ready.front();
   b.ready.pop_front();
@@ -91,7 +93,8 @@ void close_round(Block& b, Meeting& meeting) {
 }
 
 /// Returns the slot of the round in which all have arrived.
-size_t meet(Block& b, Meeting& meeting, const char* what, bool mine, const void* shown, size_t bytes, size_t place) {
+[[gnu::always_inline]] inline size_t meet(Block& b, Meeting& meeting, const char* what, bool mine, const void* shown,
+                                          size_t bytes, size_t place) {
   if (meeting.arrived == 0) {
     meeting.what = what;
     meeting.any[meeting.slot] = false;

@@ -37,24 +37,23 @@ inline void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uin
     for (int k = 0; k < 16; ++k) c[i] += left[i / 2][k] * right[i % 2][k];
 }
 
-/// Element (row, column) of one of the four matrices whose rows the lanes point to.
-inline uint16_t element(const emulation::Shown<const bf16*>& rows, int matrix, int row, int column) {
-  const bf16* p = rows[8 * matrix + row];
-  if (reinterpret_cast<uintptr_t>(p) % 16 != 0) throw std::runtime_error("ldmatrix: a row is not aligned to 16 bytes");
-  return p[column].bits;
-}
-
+/// Each lane shows the row that it points to.
 template <bool transposed>
 void load_matrices_as(uint32_t (&x)[4], const bf16* row) {
-  const auto rows = emulation::show("ldmatrix", row);
+  struct Row {
+    bf16 x[8];
+  };
+  if (reinterpret_cast<uintptr_t>(row) % sizeof(Row) != 0)
+    throw std::runtime_error("ldmatrix: a row is not aligned to 16 bytes");
+  const auto rows = emulation::show("ldmatrix", *reinterpret_cast<const Row*>(row));
   const int upper = static_cast<int>(threadIdx.x) % emulation::kWarp / 4,
             pair = 2 * (static_cast<int>(threadIdx.x) % 4);
   for (int m = 0; m < 4; ++m) {
-    const uint16_t first = transposed ? element(rows, m, pair, upper) : element(rows, m, upper, pair);
-    const uint16_t second = transposed ? element(rows, m, pair + 1, upper) : element(rows, m, upper, pair + 1);
+    const auto element = [&](int i, int j) { return rows[8 * m + i].x[j].bits; };
+    const uint16_t first = transposed ? element(pair, upper) : element(upper, pair);
+    const uint16_t second = transposed ? element(pair + 1, upper) : element(upper, pair + 1);
     x[m] = first | uint32_t{second} << 16;
   }
-  emulation::show("ldmatrix", 0);  // all have read before one goes on
 }
 
 inline void load_matrices(uint32_t (&x)[4], const bf16* row) {
