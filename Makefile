@@ -167,11 +167,16 @@ test-$(1): $(BUILD)/test-$(1)
 endef
 $(foreach l,$(LAYERS),$(eval $(call test_program,$(l))))
 
-# The CUDA backend once more, by the C++ compiler, with a GPU in software, and the tests that compare devices.
-EMULATED := $(patsubst %,$(BUILD)/emulated/%.o,$(filter-out %/stub.cpp %/cudnn_attention.cpp,$(wildcard tensor/cuda/*.cu tensor/cuda/*.cpp)) \
-  $(wildcard tests/gpu_emulation/*.cpp))
-$(BUILD)/test-gpu-emulation: $(EMULATED) $(filter-out $(OBJ_cuda),$(LINK_tpo)) \
-    $(call objects,tests/tensor/cuda.cpp tests/tensor/cuda_memory.cpp tests/nn/device.cpp tests/nn/goldens.cpp tests/nn/lora.cpp tests/tpo/device.cpp tests/tpo/training_goldens.cpp)
+# The CUDA backend once more, by the C++ compiler, with a GPU in software: the tests that compare devices, and a thinker
+# whose `--device cuda` it is, to step through kernels.
+emulated = $(patsubst %,$(BUILD)/emulated/%.o,$(1))
+EMULATED := $(call emulated,$(filter-out %/stub.cpp %/cudnn_attention.cpp,$(wildcard tensor/cuda/*.cu tensor/cuda/*.cpp)) \
+  $(patsubst %,tests/gpu_emulation/%.cpp,cublas_lt runtime threads))
+$(BUILD)/test-gpu-emulation: $(EMULATED) $(call emulated,$(patsubst %,tests/gpu_emulation/%.cpp,main strictness)) \
+    $(call objects,$(patsubst %,tests/%.cpp,tensor/cuda tensor/cuda_memory nn/device nn/goldens nn/lora tpo/device tpo/training_goldens)) \
+    $(filter-out $(OBJ_cuda),$(LINK_tpo))
+$(BUILD)/thinker-emulated: $(EMULATED) $(filter-out $(OBJ_cuda),$(LINK_tpo)) $(OBJ_tools)
+$(BUILD)/test-gpu-emulation $(BUILD)/thinker-emulated:
 	$(call say,$@)
 	$(Q)$(CXX) -o $@ $(filter %.o,$^) $(LDLIBS)
 .PHONY: test-gpu-emulation
