@@ -169,6 +169,7 @@ $(foreach l,$(LAYERS),$(eval $(call test_program,$(l))))
 
 # The CUDA backend once more, by the C++ compiler, with a GPU in software: the tests that compare devices, and a thinker
 # whose `--device cuda` it is, to step through kernels.
+ALIGNED := -fsanitize=alignment -fno-sanitize-recover=alignment# a GPU faults, too
 emulated = $(patsubst %,$(BUILD)/emulated/%.o,$(1))
 EMULATED := $(call emulated,$(filter-out %/stub.cpp %/cudnn_attention.cpp,$(wildcard tensor/cuda/*.cu tensor/cuda/*.cpp)) \
   $(patsubst %,tests/gpu_emulation/%.cpp,cublas_lt runtime threads))
@@ -178,7 +179,7 @@ $(BUILD)/test-gpu-emulation: $(EMULATED) $(call emulated,$(patsubst %,tests/gpu_
 $(BUILD)/thinker-emulated: $(EMULATED) $(filter-out $(OBJ_cuda),$(LINK_tpo)) $(OBJ_tools)
 $(BUILD)/test-gpu-emulation $(BUILD)/thinker-emulated:
 	$(call say,$@)
-	$(Q)$(CXX) -o $@ $(filter %.o,$^) $(LDLIBS)
+	$(Q)$(CXX) -o $@ $(filter %.o,$^) $(LDLIBS) $(ALIGNED)
 .PHONY: test-gpu-emulation
 test-gpu-emulation: $(BUILD)/test-gpu-emulation
 	$<
@@ -187,7 +188,7 @@ test-gpu-emulation: $(BUILD)/test-gpu-emulation
 $(BUILD)/emulated/%.o: %
 	@mkdir -p $(@D)
 	$(call say,$< (emulated))
-	$(Q)$(CXX) -x c++ $(OPT_hot) -Itests/gpu_emulation $(subst address$(,),,$(CXXFLAGS)) -Wno-unknown-pragmas -include tests/gpu_emulation/cuda_runtime.h -c -o $@ $<
+	$(Q)$(CXX) -x c++ $(OPT_hot) -Itests/gpu_emulation $(subst address$(,),,$(CXXFLAGS)) $(ALIGNED) -Wno-unknown-pragmas -include tests/gpu_emulation/cuda_runtime.h -c -o $@ $<
 
 $(BUILD)/prelude.h.gch: tools/prelude.h
 	@mkdir -p $(@D)

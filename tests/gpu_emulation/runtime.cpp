@@ -34,7 +34,7 @@ constexpr size_t kPoisoned = 1 << 20;  // of an array: a larger one would take l
 
 struct Array {
   void* mapping;
-  size_t mapped, bytes;
+  size_t mapped;
 };
 
 struct Gpu {
@@ -171,7 +171,7 @@ cudaError_t cudaMalloc(void** p, size_t bytes) {
   void* mapping = mmap(nullptr, mapped + page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapping == MAP_FAILED) return cudaErrorMemoryAllocation;
   *p = static_cast<char*>(mapping) + mapped - size;
-  gpu().arrays[*p] = {mapping, mapped, bytes};
+  gpu().arrays[*p] = {mapping, mapped};
   gpu().used += mapped;
   const Access access;
   std::memset(*p, 0xff, std::min(bytes, kPoisoned));
