@@ -104,10 +104,10 @@ std::string CudaBackend::use_cudnn() {
 void* CudaBackend::allocate(int64_t bytes, const char* what) {
   void* p = device_malloc(bytes);
   if (!p) out_of_memory(what, bytes, high_water());
-  held_[p] = {what, bytes};
   Use& use = uses_[what];
   use.now += bytes;
   use.most = std::max(use.most, use.now);
+  held_[p] = {&use, bytes};
   return p;
 }
 
@@ -115,7 +115,7 @@ void CudaBackend::free(void* p) noexcept {
   cudaFree(p);
   const auto at = held_.find(p);
   if (at == held_.end()) return;
-  uses_[at->second.what].now -= at->second.bytes;
+  at->second.use->now -= at->second.bytes;
   held_.erase(at);
 }
 

@@ -131,7 +131,7 @@ class CudaBackend final : public Backend {
     int64_t now = 0, most = 0;
   };
   struct Held {
-    std::string what;
+    Use* use;
     int64_t bytes;
   };
 
@@ -144,8 +144,8 @@ class CudaBackend final : public Backend {
                                 const AttentionShape& s, DType t, Write write_q, Write write_k, Write write_v);
 
   std::string description_;
-  std::map<void*, Held> held_;
   std::map<std::string, Use> uses_;
+  std::map<void*, Held> held_;  // each array's bytes, and the use that they count in
   CudaStream stream_;
   CudaBuffer workspace_;  // scratch of products, sampling and sum_of_squares; the stream keeps them apart
   PinnedBuffer staging_;  // small arrays on their way to the GPU

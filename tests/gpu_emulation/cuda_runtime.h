@@ -12,7 +12,6 @@
 
 #define __global__
 #define __device__
-#define __host__
 #define __shared__ thread_local  // one thread of the CPU works on a block
 #define __grid_constant__
 #define __launch_bounds__(...)
@@ -41,7 +40,11 @@ struct cudaLaunchConfig_t {
 
 namespace emulation {
 cudaError_t launch(const cudaLaunchConfig_t& config, const void* kernel, std::function<void()> body);
+
+inline int lane() {
+  return static_cast<int>(threadIdx.x) % kWarp;
 }
+}  // namespace emulation
 
 template <class... Parameters, class... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
@@ -67,12 +70,12 @@ T __shfl_sync(unsigned, T mine, int lane) {
 }
 template <class T>
 T __shfl_xor_sync(unsigned, T mine, int apart) {
-  return emulation::show("__shfl_xor_sync", mine)[static_cast<int>(threadIdx.x) % emulation::kWarp ^ apart];
+  return emulation::show("__shfl_xor_sync", mine)[emulation::lane() ^ apart];
 }
 template <class T>
 T __shfl_up_sync(unsigned, T mine, unsigned apart) {
   const auto all = emulation::show("__shfl_up_sync", mine);
-  const int lane = static_cast<int>(threadIdx.x) % emulation::kWarp, from = lane - static_cast<int>(apart);
+  const int from = emulation::lane() - static_cast<int>(apart);
   return from < 0 ? mine : all[from];
 }
 inline unsigned __ballot_sync(unsigned, int mine) {

@@ -22,7 +22,7 @@ inline void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uin
     uint32_t a[4], b[2];
   };
   const auto lanes = emulation::show("mma", Registers{{a[0], a[1], a[2], a[3]}, {b0, b1}});
-  const int group = static_cast<int>(threadIdx.x) % emulation::kWarp / 4, in_group = static_cast<int>(threadIdx.x) % 4;
+  const int group = emulation::lane() / 4, in_group = emulation::lane() % 4;
   float left[2][16], right[2][16];  // this lane's two rows of a and two columns of b
   for (int lane = 0; lane < 4; ++lane) {
     const Registers of_rows = lanes[4 * group + lane];
@@ -46,8 +46,7 @@ void load_matrices_as(uint32_t (&x)[4], const bf16* row) {
   if (reinterpret_cast<uintptr_t>(row) % sizeof(Row) != 0)
     throw std::runtime_error("ldmatrix: a row is not aligned to 16 bytes");
   const auto rows = emulation::show("ldmatrix", *reinterpret_cast<const Row*>(row));
-  const int upper = static_cast<int>(threadIdx.x) % emulation::kWarp / 4,
-            pair = 2 * (static_cast<int>(threadIdx.x) % 4);
+  const int upper = emulation::lane() / 4, pair = 2 * (emulation::lane() % 4);
   for (int m = 0; m < 4; ++m) {
     const auto element = [&](int i, int j) { return rows[8 * m + i].x[j].bits; };
     const uint16_t first = transposed ? element(pair, upper) : element(upper, pair);
