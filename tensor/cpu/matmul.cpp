@@ -8,6 +8,7 @@
 #include "tensor/cpu/panels.h"
 #include "tensor/cpu/product.h"
 #include "tensor/cpu/round.h"
+#include "tensor/cpu/streams.h"
 #include "tensor/cpu/tiled_product.h"
 
 namespace thinker {
@@ -20,6 +21,26 @@ namespace {
 /// Up to this many rows of a, dot products beat oneDNN: the time is that of reading b.
 constexpr int64_t kFewRows = 4;
 constexpr int64_t kFewPackedRows = 2;  // where b is also there packed
+
+/// out (n) = a (k) . b (n, k)^T by dot products. (With AVX-512, where a register has 16 sums, as many streams were not
+/// measured: there b is read row after row.)
+void multiply_row(float* out, const float* a, const float* b, int64_t n, int64_t k, Write write) {
+  constexpr int kRows = static_cast<int>(kLanes<float>);
+  constexpr int64_t kApart = kVectorBytes == 32 ? kMostApart : 1;
+  parallel_ranges(n, k, [&](int64_t begin, int64_t end) {
+    const auto rows = [&](int64_t j, int64_t apart, int64_t count) {
+      float sums[kRows];
+      store(sums, dots<float, 1>(a, k, 1, b + j * k, apart * k, count, k));
+      for (int64_t i = 0; i < count; ++i) {
+        float& to = out[j + i * apart];
+        to = write == Write::add ? to + sums[i] : sums[i];
+      }
+    };
+    for_streams<kRows>(
+        begin, end, kApart, [&](int64_t j, int64_t apart) { rows(j, apart, kRows); },
+        [&](int64_t j) { rows(j, 1, 1); });
+  });
+}
 
 /// out (m, n) = a (m, k) . b (n, k)^T by dot products, A rows of a at a time: b is read once, row after row.
 template <int A>
@@ -45,7 +66,7 @@ void multiply_dots(float* out, const float* a, const float* b, int64_t m, int64_
 
 void multiply_few(float* out, const float* a, const float* b, int64_t m, int64_t n, int64_t k, Write write) {
   if (m == 1)
-    multiply_dots<1>(out, a, b, m, n, k, write);
+    multiply_row(out, a, b, n, k, write);
   else if (m == 2)
     multiply_dots<2>(out, a, b, m, n, k, write);
   else

@@ -144,18 +144,36 @@ Activations prepare_rows(std::span<const StoredProduct> products, const float* a
   return {a, memory, blocks};
 }
 
+/// out (m, n) at its columns [begin, end), for m rows of a, at most kMostRows; begin is a multiple of kGroup.
+template <class Format>
+void multiply_groups(float* out, int64_t n, const stored::IntegerBlock* a, const stored::StoredRows& weight, int64_t m,
+                     int64_t begin, int64_t end) {
+  const int64_t blocks = weight.k / kNumbers, whole = end / kGroup;
+  int64_t group = begin / kGroup;
+  const auto one = [&](int64_t i) {
+    const int64_t j = i * kGroup;
+    stored::multiply_group<Format>(out + j, n, weight.row(j), std::min(kGroup, end - j), a, m, blocks);
+  };
+  if constexpr (stored::kGroupStreams > 1)
+    if (m == 1) {
+      const auto several = [&](int64_t i, int64_t apart) {
+        stored::multiply_groups_apart<Format>(out + i * kGroup, weight.row(i * kGroup), apart, a, blocks);
+      };
+      for_streams<stored::kGroupStreams>(group, whole, kMostApart, several, one);
+      group = whole;
+    }
+  for (; group < groups_of(end); ++group) one(group);
+}
+
 /// One thread's columns [begin, end) of a product; begin is a multiple of kGroup.
 template <class Format>
 void multiply(const StoredProduct& product, const Activations& a, int64_t m, int64_t k, int64_t begin, int64_t end) {
   float* out = static_cast<float*>(product.out);
   const stored::StoredRows weight = rows_of(product.weight, k, product.weight_t);
   if constexpr (stored::kGrouped<Format>) {
-    const int64_t blocks = k / kNumbers;
-    for (int64_t i = 0; i < m; i += stored::kMostRows) {
-      for (int64_t j = begin; j < end; j += kGroup)
-        stored::multiply_group<Format>(out + i * product.n + j, product.n, weight.row(j), std::min(kGroup, end - j),
-                                       a.integers + i * blocks, std::min(m - i, stored::kMostRows), blocks);
-    }
+    for (int64_t i = 0; i < m; i += stored::kMostRows)
+      multiply_groups<Format>(out + i * product.n, product.n, a.integers + i * (k / kNumbers), weight,
+                              std::min(m - i, stored::kMostRows), begin, end);
   } else {
     constexpr bool kShuffled = std::is_same_v<Format, stored::BFloat16>;
     const float* rows = kShuffled ? a.shuffled : a.plain;

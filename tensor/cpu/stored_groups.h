@@ -37,6 +37,11 @@ constexpr bool kFastIntegers = false;
 #endif
 
 constexpr int64_t kGroup = kLanes<float>;
+#if defined(THINKER_INTEGERS_AVX2)
+constexpr int kGroupStreams = 3;  // their sums fit into registers
+#else
+constexpr int kGroupStreams = 1;
+#endif
 
 /// Whether weights of this type are kept in groups.
 template <class Format>
@@ -166,6 +171,11 @@ inline void add_scaled(Vector<float>* sum, const Vector<float> (&products)[R], V
 template <class Format>
 void multiply_group(float* out, int64_t ldo, const std::byte* group, int64_t rows, const IntegerBlock* a, int64_t m,
                     int64_t blocks);
+
+/// out[s * apart * kGroup + r] = one row of a times row r of the whole group s * apart groups on, for kGroupStreams
+/// groups, with the bits that multiply_group gives. Where there are more than one (streams.h).
+template <class Format>
+void multiply_groups_apart(float* out, const std::byte* group, int64_t apart, const IntegerBlock* a, int64_t blocks);
 
 /// panel (k, kGroup), a row every ldp numbers, = the rows of a group, in fp32, as columns; zeros where there are fewer
 /// rows. Where fp32 products are faster than those of integers (not kFastIntegers), for products with many rows.

@@ -103,6 +103,23 @@ inline Vector<float> load_heads(const std::byte* block, int64_t i, int64_t rows)
   return reinterpret_cast<Vector<float>>(_mm256_cvtph_ps(halves));
 }
 
+/// The products of a block's 4-bit weights with the digits of x, each 16 in two lanes of 16 bits, as one number.
+template <class Format>
+inline Vector<float> sum_of_digits(const __m256i (&sum)[3], const IntegerBlock& x) {
+  const auto of_digit = [&](int p) {
+    return reinterpret_cast<Integers>(_mm256_madd_epi16(sum[p], _mm256_set1_epi16(1)));
+  };
+  const auto zeros = [&](int p) { return x.zeros[p] * BlockParts<Format>::kZero / 128; };
+  // |of_digit(p)| <= 32 * 15 * 128 < 2^16, and the first two together are below 2^24: exact as floats.
+  return to_floats(of_digit(0) * 256 + of_digit(1) + zeros(0)) * 256.0f + to_floats(of_digit(2) + zeros(1));
+}
+
+/// The same of 8-bit weights, whose zeros are among the sums.
+inline Vector<float> sum_of_digits(const __m256i (&sum)[2]) {
+  const auto of_digit = [&](int p) { return to_floats(reinterpret_cast<Integers>(sum[p])); };
+  return of_digit(0) * 4096.0f + of_digit(1);  // |of_digit(p)| <= 32 * 128 * 2048 = 2^23: exact
+}
+
 /// products[i][lane r] = the integers of row r of the group times those of x[i * stride], whose scale is not applied
 /// yet. block: of the group, which has `rows` rows (kGroup where kWhole). Weights of 4 bits.
 template <class Format, bool kWhole, int R>
@@ -125,14 +142,7 @@ inline void multiply_nibbles(Vector<float> (&products)[R], const std::byte* bloc
         }
     }
 #pragma GCC unroll 4
-  for (int i = 0; i < R; ++i) {
-    const auto of_digit = [&](int p) {
-      return reinterpret_cast<Integers>(_mm256_madd_epi16(sum[i][p], _mm256_set1_epi16(1)));
-    };
-    const auto zeros = [&](int p) { return x[i * stride].zeros[p] * BlockParts<Format>::kZero / 128; };
-    // |of_digit(p)| <= 32 * 15 * 128 < 2^16, and the first two together are below 2^24: exact as floats.
-    products[i] = to_floats(of_digit(0) * 256 + of_digit(1) + zeros(0)) * 256.0f + to_floats(of_digit(2) + zeros(1));
-  }
+  for (int i = 0; i < R; ++i) products[i] = sum_of_digits<Format>(sum[i], x[i * stride]);
 }
 
 /// The same for weights of 8 bits.
@@ -159,10 +169,7 @@ inline void multiply_bytes(Vector<float> (&products)[R], const std::byte* block,
         }
     }
 #pragma GCC unroll 4
-  for (int i = 0; i < R; ++i) {
-    const auto of_digit = [&](int p) { return to_floats(reinterpret_cast<Integers>(sum[i][p])); };
-    products[i] = of_digit(0) * 4096.0f + of_digit(1);  // |of_digit(p)| <= 32 * 128 * 2048 = 2^23: exact
-  }
+  for (int i = 0; i < R; ++i) products[i] = sum_of_digits(sum[i]);
 }
 
 template <class Format, bool kWhole>
@@ -202,6 +209,82 @@ inline void multiply_group(float* out, int64_t ldo, const std::byte* group, int6
     multiply_group_of<Format, true>(out, ldo, group, rows, a, m, blocks);
   else
     multiply_group_of<Format, false>(out, ldo, group, rows, a, m, blocks);
+}
+
+/// products[s][lane r] = the integers of row r of a whole group times those of x, for groups `stride` bytes apart, as
+/// in multiply_nibbles: a digit is loaded once for all groups.
+template <class Format>
+inline void multiply_nibbles_apart(Vector<float> (&products)[kGroupStreams], const std::byte* block, int64_t stride,
+                                   const IntegerBlock& x) {
+  __m256i sum[kGroupStreams][3] = {};
+#pragma GCC unroll 4
+  for (int64_t w = 0; w < BlockParts<Format>::kWords; ++w)
+#pragma GCC unroll 2
+    for (int high = 0; high < 2; ++high) {
+      asm volatile("" ::: "memory");
+      __m256i four[3];
+      for (int p = 0; p < 3; ++p) four[p] = broadcast_word(x.digits[p] + kNumbers / 2 * high + 4 * w);
+#pragma GCC unroll 4
+      for (int s = 0; s < kGroupStreams; ++s) {
+        const __m256i word = load_word<Format, true>(block + s * stride, w, kGroup);
+        const __m256i q = _mm256_and_si256(_mm256_srli_epi16(word, 4 * high), _mm256_set1_epi8(15));
+#pragma GCC unroll 3
+        for (int p = 0; p < 3; ++p) sum[s][p] = now(_mm256_add_epi16(sum[s][p], _mm256_maddubs_epi16(q, four[p])));
+      }
+    }
+#pragma GCC unroll 4
+  for (int s = 0; s < kGroupStreams; ++s) products[s] = sum_of_digits<Format>(sum[s], x);
+}
+
+/// The same for weights of 8 bits.
+template <class Format>
+inline void multiply_bytes_apart(Vector<float> (&products)[kGroupStreams], const std::byte* block, int64_t stride,
+                                 const IntegerBlock& x) {
+  __m256i sum[kGroupStreams][2];
+#pragma GCC unroll 4
+  for (int s = 0; s < kGroupStreams; ++s)
+    for (int p = 0; p < 2; ++p) sum[s][p] = broadcast_word(&x.wide_zeros[p]);
+#pragma GCC unroll 8
+  for (int64_t w = 0; w < BlockParts<Format>::kWords; ++w)
+#pragma GCC unroll 2
+    for (int odd = 0; odd < 2; ++odd) {
+      asm volatile("" ::: "memory");
+      __m256i two[2];
+      for (int p = 0; p < 2; ++p) two[p] = broadcast_word(x.wide_digits[p] + 4 * w + 2 * odd);
+#pragma GCC unroll 4
+      for (int s = 0; s < kGroupStreams; ++s) {
+        const __m256i word = load_word<Format, true>(block + s * stride, w, kGroup);
+        const __m256i q = odd ? _mm256_srli_epi16(word, 8) : _mm256_and_si256(word, _mm256_set1_epi16(255));
+#pragma GCC unroll 2
+        for (int p = 0; p < 2; ++p) sum[s][p] = now(_mm256_add_epi32(sum[s][p], _mm256_madd_epi16(q, two[p])));
+      }
+    }
+#pragma GCC unroll 4
+  for (int s = 0; s < kGroupStreams; ++s) products[s] = sum_of_digits(sum[s]);
+}
+
+template <class Format>
+inline void multiply_groups_apart(float* out, const std::byte* group, int64_t apart, const IntegerBlock* a,
+                                  int64_t blocks) {
+  using Parts = BlockParts<Format>;
+  const int64_t stride = apart * kGroup * blocks * Format::kBytes;
+  Vector<float> sum[kGroupStreams] = {};
+  for (int64_t b = 0; b < blocks; ++b, group += kGroup * Format::kBytes) {
+    Vector<float> products[kGroupStreams];
+    if constexpr (Parts::kHalves)
+      multiply_nibbles_apart<Format>(products, group, stride, a[b]);
+    else
+      multiply_bytes_apart<Format>(products, group, stride, a[b]);
+#pragma GCC unroll 4
+    for (int s = 0; s < kGroupStreams; ++s) {
+      const Vector<float> d = load_heads<Format, true>(group + s * stride, 0, kGroup);
+      Vector<float> offset = {};
+      if constexpr (Parts::kOffsets) offset = load_heads<Format, true>(group + s * stride, 1, kGroup);
+      const Vector<float> product[1] = {products[s]};
+      add_scaled<Format>(sum + s, product, d, offset, a + b, blocks);
+    }
+  }
+  for (int s = 0; s < kGroupStreams; ++s) store(out + s * apart * kGroup, sum[s]);
 }
 
 template <class Format, bool kWhole>

@@ -1,12 +1,10 @@
 // One row of a times a weight whose numbers are widened in registers: the product that a single answer is decoded with,
 // in BF16 everywhere and in blocks where these are not kept in groups (stored_groups.h). Its time should be that of
-// reading the weight, and a core reads fastest from several places at once, in each of which the processor fetches
-// ahead. So the weight's rows are cut into streams that are read side by side.
+// reading the weight, in streams (streams.h).
 #pragma once
 
-#include <algorithm>
-
 #include "tensor/cpu/stored.h"
+#include "tensor/cpu/streams.h"
 
 namespace thinker::stored {
 
@@ -49,18 +47,14 @@ Vector<float> multiply_apart(const float* a, const StoredRows& weight, int64_t f
 /// out[j] = the product with the weight's row j, for j in [begin, end).
 template <class Format>
 void multiply_streams(float* out, const float* a, const StoredRows& weight, int64_t begin, int64_t end) {
-  constexpr int kStreams = kVectorBytes == 64 ? 8 : std::max(8 / kVectors, 1);  // their sums fit into registers
-  constexpr int64_t kMostApart = 1021;  // odd: at a power of two they would share a cache's lines
-  while (end - begin >= kStreams) {
-    const int64_t apart = std::min((end - begin) / kStreams, kMostApart);
-    for (int64_t j = begin; j < begin + apart; ++j) {
-      float sums[kLanes<float>];
-      store(sums, multiply_apart<Format, kStreams>(a, weight, j, apart));
-      for (int i = 0; i < kStreams; ++i) out[j + i * apart] = sums[i];
-    }
-    begin += kStreams * apart;
-  }
-  for (; begin < end; ++begin) out[begin] = multiply_apart<Format, 1>(a, weight, begin, 0)[0];
+  constexpr int kStreams = kVectorBytes == 64 ? 8 : kVectorBytes == 32 ? 4 : 1;
+  const auto several = [&](int64_t j, int64_t apart) {
+    float sums[kLanes<float>];
+    store(sums, multiply_apart<Format, kStreams>(a, weight, j, apart));
+    for (int i = 0; i < kStreams; ++i) out[j + i * apart] = sums[i];
+  };
+  for_streams<kStreams>(begin, end, kMostApart, several,
+                        [&](int64_t j) { out[j] = multiply_apart<Format, 1>(a, weight, j, 0)[0]; });
 }
 
 }  // namespace thinker::stored

@@ -108,6 +108,7 @@ TEST_CASE("products: every transposition, set and add, few and many rows, no row
   const auto device = open_device("cpu");
   for (const auto& [m, n, k] : {std::array{1, 1, 1},
                                 {1, 200, 70},
+                                {1, 16 * 1021 + 61, 3},
                                 {2, 65, 33},
                                 {3, 300, 576},
                                 {4, 7, 1},
