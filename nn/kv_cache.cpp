@@ -5,8 +5,8 @@ namespace thinker {
 KvCache::KvCache(Device& device, const Config& config, int64_t rows, DType t) {
   ENSURE(rows > 0 && rows < INT32_MAX, "a cache of ", rows, " rows");
   for (int64_t layer = 0; layer < config.layers; ++layer) {
-    keys_.push_back(Tensor::empty(device, {rows, config.kv_heads * config.head_dim}, t));
-    values_.push_back(Tensor::empty(device, {rows, config.kv_heads * config.head_dim}, t));
+    for (std::vector<Tensor>* rows_of : {&keys_, &values_})
+      rows_of->push_back(Tensor::empty(device, {rows, config.kv_heads * config.head_dim}, t, "keys and values"));
   }
   free_[0] = rows;
 }

@@ -35,7 +35,7 @@ void lay_out(const Model& model, Device& device, const DTypeOfWeight& dtype_of) 
     dtypes.push_back(dtype_of(name, w));
     total += whole(bytes_of(dtypes.back(), w.numel()));
   });
-  const Tensor memory = Tensor::empty(device, {total / size_of(DType::I32)}, DType::I32);
+  const Tensor memory = Tensor::empty(device, {total / size_of(DType::I32)}, DType::I32, "weights");
   int64_t offset = 0;
   size_t i = 0;
   model.visit([&](const std::string&, const Tensor& w) {

@@ -56,7 +56,9 @@ void AdamW::add(const std::string& name, const Tensor& weight) {
   slot.name = name;
   slot.weight = slot.master = weight;
   slot.decays = weight.shape().rank() >= 2;
-  auto zeros = [&](const Shape& shape, DType dtype) { return Tensor::zeros(*device_, shape, dtype); };
+  auto zeros = [&](const Shape& shape, DType dtype) {
+    return Tensor::zeros(*device_, shape, dtype, "optimizer state");
+  };
   if (options_.state == OptimizerState::f32) {
     slot.m = zeros(weight.shape(), acc);
     slot.v = zeros(weight.shape(), acc);

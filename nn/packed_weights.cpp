@@ -17,7 +17,7 @@ PackedWeights::PackedWeights(const Transformer& model) {
     bytes += (size + 63) / 64 * 64;
   });
   if (matrices.empty()) return;
-  memory_ = Tensor::empty(model.device(), {bytes / size_of(DType::F32)}, DType::F32);
+  memory_ = Tensor::empty(model.device(), {bytes / size_of(DType::F32)}, DType::F32, "packed weights");
   for (const Tensor& w : matrices)
     backend.pack(static_cast<char*>(memory_.raw()) + offsets_.at(w.raw()), w.raw(), w.dim(0), w.dim(1), w.dtype());
 }

@@ -28,7 +28,8 @@ void write_weights(const std::string& path, const NamedWeights& weights, StoredA
   const auto data_of = [&](const TensorHeader& h) {
     const Tensor w = value_of(by_name.at(h.name));
     Backend& backend = w.device().backend();
-    const Tensor converted = w.dtype() == stored ? w : Tensor::zeros(w.device(), w.shape(), stored);
+    const Tensor converted =
+        w.dtype() == stored ? w : Tensor::empty(w.device(), w.shape(), stored, "weights to be written");
     if (w.dtype() != stored) backend.convert(converted.raw(), w.raw(), w.numel(), stored, w.dtype());
     host.resize(converted.bytes());
     backend.copy_to_host(host.data(), converted.raw(), converted.bytes());

@@ -11,18 +11,18 @@ Tensor::Impl::~Impl() {
     device->gradients().give_back(grad);
 }
 
-Tensor Tensor::empty(Device& device, const Shape& shape, DType t) {
+Tensor Tensor::empty(Device& device, const Shape& shape, DType t, const char* purpose) {
   Tensor x;
   x.impl_ = std::make_shared<Impl>();
   x.impl_->device = &device;
   x.impl_->shape = shape;
   x.impl_->dtype = t;
-  x.impl_->data = device.backend().allocate(x.bytes(), "weights, optimizer state or a cache");
+  x.impl_->data = device.backend().allocate(x.bytes(), purpose);
   return x;
 }
 
-Tensor Tensor::zeros(Device& device, const Shape& shape, DType t) {
-  Tensor x = empty(device, shape, t);
+Tensor Tensor::zeros(Device& device, const Shape& shape, DType t, const char* purpose) {
+  Tensor x = empty(device, shape, t, purpose);
   device.backend().fill_zero(x.raw(), x.bytes());
   return x;
 }

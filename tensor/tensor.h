@@ -16,10 +16,11 @@ class Tensor {
   /// Undefined; defined() is false and everything else throws.
   Tensor() = default;
 
-  /// An array of its own, not cleared, freed with its last handle.
-  static Tensor empty(Device& device, const Shape& shape, DType t);
+  /// An array of its own, not cleared, freed with its last handle. Where memory runs out, it is told under the name of
+  /// its purpose.
+  static Tensor empty(Device& device, const Shape& shape, DType t, const char* purpose = "other arrays");
   /// The same, zero-filled.
-  static Tensor zeros(Device& device, const Shape& shape, DType t);
+  static Tensor zeros(Device& device, const Shape& shape, DType t, const char* purpose = "other arrays");
   /// An array of its own with values from the host.
   template <class T>
   static Tensor from(Device& device, const Shape& shape, std::span<const T> values) {
