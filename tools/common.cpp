@@ -87,10 +87,11 @@ void check_context(const Model& model, size_t tokens) {
 
 namespace {
 
-/// Whether two names are of one file, which need not exist yet. Devices and folders are no files that can be lost.
+/// Whether two names are of one file or folder, which need not exist yet. Devices hold nothing that can be lost.
 bool same_file(const std::string& a, const std::string& b) {
   std::error_code error;
-  if (fs::exists(a, error)) return fs::is_regular_file(a, error) && fs::equivalent(a, b, error);
+  if (fs::exists(a, error))
+    return (fs::is_regular_file(a, error) || fs::is_directory(a, error)) && fs::equivalent(a, b, error);
   const fs::path place = fs::weakly_canonical(fs::absolute(a, error), error);
   return !place.empty() && place == fs::weakly_canonical(fs::absolute(b, error), error);
 }
@@ -104,7 +105,7 @@ void check_not_overwritten(const std::vector<NamedFile>& outputs, const std::vec
     others.insert(others.end(), outputs.begin(), outputs.begin() + static_cast<int64_t>(i));
     for (const NamedFile& other : others)
       if (!out.path.empty() && !other.path.empty() && same_file(out.path, other.path))
-        throw UsageError(concat(out.option, " ", out.path, ": is the file of ", other.option,
+        throw UsageError(concat(out.option, " ", out.path, ": is also ", other.option,
                                 ", which would be overwritten; name another"));
   }
 }

@@ -92,13 +92,14 @@ void for_each_chunk(const std::string& path, size_t chunk, const Parse& parse, c
 /// Throws Error when a text of that many tokens is longer than what the model was made for.
 void check_context(const Model& model, size_t tokens);
 
-/// A file of a command: the option, or argument, that names it, and its path. An empty path is no file.
+/// A file or folder of a command: the option, or argument, that names it, and its path. An empty path is none.
 struct NamedFile {
   const char* option;
   std::string path;
 };
 
-/// Throws UsageError where a file to be written is one that is read, or another to be written: it would be lost.
+/// Throws UsageError where a file or folder to be written is one that is read, or another to be written: it would be
+/// lost.
 void check_not_overwritten(const std::vector<NamedFile>& outputs, const std::vector<NamedFile>& inputs);
 
 /// Makes the folder where it is missing. Throws Error when nothing can be written there: better before hours of work

@@ -30,6 +30,7 @@ void add_convert(CLI::App& app) {
   command->add_option("--dtype", options->dtype, "f32 or bf16")->check(one_of({"f32", "bf16"}));
   command->callback([options] {
     const StoredAs stored_as = dtype_from_name(options->dtype) == DType::F32 ? StoredAs::f32 : StoredAs::bf16;
+    check_not_overwritten({{"OUT", options->out}}, {{"MODEL", options->model}, {"--adapter", options->adapter}});
     if (!options->adapter.empty()) ensure_not_merged(options->model, options->adapter);
     const auto device = open_device("cpu");
     Model model = open_model(*device, options->model, DType::F32);

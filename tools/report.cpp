@@ -33,6 +33,17 @@ Experiment experiment_of(const Options& options) {
   return experiment_of_runs(options.folders, options.title);
 }
 
+/// A page may take an older one's place in a run's folder, but not that of what the run has written there.
+void check_loses_nothing(const std::string& out, const std::vector<std::string>& folders) {
+  const std::filesystem::path place = std::filesystem::weakly_canonical(out), kind = place.extension();
+  if (kind == ".html" || kind == ".md" || !std::filesystem::exists(place)) return;
+  for (const std::string& folder : folders) {
+    const auto from_run = place.lexically_relative(std::filesystem::weakly_canonical(folder)).string();
+    if (!from_run.empty() && !from_run.starts_with(".."))
+      throw UsageError(concat("--out ", out, ": is a file of the run ", folder, ", which would be lost; name another"));
+  }
+}
+
 void run(const Options& options) {
   const Experiment experiment = experiment_of(options);
   if (options.markdown && options.out.empty()) {
@@ -40,6 +51,7 @@ void run(const Options& options) {
     return;
   }
   const std::string out = options.out.empty() ? options.folders.front() + "/report.html" : options.out;
+  check_loses_nothing(out, options.folders);
   if (options.markdown)
     write_file_atomically(out, report_markdown(experiment));
   else

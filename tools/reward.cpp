@@ -50,7 +50,7 @@ void run(const Options& options) {
   const std::optional<double> share = as_share(options.held_out);
   const TrainOptions train = options.train.resolve();
   check_not_overwritten(
-      {{"--log", options.log}},
+      {{"--out", options.out}, {"--log", options.log}},
       {{"MODEL", options.model}, {"--pairs", options.pairs}, {"--held-out", share ? "" : options.held_out}});
   const auto [device, dtype] = options.device.open();
   prepare_folder(options.out);

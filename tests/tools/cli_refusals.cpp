@@ -16,22 +16,27 @@ TEST_CASE("cli: an output that would overwrite an input, or another output, is w
                     out = folder / "out", none = folder / "none.jsonl";
   std::filesystem::create_symlink("file", link);
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
-      {{"dpo", model, "--pairs", file, "--out", out, "--log", file}, "--log " + file + ": is the file of --pairs"},
-      {{"dpo", model, "--pairs", file, "--out", out, "--log", link}, "is the file of --pairs"},
-      {{"sft", model, "--data", file, "--out", out, "--log", file}, "is the file of --data"},
-      {{"reward", model, "--pairs", other, "--held-out", file, "--out", out, "--log", file}, "the file of --held-out"},
-      {{"sample", model, "--prompts", file, "--out", folder / "./file"}, "is the file of --prompts"},
-      {{"judge", "--samples", file, "--prompts", other, "--judge", "rule", "--out", file}, "is the file of --samples"},
-      {{"pair", "--samples", file, "--judgments", other, "--prompts", other, "--out", file}, "the file of --samples"},
+      {{"dpo", model, "--pairs", file, "--out", out, "--log", file}, "--log " + file + ": is also --pairs"},
+      {{"dpo", model, "--pairs", file, "--out", out, "--log", link}, "is also --pairs"},
+      {{"sft", model, "--data", file, "--out", out, "--log", file}, "is also --data"},
+      {{"reward", model, "--pairs", other, "--held-out", file, "--out", out, "--log", file}, "is also --held-out"},
+      {{"sample", model, "--prompts", file, "--out", folder / "./file"}, "is also --prompts"},
+      {{"judge", "--samples", file, "--prompts", other, "--judge", "rule", "--out", file}, "is also --samples"},
+      {{"pair", "--samples", file, "--judgments", other, "--prompts", other, "--out", file}, "is also --samples"},
       {{"pair", "--samples", file, "--judgments", other, "--out", folder.write("prompts.jsonl", text)},
-       "is the file of --prompts"},
+       "is also --prompts"},
       {{"eval", model, "--prompts", other, "--judge", "rule", "--out", none, "--export", "arena-hard", "--export-file",
         folder / "../" + std::filesystem::path(folder.path()).filename().string() + "/none.jsonl"},
-       "is the file of --out"},
-      {{"eval", model, "--prompts", file, "--judge", "rule", "--out", file}, "is the file of --prompts"},
+       "is also --out"},
+      {{"eval", model, "--prompts", file, "--judge", "rule", "--out", file}, "is also --prompts"},
       {{"eval", model, "--prompts", other, "--judge", "rule", "--out", "none.jsonl", "--export", "arena-hard",
         "--export-file", (std::filesystem::current_path() / "none.jsonl").string()},
-       "is the file of --out"},
+       "is also --out"},
+      {{"dpo", model, "--pairs", file, "--out", model}, "is also MODEL"},
+      {{"dpo", other, "--reference", model, "--pairs", file, "--out", model + "/."}, "is also --reference"},
+      {{"sft", model, "--data", file, "--out", model}, "is also MODEL"},
+      {{"reward", model, "--pairs", file, "--out", model}, "is also MODEL"},
+      {{"convert", model, model, "--dtype", "bf16"}, "OUT " + model + ": is also MODEL"},
   };
   for (const auto& [arguments, reason] : cases) {
     CHECK(holds(refusal_of(arguments, 2, reason), "name another"));
@@ -98,4 +103,10 @@ TEST_CASE("cli: where the judge scored nothing, there is no score: null, and - i
   CHECK(!holds(ran.out, "0.000"));
   CHECK(holds(read_text_file(folder / "runs/run/log.jsonl"), "\"score\":null,\"low\":null,\"high\":null"));
   CHECK(run_thinker({"report", folder / "runs/run"}).status == 0);
+  // A page may be made anew, but not in place of what it was made from.
+  const std::string log = folder / "runs/run/log.jsonl", text = read_text_file(log);
+  refusal_of({"report", folder / "runs/run", "--out", log}, 2, "log.jsonl: is a file of the run");
+  CHECK(read_text_file(log) == text);
+  CHECK(run_thinker({"report", folder / "runs/run", "--out", folder / "runs/run/report.html"}).status == 0);
+  CHECK(run_thinker({"report", folder / "runs/run", "--markdown", "--out", folder / "tables.md"}).status == 0);
 }
