@@ -103,73 +103,80 @@ inline Vector<float> load_heads(const std::byte* block, int64_t i, int64_t rows)
   return reinterpret_cast<Vector<float>>(_mm256_cvtph_ps(halves));
 }
 
-/// The products of a block's 4-bit weights with the digits of x, each 16 in two lanes of 16 bits, as one number.
-template <class Format>
-inline Vector<float> sum_of_digits(const __m256i (&sum)[3], const IntegerBlock& x) {
-  const auto of_digit = [&](int p) {
-    return reinterpret_cast<Integers>(_mm256_madd_epi16(sum[p], _mm256_set1_epi16(1)));
-  };
-  const auto zeros = [&](int p) { return x.zeros[p] * BlockParts<Format>::kZero / 128; };
-  // |of_digit(p)| <= 32 * 15 * 128 < 2^16, and the first two together are below 2^24: exact as floats.
-  return to_floats(of_digit(0) * 256 + of_digit(1) + zeros(0)) * 256.0f + to_floats(of_digit(2) + zeros(1));
-}
+/// How a block's weights meet the digits of activations: a word of four bytes of each row in two halves, whose numbers
+/// are multiplied by kDigits digits and added up in sums of their own.
+template <class Format, bool kHalves = BlockParts<Format>::kHalves>
+struct Digits;
 
-/// The same of 8-bit weights, whose zeros are among the sums.
-inline Vector<float> sum_of_digits(const __m256i (&sum)[2]) {
-  const auto of_digit = [&](int p) { return to_floats(reinterpret_cast<Integers>(sum[p])); };
-  return of_digit(0) * 4096.0f + of_digit(1);  // |of_digit(p)| <= 32 * 128 * 2048 = 2^23: exact
-}
+/// Weights of 4 bits, digits of 8: a half is the low or the high four bits, a lane of a sum has 16 bits.
+template <class Format>
+struct Digits<Format, true> {
+  static constexpr int kDigits = 3;
+
+  static __m256i start(const IntegerBlock&, int) { return _mm256_setzero_si256(); }
+  static __m256i numbers(__m256i word, int half) {
+    return _mm256_and_si256(_mm256_srli_epi16(word, 4 * half), _mm256_set1_epi8(15));
+  }
+  static __m256i digit(const IntegerBlock& x, int p, int64_t word, int half) {
+    return broadcast_word(x.digits[p] + kNumbers / 2 * half + 4 * word);
+  }
+  static __m256i add(__m256i sum, __m256i numbers, __m256i digit) {
+    return now(_mm256_add_epi16(sum, _mm256_maddubs_epi16(numbers, digit)));
+  }
+  static Vector<float> total(const __m256i (&sum)[kDigits], const IntegerBlock& x) {
+    const auto of_digit = [&](int p) {
+      return reinterpret_cast<Integers>(_mm256_madd_epi16(sum[p], _mm256_set1_epi16(1)));
+    };
+    const auto zeros = [&](int p) { return x.zeros[p] * BlockParts<Format>::kZero / 128; };
+    // |of_digit(p)| <= 32 * 15 * 128 < 2^16, and the first two together are below 2^24: exact as floats.
+    return to_floats(of_digit(0) * 256 + of_digit(1) + zeros(0)) * 256.0f + to_floats(of_digit(2) + zeros(1));
+  }
+};
+
+/// Weights of 8 bits, digits of 12: a half is the even or the odd bytes, a lane of a sum has 32 bits.
+template <class Format>
+struct Digits<Format, false> {
+  static constexpr int kDigits = 2;
+
+  static __m256i start(const IntegerBlock& x, int p) { return broadcast_word(&x.wide_zeros[p]); }
+  static __m256i numbers(__m256i word, int half) {
+    return half ? _mm256_srli_epi16(word, 8) : _mm256_and_si256(word, _mm256_set1_epi16(255));
+  }
+  static __m256i digit(const IntegerBlock& x, int p, int64_t word, int half) {
+    return broadcast_word(x.wide_digits[p] + 4 * word + 2 * half);
+  }
+  static __m256i add(__m256i sum, __m256i numbers, __m256i digit) {
+    return now(_mm256_add_epi32(sum, _mm256_madd_epi16(numbers, digit)));
+  }
+  static Vector<float> total(const __m256i (&sum)[kDigits], const IntegerBlock&) {
+    const auto of_digit = [&](int p) { return to_floats(reinterpret_cast<Integers>(sum[p])); };
+    return of_digit(0) * 4096.0f + of_digit(1);  // |of_digit(p)| <= 32 * 128 * 2048 = 2^23: exact
+  }
+};
 
 /// products[i][lane r] = the integers of row r of the group times those of x[i * stride], whose scale is not applied
-/// yet. block: of the group, which has `rows` rows (kGroup where kWhole). Weights of 4 bits.
+/// yet. block: of the group, which has `rows` rows (kGroup where kWhole).
 template <class Format, bool kWhole, int R>
-inline void multiply_nibbles(Vector<float> (&products)[R], const std::byte* block, int64_t rows, const IntegerBlock* x,
-                             int64_t stride) {
-  __m256i sum[R][3] = {};
-#pragma GCC unroll 4
-  for (int64_t w = 0; w < BlockParts<Format>::kWords; ++w)
-#pragma GCC unroll 2
-    for (int high = 0; high < 2; ++high) {
-      asm volatile("" ::: "memory");  // or the compiler loads all words before the first row
-      const __m256i q = _mm256_and_si256(_mm256_srli_epi16(load_word<Format, kWhole>(block, w, rows), 4 * high),
-                                         _mm256_set1_epi8(15));
-#pragma GCC unroll 4
-      for (int i = 0; i < R; ++i)
-#pragma GCC unroll 3
-        for (int p = 0; p < 3; ++p) {
-          const __m256i four = broadcast_word(x[i * stride].digits[p] + kNumbers / 2 * high + 4 * w);
-          sum[i][p] = now(_mm256_add_epi16(sum[i][p], _mm256_maddubs_epi16(q, four)));
-        }
-    }
-#pragma GCC unroll 4
-  for (int i = 0; i < R; ++i) products[i] = sum_of_digits<Format>(sum[i], x[i * stride]);
-}
-
-/// The same for weights of 8 bits.
-template <class Format, bool kWhole, int R>
-inline void multiply_bytes(Vector<float> (&products)[R], const std::byte* block, int64_t rows, const IntegerBlock* x,
+inline void multiply_block(Vector<float> (&products)[R], const std::byte* block, int64_t rows, const IntegerBlock* x,
                            int64_t stride) {
-  __m256i sum[R][2];
+  using D = Digits<Format>;
+  __m256i sum[R][D::kDigits];
 #pragma GCC unroll 4
   for (int i = 0; i < R; ++i)
-    for (int p = 0; p < 2; ++p) sum[i][p] = broadcast_word(&x[i * stride].wide_zeros[p]);
+    for (int p = 0; p < D::kDigits; ++p) sum[i][p] = D::start(x[i * stride], p);
 #pragma GCC unroll 8
   for (int64_t w = 0; w < BlockParts<Format>::kWords; ++w)
 #pragma GCC unroll 2
-    for (int odd = 0; odd < 2; ++odd) {
-      asm volatile("" ::: "memory");
-      const __m256i word = load_word<Format, kWhole>(block, w, rows);
-      const __m256i q = odd ? _mm256_srli_epi16(word, 8) : _mm256_and_si256(word, _mm256_set1_epi16(255));
+    for (int half = 0; half < 2; ++half) {
+      asm volatile("" ::: "memory");  // or the compiler loads all words before the first row
+      const __m256i q = D::numbers(load_word<Format, kWhole>(block, w, rows), half);
 #pragma GCC unroll 4
       for (int i = 0; i < R; ++i)
-#pragma GCC unroll 2
-        for (int p = 0; p < 2; ++p) {
-          const __m256i two = broadcast_word(x[i * stride].wide_digits[p] + 4 * w + 2 * odd);
-          sum[i][p] = now(_mm256_add_epi32(sum[i][p], _mm256_madd_epi16(q, two)));
-        }
+#pragma GCC unroll 3
+        for (int p = 0; p < D::kDigits; ++p) sum[i][p] = D::add(sum[i][p], q, D::digit(x[i * stride], p, w, half));
     }
 #pragma GCC unroll 4
-  for (int i = 0; i < R; ++i) products[i] = sum_of_digits(sum[i]);
+  for (int i = 0; i < R; ++i) products[i] = D::total(sum[i], x[i * stride]);
 }
 
 template <class Format, bool kWhole>
@@ -188,10 +195,7 @@ inline void multiply_group_of(float* out, int64_t ldo, const std::byte* group, i
     for_rows_together<4>(m, [&]<int R>(int64_t i) {
       const IntegerBlock* x = a + i * blocks + b;
       Vector<float> products[R];
-      if constexpr (Parts::kHalves)
-        multiply_nibbles<Format, kWhole>(products, group, rows, x, blocks);
-      else
-        multiply_bytes<Format, kWhole>(products, group, rows, x, blocks);
+      multiply_block<Format, kWhole>(products, group, rows, x, blocks);
       add_scaled<Format>(sum + i, products, d, offset, x, blocks);
     });
   }
@@ -211,56 +215,33 @@ inline void multiply_group(float* out, int64_t ldo, const std::byte* group, int6
     multiply_group_of<Format, false>(out, ldo, group, rows, a, m, blocks);
 }
 
-/// products[s][lane r] = the integers of row r of a whole group times those of x, for groups `stride` bytes apart, as
-/// in multiply_nibbles: a digit is loaded once for all groups.
+/// products[s][lane r] = the same of row r of one of kGroupStreams whole groups, `stride` bytes apart, and of x: a
+/// digit is loaded once for all groups. (One function for several rows and several groups would keep its sums in
+/// memory.)
 template <class Format>
-inline void multiply_nibbles_apart(Vector<float> (&products)[kGroupStreams], const std::byte* block, int64_t stride,
-                                   const IntegerBlock& x) {
-  __m256i sum[kGroupStreams][3] = {};
-#pragma GCC unroll 4
-  for (int64_t w = 0; w < BlockParts<Format>::kWords; ++w)
-#pragma GCC unroll 2
-    for (int high = 0; high < 2; ++high) {
-      asm volatile("" ::: "memory");
-      __m256i four[3];
-      for (int p = 0; p < 3; ++p) four[p] = broadcast_word(x.digits[p] + kNumbers / 2 * high + 4 * w);
-#pragma GCC unroll 4
-      for (int s = 0; s < kGroupStreams; ++s) {
-        const __m256i word = load_word<Format, true>(block + s * stride, w, kGroup);
-        const __m256i q = _mm256_and_si256(_mm256_srli_epi16(word, 4 * high), _mm256_set1_epi8(15));
-#pragma GCC unroll 3
-        for (int p = 0; p < 3; ++p) sum[s][p] = now(_mm256_add_epi16(sum[s][p], _mm256_maddubs_epi16(q, four[p])));
-      }
-    }
-#pragma GCC unroll 4
-  for (int s = 0; s < kGroupStreams; ++s) products[s] = sum_of_digits<Format>(sum[s], x);
-}
-
-/// The same for weights of 8 bits.
-template <class Format>
-inline void multiply_bytes_apart(Vector<float> (&products)[kGroupStreams], const std::byte* block, int64_t stride,
-                                 const IntegerBlock& x) {
-  __m256i sum[kGroupStreams][2];
+inline void multiply_blocks_apart(Vector<float> (&products)[kGroupStreams], const std::byte* block, int64_t stride,
+                                  const IntegerBlock& x) {
+  using D = Digits<Format>;
+  __m256i sum[kGroupStreams][D::kDigits];
 #pragma GCC unroll 4
   for (int s = 0; s < kGroupStreams; ++s)
-    for (int p = 0; p < 2; ++p) sum[s][p] = broadcast_word(&x.wide_zeros[p]);
+    for (int p = 0; p < D::kDigits; ++p) sum[s][p] = D::start(x, p);
 #pragma GCC unroll 8
   for (int64_t w = 0; w < BlockParts<Format>::kWords; ++w)
 #pragma GCC unroll 2
-    for (int odd = 0; odd < 2; ++odd) {
+    for (int half = 0; half < 2; ++half) {
       asm volatile("" ::: "memory");
-      __m256i two[2];
-      for (int p = 0; p < 2; ++p) two[p] = broadcast_word(x.wide_digits[p] + 4 * w + 2 * odd);
+      __m256i digit[D::kDigits];
+      for (int p = 0; p < D::kDigits; ++p) digit[p] = D::digit(x, p, w, half);
 #pragma GCC unroll 4
       for (int s = 0; s < kGroupStreams; ++s) {
-        const __m256i word = load_word<Format, true>(block + s * stride, w, kGroup);
-        const __m256i q = odd ? _mm256_srli_epi16(word, 8) : _mm256_and_si256(word, _mm256_set1_epi16(255));
-#pragma GCC unroll 2
-        for (int p = 0; p < 2; ++p) sum[s][p] = now(_mm256_add_epi32(sum[s][p], _mm256_madd_epi16(q, two[p])));
+        const __m256i q = D::numbers(load_word<Format, true>(block + s * stride, w, kGroup), half);
+#pragma GCC unroll 3
+        for (int p = 0; p < D::kDigits; ++p) sum[s][p] = D::add(sum[s][p], q, digit[p]);
       }
     }
 #pragma GCC unroll 4
-  for (int s = 0; s < kGroupStreams; ++s) products[s] = sum_of_digits(sum[s]);
+  for (int s = 0; s < kGroupStreams; ++s) products[s] = D::total(sum[s], x);
 }
 
 template <class Format>
@@ -271,10 +252,7 @@ inline void multiply_groups_apart(float* out, const std::byte* group, int64_t ap
   Vector<float> sum[kGroupStreams] = {};
   for (int64_t b = 0; b < blocks; ++b, group += kGroup * Format::kBytes) {
     Vector<float> products[kGroupStreams];
-    if constexpr (Parts::kHalves)
-      multiply_nibbles_apart<Format>(products, group, stride, a[b]);
-    else
-      multiply_bytes_apart<Format>(products, group, stride, a[b]);
+    multiply_blocks_apart<Format>(products, group, stride, a[b]);
 #pragma GCC unroll 4
     for (int s = 0; s < kGroupStreams; ++s) {
       const Vector<float> d = load_heads<Format, true>(group + s * stride, 0, kGroup);
