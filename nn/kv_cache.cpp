@@ -4,9 +4,12 @@ namespace thinker {
 
 KvCache::KvCache(Device& device, const Config& config, int64_t rows, DType t) {
   ENSURE(rows > 0 && rows < INT32_MAX, "a cache of ", rows, " rows");
+  const auto of_layer = [&] {
+    return Tensor::empty(device, {rows, config.kv_heads * config.head_dim}, t, "keys and values");
+  };
   for (int64_t layer = 0; layer < config.layers; ++layer) {
-    for (std::vector<Tensor>* rows_of : {&keys_, &values_})
-      rows_of->push_back(Tensor::empty(device, {rows, config.kv_heads * config.head_dim}, t, "keys and values"));
+    keys_.push_back(of_layer());
+    values_.push_back(of_layer());
   }
   free_[0] = rows;
 }

@@ -85,13 +85,14 @@ Tensor merged(const Transformer& model, const Tensor& weight) {
   const auto& [a, b] = *adapter;
   const DType t = a.dtype(), acc = accumulator_of(t);
   const int64_t n = weight.numel();
-  const Tensor sum = Tensor::empty(model.device(), weight.shape(), acc, "merged weights");
+  const auto fresh = [&] { return Tensor::empty(model.device(), weight.shape(), acc, "merged weights"); };
+  const Tensor sum = fresh();
   backend.matmul(sum.raw(), b.raw(), a.raw(), b.dim(0), a.dim(1), a.dim(0), Transpose::no, Transpose::no, t, acc,
                  Write::set);
   backend.scale(sum.raw(), sum.raw(), model.lora()->scale(), n, acc, Write::set);
   Tensor wide = weight;
   if (weight.dtype() != acc) {
-    wide = Tensor::empty(model.device(), weight.shape(), acc, "merged weights");
+    wide = fresh();
     backend.convert(wide.raw(), weight.raw(), n, acc, weight.dtype());
   }
   backend.accumulate(sum.raw(), wide.raw(), n, acc, Write::add);

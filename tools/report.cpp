@@ -38,8 +38,8 @@ void check_loses_nothing(const std::string& out, const std::vector<std::string>&
   const std::filesystem::path place = std::filesystem::weakly_canonical(out), kind = place.extension();
   if (kind == ".html" || kind == ".md" || !std::filesystem::exists(place)) return;
   for (const std::string& folder : folders) {
-    const auto from_run = place.lexically_relative(std::filesystem::weakly_canonical(folder)).string();
-    if (!from_run.empty() && !from_run.starts_with(".."))
+    const auto from_run = place.lexically_relative(std::filesystem::weakly_canonical(folder));
+    if (!from_run.empty() && *from_run.begin() != "..")
       throw UsageError(concat("--out ", out, ": is a file of the run ", folder, ", which would be lost; name another"));
   }
 }
@@ -51,6 +51,7 @@ void run(const Options& options) {
     return;
   }
   const std::string out = options.out.empty() ? options.folders.front() + "/report.html" : options.out;
+  check_output_file(out);
   check_loses_nothing(out, options.folders);
   if (options.markdown)
     write_file_atomically(out, report_markdown(experiment));
