@@ -4,7 +4,8 @@
 // token kept. The strictest cut wins. Only two passes see every token: one for the log-sum-exp, one for the weights.
 // What follows works on candidates, the few hundred tokens of some weight that the head surely lies in. For top-p they
 // fall into buckets by the upper bits of their float pattern (16 buckets an octave); whole buckets are counted off, and
-// only the one where the mass is reached is sorted.
+// only the one where the mass is reached is sorted. Without a filter there are no candidates: the token is found among
+// all weights, whole blocks of which are counted off.
 #include "tensor/cpu/sample.h"
 
 #include <algorithm>
@@ -134,6 +135,34 @@ int32_t pick(std::span<const Candidate> candidates, const Cut& cut, double unifo
 
 constexpr size_t kSumBlock = 1024;  // fp32 sums of a block, fp64 over the blocks
 
+/// As pick(), of all tokens.
+int32_t pick_unfiltered(std::span<const float> w, double uniform) {
+  std::vector<double> masses;
+  double total = 0.0;
+  size_t last_block = 0;  // with any mass
+  for (size_t i = 0; i < w.size(); i += kSumBlock) {
+    const size_t end = std::min(w.size(), i + kSumBlock);
+    double mass = 0.0;
+#pragma omp simd reduction(+ : mass)
+    for (size_t j = i; j < end; ++j) mass += w[j];
+    if (mass > 0.0) last_block = masses.size();
+    masses.push_back(mass);
+    total += mass;
+  }
+  const double wanted = uniform * total;
+  double sum = 0.0;
+  size_t block = 0;
+  while (block < last_block && sum + masses[block] <= wanted) sum += masses[block++];
+  int32_t last = 0;  // rounding: the block's last, where none passes what is wanted
+  for (size_t j = block * kSumBlock; j < std::min(w.size(), (block + 1) * kSumBlock); ++j) {
+    if (w[j] == 0.0f) continue;
+    sum += w[j];
+    last = static_cast<int32_t>(j);
+    if (sum > wanted) break;
+  }
+  return last;
+}
+
 /// The sum of exp(x[i] - shift).
 double sum_of_exponentials(std::span<const float> x, float shift) {
   double sum = 0.0;
@@ -193,6 +222,8 @@ DrawnToken sample_row(float* weights, std::span<const float> logits, const Sampl
   constexpr double kMostFactor = std::numeric_limits<float>::max();
   const auto factor = static_cast<float>(std::min(1.0 / options.temperature, kMostFactor));
   const double total = exponentials(weights, allowed, best, factor);
+  const bool cuts_k = options.top_k > 0 && options.top_k < static_cast<int64_t>(v);
+  if (!cuts_k && options.top_p >= 1.0 && options.min_p <= 0.0) return token(pick_unfiltered(w, row.uniform));
   const std::vector<Candidate> candidates = candidates_of(w, total, options);
   Cut cut{0.0f, static_cast<int32_t>(v)};
   double mass = total;

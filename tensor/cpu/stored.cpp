@@ -154,12 +154,12 @@ void multiply_groups(float* out, int64_t n, const stored::IntegerBlock* a, const
     const int64_t j = i * kGroup;
     stored::multiply_group<Format>(out + j, n, weight.row(j), std::min(kGroup, end - j), a, m, blocks);
   };
-  if constexpr (stored::kGroupStreams > 1)
+  if constexpr (stored::kGroupsApart)
     if (m == 1) {
       const auto several = [&](int64_t i, int64_t apart) {
         stored::multiply_groups_apart<Format>(out + i * kGroup, weight.row(i * kGroup), apart, a, blocks);
       };
-      for_streams<stored::kGroupStreams>(group, whole, kMostApart, several, one);
+      for_streams<stored::BlockParts<Format>::kStreams>(group, whole, kMostApart, several, one);
       group = whole;
     }
   for (; group < groups_of(end); ++group) one(group);

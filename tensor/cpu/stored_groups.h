@@ -38,9 +38,9 @@ constexpr bool kFastIntegers = false;
 
 constexpr int64_t kGroup = kLanes<float>;
 #if defined(THINKER_INTEGERS_AVX2)
-constexpr int kGroupStreams = 3;  // their sums fit into registers
+constexpr bool kGroupsApart = true;  // a single row meets several groups at once (streams.h)
 #else
-constexpr int kGroupStreams = 1;
+constexpr bool kGroupsApart = false;
 #endif
 
 /// Whether weights of this type are kept in groups.
@@ -56,6 +56,8 @@ struct BlockParts {
   static constexpr bool kOffsets = kHeads == 2;
   static constexpr bool kHalves = kWords == 4;                          // a byte has two numbers
   static constexpr int32_t kZero = kHalves ? (kOffsets ? 0 : 8) : 128;  // a group has q + kZero, without a sign
+  // Groups at once: their sums, of three digits or of two, fit into registers.
+  static constexpr int kStreams = kGroupsApart ? (kHalves ? 3 : 4) : 1;
 
   static int64_t head(int64_t i, int64_t row, int64_t rows) { return 2 * (i * rows + row); }
   static int64_t word(int64_t i, int64_t row, int64_t rows) { return 2 * kHeads * rows + 4 * (i * rows + row); }
@@ -172,8 +174,8 @@ template <class Format>
 void multiply_group(float* out, int64_t ldo, const std::byte* group, int64_t rows, const IntegerBlock* a, int64_t m,
                     int64_t blocks);
 
-/// out[s * apart * kGroup + r] = one row of a times row r of the whole group s * apart groups on, for kGroupStreams
-/// groups, with the bits that multiply_group gives. Where there are more than one (streams.h).
+/// out[s * apart * kGroup + r] = one row of a times row r of the whole group s * apart groups on, for kStreams groups,
+/// with the bits that multiply_group gives. Where kGroupsApart.
 template <class Format>
 void multiply_groups_apart(float* out, const std::byte* group, int64_t apart, const IntegerBlock* a, int64_t blocks);
 

@@ -215,16 +215,17 @@ inline void multiply_group(float* out, int64_t ldo, const std::byte* group, int6
     multiply_group_of<Format, false>(out, ldo, group, rows, a, m, blocks);
 }
 
-/// products[s][lane r] = the same of row r of one of kGroupStreams whole groups, `stride` bytes apart, and of x: a
+/// products[s][lane r] = the same of row r of one of kStreams whole groups, `stride` bytes apart, and of x: a
 /// digit is loaded once for all groups. (One function for several rows and several groups would keep its sums in
 /// memory.)
 template <class Format>
-inline void multiply_blocks_apart(Vector<float> (&products)[kGroupStreams], const std::byte* block, int64_t stride,
-                                  const IntegerBlock& x) {
+inline void multiply_blocks_apart(Vector<float> (&products)[BlockParts<Format>::kStreams], const std::byte* block,
+                                  int64_t stride, const IntegerBlock& x) {
   using D = Digits<Format>;
-  __m256i sum[kGroupStreams][D::kDigits];
+  constexpr int kStreams = BlockParts<Format>::kStreams;
+  __m256i sum[kStreams][D::kDigits];
 #pragma GCC unroll 4
-  for (int s = 0; s < kGroupStreams; ++s)
+  for (int s = 0; s < kStreams; ++s)
     for (int p = 0; p < D::kDigits; ++p) sum[s][p] = D::start(x, p);
 #pragma GCC unroll 8
   for (int64_t w = 0; w < BlockParts<Format>::kWords; ++w)
@@ -234,14 +235,14 @@ inline void multiply_blocks_apart(Vector<float> (&products)[kGroupStreams], cons
       __m256i digit[D::kDigits];
       for (int p = 0; p < D::kDigits; ++p) digit[p] = D::digit(x, p, w, half);
 #pragma GCC unroll 4
-      for (int s = 0; s < kGroupStreams; ++s) {
+      for (int s = 0; s < kStreams; ++s) {
         const __m256i q = D::numbers(load_word<Format, true>(block + s * stride, w, kGroup), half);
 #pragma GCC unroll 3
         for (int p = 0; p < D::kDigits; ++p) sum[s][p] = D::add(sum[s][p], q, digit[p]);
       }
     }
 #pragma GCC unroll 4
-  for (int s = 0; s < kGroupStreams; ++s) products[s] = D::total(sum[s], x);
+  for (int s = 0; s < kStreams; ++s) products[s] = D::total(sum[s], x);
 }
 
 template <class Format>
@@ -249,12 +250,12 @@ inline void multiply_groups_apart(float* out, const std::byte* group, int64_t ap
                                   int64_t blocks) {
   using Parts = BlockParts<Format>;
   const int64_t stride = apart * kGroup * blocks * Format::kBytes;
-  Vector<float> sum[kGroupStreams] = {};
+  Vector<float> sum[Parts::kStreams] = {};
   for (int64_t b = 0; b < blocks; ++b, group += kGroup * Format::kBytes) {
-    Vector<float> products[kGroupStreams];
+    Vector<float> products[Parts::kStreams];
     multiply_blocks_apart<Format>(products, group, stride, a[b]);
 #pragma GCC unroll 4
-    for (int s = 0; s < kGroupStreams; ++s) {
+    for (int s = 0; s < Parts::kStreams; ++s) {
       const Vector<float> d = load_heads<Format, true>(group + s * stride, 0, kGroup);
       Vector<float> offset = {};
       if constexpr (Parts::kOffsets) offset = load_heads<Format, true>(group + s * stride, 1, kGroup);
@@ -262,7 +263,7 @@ inline void multiply_groups_apart(float* out, const std::byte* group, int64_t ap
       add_scaled<Format>(sum + s, product, d, offset, a + b, blocks);
     }
   }
-  for (int s = 0; s < kGroupStreams; ++s) store(out + s * apart * kGroup, sum[s]);
+  for (int s = 0; s < Parts::kStreams; ++s) store(out + s * apart * kGroup, sum[s]);
 }
 
 template <class Format, bool kWhole>

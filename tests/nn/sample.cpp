@@ -213,6 +213,28 @@ TEST_CASE("sampler: top_k tokens above the least weight that is looked at, and a
   CHECK(draw(logits, {.top_k = 2}, 0.9).id == 1);
 }
 
+// Where nothing is cut, whole blocks of tokens are counted off: long rows, with blocks of no weight in between and
+// last.
+TEST_CASE("sampler: long rows without a filter") {
+  Rng rng(12, Purpose::sample);
+  int64_t on_an_edge = 0;
+  for (int i = 0; i < 300; ++i) {
+    std::vector<float> logits(1 + rng.below(9000));
+    for (float& x : logits) x = static_cast<float>(2.0 * rng.normal());
+    if (rng.below(2)) std::fill(logits.begin() + rng.below(logits.size()), logits.end(), -INFINITY);
+    if (rng.below(2)) std::fill(logits.begin(), logits.begin() + rng.below(logits.size()), -INFINITY);
+    logits[rng.below(logits.size())] = 1.0f;
+    const double uniform = i % 5 == 0 ? 0.0 : i % 5 == 1 ? 1.0 - 0x1p-53 : rng.uniform();
+    const DrawnToken drawn = draw(logits, {}, uniform);
+    const std::vector<double> p = kept_probabilities(logits, {}, false);
+    CHECK(p[drawn.id] > 0.0);
+    if (drawn.id == pick(p, uniform)) continue;
+    ++on_an_edge;
+    CHECK(within_rounding(drawn.id, logits, {}, uniform, false));
+  }
+  CHECK(on_an_edge <= 3);
+}
+
 TEST_CASE("sampler: logits that are not finite are an error") {
   for (float bad : {NAN, INFINITY}) {
     CHECK_THROWS_AS(draw({0, 1, bad, 2, 0, 0}, {}, 0.5), Error);
