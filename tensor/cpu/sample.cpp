@@ -139,20 +139,18 @@ constexpr size_t kSumBlock = 1024;  // fp32 sums of a block, fp64 over the block
 int32_t pick_unfiltered(std::span<const float> w, double uniform) {
   std::vector<double> masses;
   double total = 0.0;
-  size_t last_block = 0;  // with any mass
   for (size_t i = 0; i < w.size(); i += kSumBlock) {
     const size_t end = std::min(w.size(), i + kSumBlock);
     double mass = 0.0;
 #pragma omp simd reduction(+ : mass)
     for (size_t j = i; j < end; ++j) mass += w[j];
-    if (mass > 0.0) last_block = masses.size();
     masses.push_back(mass);
     total += mass;
   }
-  const double wanted = uniform * total;
+  const double wanted = uniform * total;  // less than that: the loop ends in a block with mass
   double sum = 0.0;
   size_t block = 0;
-  while (block < last_block && sum + masses[block] <= wanted) sum += masses[block++];
+  while (block + 1 < masses.size() && sum + masses[block] <= wanted) sum += masses[block++];
   int32_t last = 0;  // rounding: the block's last, where none passes what is wanted
   for (size_t j = block * kSumBlock; j < std::min(w.size(), (block + 1) * kSumBlock); ++j) {
     if (w[j] == 0.0f) continue;
