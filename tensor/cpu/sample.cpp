@@ -64,14 +64,19 @@ double mass_of(std::span<const Candidate> candidates) {
   return mass;
 }
 
+/// Whether top-k cuts anything off `tokens` tokens.
+bool cuts_k(const SamplingOptions& options, size_t tokens) {
+  return options.top_k > 0 && options.top_k < static_cast<int64_t>(tokens);
+}
+
 /// Tokens among which the whole head lies: for top-k at least k, for top-p at least that share of all mass.
 std::vector<Candidate> candidates_of(std::span<const float> w, double total, const SamplingOptions& options) {
-  const bool cuts_k = options.top_k > 0 && options.top_k < static_cast<int64_t>(w.size());
+  const bool by_k = cuts_k(options, w.size());
   for (const float floor : {0x1p-9f, 0x1p-18f}) {
-    if (!cuts_k && options.top_p >= 1.0) break;
+    if (!by_k && options.top_p >= 1.0) break;
     std::vector<Candidate> found = above(w, floor);
     const bool enough =
-        cuts_k ? static_cast<int64_t>(found.size()) >= options.top_k : mass_of(found) >= options.top_p * total;
+        by_k ? static_cast<int64_t>(found.size()) >= options.top_k : mass_of(found) >= options.top_p * total;
     if (enough) return found;
   }
   return above(w, 0.0f);
@@ -133,9 +138,9 @@ int32_t pick(std::span<const Candidate> candidates, const Cut& cut, double unifo
   return last;
 }
 
-constexpr size_t kSumBlock = 1024;  // fp32 sums of a block, fp64 over the blocks
+constexpr size_t kSumBlock = 1024;  // tokens
 
-/// As pick(), of all tokens.
+/// As pick(), of all tokens, and like it in fp64 throughout: a draw is not off by what fp32 sums are.
 int32_t pick_unfiltered(std::span<const float> w, double uniform) {
   std::vector<double> masses;
   double total = 0.0;
@@ -161,7 +166,7 @@ int32_t pick_unfiltered(std::span<const float> w, double uniform) {
   return last;
 }
 
-/// The sum of exp(x[i] - shift).
+/// The sum of exp(x[i] - shift): fp32 sums of a block, fp64 over the blocks.
 double sum_of_exponentials(std::span<const float> x, float shift) {
   double sum = 0.0;
   for (size_t i = 0; i < x.size(); i += kSumBlock) {
@@ -174,7 +179,7 @@ double sum_of_exponentials(std::span<const float> x, float shift) {
   return sum;
 }
 
-/// to[i] = exp((x[i] - shift) * factor); returns their sum. x and to may be the same.
+/// to[i] = exp((x[i] - shift) * factor); returns their sum, made likewise. x and to may be the same.
 double exponentials(float* to, std::span<const float> x, float shift, float factor) {
   double sum = 0.0;
   for (size_t i = 0; i < x.size(); i += kSumBlock) {
@@ -220,8 +225,8 @@ DrawnToken sample_row(float* weights, std::span<const float> logits, const Sampl
   constexpr double kMostFactor = std::numeric_limits<float>::max();
   const auto factor = static_cast<float>(std::min(1.0 / options.temperature, kMostFactor));
   const double total = exponentials(weights, allowed, best, factor);
-  const bool cuts_k = options.top_k > 0 && options.top_k < static_cast<int64_t>(v);
-  if (!cuts_k && options.top_p >= 1.0 && options.min_p <= 0.0) return token(pick_unfiltered(w, row.uniform));
+  if (!cuts_k(options, v) && options.top_p >= 1.0 && options.min_p <= 0.0)
+    return token(pick_unfiltered(w, row.uniform));
   const std::vector<Candidate> candidates = candidates_of(w, total, options);
   Cut cut{0.0f, static_cast<int32_t>(v)};
   double mass = total;

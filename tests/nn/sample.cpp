@@ -213,8 +213,7 @@ TEST_CASE("sampler: top_k tokens above the least weight that is looked at, and a
   CHECK(draw(logits, {.top_k = 2}, 0.9).id == 1);
 }
 
-// Where nothing is cut, whole blocks of tokens are counted off: long rows, with blocks of no weight in between and
-// last.
+// Where nothing is cut, whole blocks of tokens are counted off: some have no weight, the last ones, too.
 TEST_CASE("sampler: long rows without a filter") {
   Rng rng(12, Purpose::sample);
   int64_t on_an_edge = 0;
