@@ -86,6 +86,12 @@ if step build 1500 build_all; then
     # A card that the program cannot use is no reason to skip.
     nvidia-smi -L 2>/dev/null | grep -q '^GPU' && fails "gpu: there is one, but:${why#SKIP:}"
   fi
+  # Elsewhere the faster of two attentions is taken, and only that is compared.
+  if [ "$cudnn" = 1 ] && ! grep -q '^attention is our own throughout' "$out/ops.log"; then
+    THINKER_ATTENTION=cudnn gpu_step ops-cudnn 300 $build/test-tensor -tc="every op*"
+  else
+    skipped=$((skipped + 1)); note "skipped  ops-cudnn: $(grep -m 1 -o 'cuDNN: .*' "$out/ops.log" || echo no cuDNN)"
+  fi
   THINKER_TEST_DEVICE=$device step goldens-$device 300 $build/test-nn -tc="*goldens*"
   THINKER_TEST_DEVICE=$device step dpo-goldens-$device 300 $build/test-tpo -tc="*goldens*"
   THINKER_TEST_DEVICE=cuda gpu_step sampling 300 $build/test-nn -tc="another device*"

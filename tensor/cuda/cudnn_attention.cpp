@@ -1,13 +1,14 @@
-// cuDNN's attention as graphs of cudnn-frontend. A graph is built for each shape when it is first met, which takes a
-// good part of a second, and kept. Arrays are "ragged": (B, H, S, D) with the sequences behind each other, each as long
-// as it is, told by its length and by where it begins. The log-sum-exp that cuDNN calls statistics is the one of
-// Backend::attention_forward, and is kept where that keeps it, so that either's backward follows either's forward.
+// cuDNN's attention as graphs of cudnn-frontend. A graph is built for each shape when it is first met, and kept. Arrays
+// are "ragged": (B, H, S, D) with the sequences behind each other, each as long as it is, told by its length and by
+// where it begins. The log-sum-exp that cuDNN calls statistics is the one of Backend::attention_forward, and is kept
+// where that keeps it, so that either's backward follows either's forward.
 #define NV_CUDNN_FRONTEND_USE_DYNAMIC_LOADING
 #include "tensor/cuda/cudnn_attention.h"
 
 #include <cudnn_frontend.h>
 #include <dlfcn.h>
 
+#include <cstdlib>
 #include <exception>
 #include <map>
 #include <unordered_map>
@@ -24,9 +25,12 @@ namespace fe = cudnn_frontend;
 
 namespace {
 
-// A backward with sums in a fixed order may ask for memory that grows with the square of the sequence. Beyond this we
-// have better use for it.
+// A backward with sums in a fixed order asks for memory that grows with the square of the longest sequence. Beyond this
+// we have better use for it.
 constexpr int64_t kMostWorkspace = int64_t{1} << 30;
+// On capability 9 cuDNN 9.25 has a slower one whose memory grows with the length. cudnn-frontend takes it where the
+// other's would be larger than this many bytes, which leaves room for what both need beside.
+constexpr const char* kDpLimit = "536870912";
 
 // cuDNN 9.18.0. Before it the backward over ragged sequences left parts of its workspace uninitialised.
 constexpr size_t kLeastVersion = 91800;
@@ -34,11 +38,26 @@ constexpr size_t kLeastVersion = 91800;
 /// Names of the arrays of a graph.
 enum Array : int64_t { kQ = 1, kK, kV, kOut, kLse, kDout, kDq, kDk, kDv, kLength, kPlaceQ, kPlaceKv, kPlaceLse };
 
-/// A graph that was built, or null where cuDNN has none, or where there was no memory for its workspace.
+/// A graph that was built, or null with the reason: cuDNN has none, or there is no memory for its workspace.
 struct Plan {
   std::shared_ptr<fe::graph::Graph> graph;
   int64_t workspace = 0;
+  std::string why_not;
 };
+
+/// The reason why there is no plan, or "" where one was built.
+std::string build(Plan& plan, const std::shared_ptr<fe::graph::Graph>& graph, cudnnHandle_t handle) {
+  try {
+    if (auto status = graph->build(handle, {fe::HeurMode_t::A}); status.is_bad()) return status.get_message();
+    if (auto status = graph->get_workspace_size(plan.workspace); status.is_bad()) return status.get_message();
+  } catch (const std::exception& e) {
+    return e.what();  // a function that this cuDNN lacks is looked up, and missed, while building
+  }
+  if (plan.workspace > kMostWorkspace)
+    return concat("its workspace of ", plan.workspace >> 20, " MiB is larger than ", kMostWorkspace >> 20, " MiB");
+  plan.graph = graph;
+  return "";
+}
 
 struct FreeMemory {
   void operator()(void* p) const { cudaFree(p); }
@@ -142,14 +161,7 @@ struct CudnnAttention::Graphs {
     const auto known = plans.find(s);
     if (known != plans.end()) return known->second;
     Plan& plan = plans[s];
-    try {
-      const auto graph = draw(s);
-      if (graph->build(handle, {fe::HeurMode_t::A}).is_bad()) return plan;
-      if (graph->get_workspace_size(plan.workspace).is_bad() || plan.workspace > kMostWorkspace) return plan;
-      plan.graph = graph;
-    } catch (const std::exception&) {
-      // A function that this cuDNN lacks is looked up, and missed, while building: there is no plan.
-    }
+    plan.why_not = build(plan, draw(s), handle);
     return plan;
   }
 
@@ -170,16 +182,16 @@ struct CudnnAttention::Graphs {
     return true;
   }
 
-  bool run(Plan& plan, std::unordered_map<int64_t, void*> arrays, const PackedPlaces& places) {
-    if (!plan.graph) return false;
-    if (!grow_workspace(plan.workspace)) {
+  std::string run(Plan& plan, std::unordered_map<int64_t, void*> arrays, const PackedPlaces& places) {
+    if (plan.graph && !grow_workspace(plan.workspace)) {
       plan.graph.reset();  // from now on our kernel, which needs none
-      return false;
+      plan.why_not = concat("there is no memory for its workspace of ", plan.workspace >> 20, " MiB");
     }
+    if (!plan.graph) return plan.why_not;
     arrays.insert({{kLength, places.length}, {kPlaceQ, places.q}, {kPlaceKv, places.kv}, {kPlaceLse, places.lse}});
     auto status = plan.graph->execute(handle, arrays, workspace.get());
     if (status.is_bad()) fail("cuDNN: attention failed: ", status.get_message(), "; make CUDNN=0 builds without cuDNN");
-    return true;
+    return "";
   }
 };
 
@@ -196,7 +208,7 @@ std::unique_ptr<CudnnAttention> CudnnAttention::open(cudaStream_t stream, std::s
     why_not = concat("cuDNN ", fe::detail::get_backend_version_string(), " is older than 9.18.0");
     return nullptr;
   }
-  // Other architectures do not take ragged statistics.
+  // On others the backward takes no ragged statistics, and has no fixed order.
   int gpu = 0, major = 0;
   CUDA_CHECK(cudaGetDevice(&gpu));
   CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, gpu));
@@ -204,6 +216,7 @@ std::unique_ptr<CudnnAttention> CudnnAttention::open(cudaStream_t stream, std::s
     why_not = concat("it needs a GPU of compute capability 9 or 10, this one has ", major);
     return nullptr;
   }
+  setenv("CUDNN_FRONTEND_ATTN_DP_WORKSPACE_LIMIT", kDpLimit, 0);  // read while a graph is built
   auto graphs = std::make_unique<Graphs>();
   if (fe::detail::create_handle(&graphs->handle) != CUDNN_STATUS_SUCCESS ||
       fe::detail::set_stream(graphs->handle, stream) != CUDNN_STATUS_SUCCESS) {
@@ -217,16 +230,16 @@ std::string CudnnAttention::version() const {
   return concat("cuDNN ", fe::detail::get_backend_version_string());
 }
 
-bool CudnnAttention::forward(void* out, void* lse, const void* q, const void* k, const void* v,
-                             const PackedPlaces& places, const PackedShape& s) {
+std::string CudnnAttention::forward(void* out, void* lse, const void* q, const void* k, const void* v,
+                                    const PackedPlaces& places, const PackedShape& s) {
   const auto array = [](const void* p) { return const_cast<void*>(p); };  // cuDNN's tables of arrays are not const
   return graphs_->run(graphs_->plan(graphs_->forward, s, draw_forward),
                       {{kQ, array(q)}, {kK, array(k)}, {kV, array(v)}, {kOut, out}, {kLse, lse}}, places);
 }
 
-bool CudnnAttention::backward(void* dq, void* dk, void* dv, const void* dout, const void* out, const void* lse,
-                              const void* q, const void* k, const void* v, const PackedPlaces& places,
-                              const PackedShape& s) {
+std::string CudnnAttention::backward(void* dq, void* dk, void* dv, const void* dout, const void* out, const void* lse,
+                                     const void* q, const void* k, const void* v, const PackedPlaces& places,
+                                     const PackedShape& s) {
   const auto array = [](const void* p) { return const_cast<void*>(p); };
   return graphs_->run(graphs_->plan(graphs_->backward, s, draw_backward),
                       {{kQ, array(q)},

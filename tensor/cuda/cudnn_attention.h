@@ -34,12 +34,12 @@ class CudnnAttention {
   /// "cuDNN 9.1.0".
   std::string version() const;
 
-  // Backend::attention_forward and attention_backward for causal sequences in BF16, with Write::set. False where cuDNN
-  // has no way to compute that with sums in a fixed order, or no memory for its workspace; then nothing was computed.
-  bool forward(void* out, void* lse, const void* q, const void* k, const void* v, const PackedPlaces& places,
-               const PackedShape& s);
-  bool backward(void* dq, void* dk, void* dv, const void* dout, const void* out, const void* lse, const void* q,
-                const void* k, const void* v, const PackedPlaces& places, const PackedShape& s);
+  // Backend::attention_forward and attention_backward for causal sequences in BF16, with Write::set. "", or the reason
+  // why nothing was computed: cuDNN has no way to do so with sums in a fixed order, or no memory for its workspace.
+  std::string forward(void* out, void* lse, const void* q, const void* k, const void* v, const PackedPlaces& places,
+                      const PackedShape& s);
+  std::string backward(void* dq, void* dk, void* dv, const void* dout, const void* out, const void* lse, const void* q,
+                       const void* k, const void* v, const PackedPlaces& places, const PackedShape& s);
 
  private:
   struct Graphs;  // cudnn_attention.cpp

@@ -17,14 +17,14 @@ std::string CudnnAttention::version() const {
   return "";
 }
 
-bool CudnnAttention::forward(void*, void*, const void*, const void*, const void*, const PackedPlaces&,
-                             const PackedShape&) {
-  return false;
+std::string CudnnAttention::forward(void*, void*, const void*, const void*, const void*, const PackedPlaces&,
+                                    const PackedShape&) {
+  return "not built in";
 }
 
-bool CudnnAttention::backward(void*, void*, void*, const void*, const void*, const void*, const void*, const void*,
-                              const void*, const PackedPlaces&, const PackedShape&) {
-  return false;
+std::string CudnnAttention::backward(void*, void*, void*, const void*, const void*, const void*, const void*,
+                                     const void*, const void*, const PackedPlaces&, const PackedShape&) {
+  return "not built in";
 }
 
 }  // namespace thinker

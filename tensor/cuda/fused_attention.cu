@@ -1,4 +1,7 @@
 // What cuDNN needs to be told of a packed batch, and the measurement that decides between it and our kernels.
+#include <cstdio>
+#include <cstdlib>
+
 #include "tensor/cuda/fused_attention.h"
 #include "tensor/cuda/kernel.cuh"
 
@@ -49,13 +52,24 @@ class CudaEvent {
 }  // namespace
 
 std::unique_ptr<FusedAttention> FusedAttention::open(cudaStream_t stream, std::string& why_not) {
+  const std::optional<Choice> forced = choice_from_environment();
   auto cudnn = CudnnAttention::open(stream, why_not);
+  if (!cudnn && forced == Choice::cudnn)
+    fail("THINKER_ATTENTION=cudnn: ", why_not.empty() ? "this build has no cuDNN" : why_not);
   if (!cudnn) return nullptr;
-  return std::unique_ptr<FusedAttention>(new FusedAttention(stream, std::move(cudnn)));
+  return std::unique_ptr<FusedAttention>(new FusedAttention(stream, std::move(cudnn), forced));
+}
+
+std::optional<FusedAttention::Choice> FusedAttention::choice_from_environment() {
+  const char* value = std::getenv("THINKER_ATTENTION");
+  if (!value) return std::nullopt;
+  const std::string name = value;
+  ENSURE(name == "own" || name == "cudnn", "THINKER_ATTENTION=", name, ": is neither own nor cudnn");
+  return name == "own" ? Choice::ours : Choice::cudnn;
 }
 
 bool FusedAttention::takes(const AttentionShape& s, DType t) {
-  // Shorter sequences come in too many numbers: each takes a plan, a good part of a second, to save microseconds.
+  // Shorter sequences come in too many numbers: each takes a plan and a measurement, to save microseconds.
   constexpr int64_t kWorthAPlan = 512;
   // cuDNN's heads are whole vectors, and places are 32-bit.
   return t == DType::BF16 && s.longest_sequence >= kWorthAPlan && s.key_rows == s.n && s.head_dim % 8 == 0 &&
@@ -87,17 +101,33 @@ float FusedAttention::milliseconds(const std::function<void()>& work) {
 }
 
 void FusedAttention::run(std::map<PackedShape, Choice>& choices, const PackedShape& s,
-                         const std::function<void()>& ours, const std::function<bool()>& fused) {
+                         const std::function<void()>& ours, const std::function<std::string()>& fused) {
   auto choice = choices.find(s);
   if (choice == choices.end()) {
-    const bool faster = fused() && milliseconds([&] { fused(); }) < milliseconds(ours);
-    choice = choices.emplace(s, faster ? Choice::cudnn : Choice::ours).first;
+    choice = choices.emplace(s, forced_.value_or(Choice::ours)).first;
+    if (!forced_) {
+      const std::string why_not = fused();
+      if (!why_not.empty())
+        tell(why_not, s);
+      else if (milliseconds([&] { fused(); }) < milliseconds(ours))
+        choice->second = Choice::cudnn;
+    }
   }
   if (choice->second == Choice::cudnn) {
-    if (fused()) return;
+    const std::string why_not = fused();
+    if (why_not.empty()) return;
+    if (forced_) fail("THINKER_ATTENTION=cudnn: ", why_not);
+    tell(why_not, s);
     choice->second = Choice::ours;  // there is no memory for cuDNN any more
   }
   ours();
+}
+
+void FusedAttention::tell(const std::string& why_not, const PackedShape& s) {
+  if (!told_)
+    std::fprintf(stderr, "cuDNN does not compute attention of %lld sequences of up to %lld tokens, our own does: %s\n",
+                 static_cast<long long>(s.sequences), static_cast<long long>(s.longest), why_not.c_str());
+  told_ = true;
 }
 
 void FusedAttention::forward(const std::function<void()>& ours, void* places, void* out, void* lse, const void* q,

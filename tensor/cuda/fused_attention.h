@@ -1,11 +1,13 @@
 // Chooses between cuDNN's attention and ours, where both can compute a call: batches of whole sequences in BF16. The
 // faster one is found by measuring both when a shape is first met. Their results differ in the last bits, and a
-// measurement may end differently in another run: where runs must give the same bits, build with CUDNN=0.
+// measurement may end differently in another run: where runs must give the same bits, set THINKER_ATTENTION to "own" or
+// "cudnn", which takes the place of the measurement. With "cudnn" a batch that cuDNN cannot compute is an error.
 #pragma once
 
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "tensor/cuda/cuda_backend.h"
@@ -15,7 +17,8 @@ namespace thinker {
 
 class FusedAttention {
  public:
-  /// Null with the reason in `why_not` as CudnnAttention::open.
+  /// Null with the reason in `why_not` as CudnnAttention::open. Throws Error where THINKER_ATTENTION asks for cuDNN and
+  /// it is not there, or for something else.
   static std::unique_ptr<FusedAttention> open(cudaStream_t stream, std::string& why_not);
   std::string version() const { return cudnn_->version(); }
 
@@ -34,17 +37,22 @@ class FusedAttention {
  private:
   enum class Choice { ours, cudnn };
 
-  FusedAttention(cudaStream_t stream, std::unique_ptr<CudnnAttention> cudnn)
-      : stream_(stream), cudnn_(std::move(cudnn)) {}
+  FusedAttention(cudaStream_t stream, std::unique_ptr<CudnnAttention> cudnn, std::optional<Choice> forced)
+      : stream_(stream), cudnn_(std::move(cudnn)), forced_(forced) {}
+  static std::optional<Choice> choice_from_environment();
   PackedPlaces fill_places(void* memory, const Segment* segments, const AttentionShape& s);
-  /// Runs what was chosen for the shape, after a measurement when there is no choice yet. fused() is false where cuDNN
-  /// has no kernel, or no memory for its workspace.
+  /// Runs what was chosen for the shape, after a measurement when there is no choice yet. fused() gives the reason
+  /// where cuDNN cannot.
   void run(std::map<PackedShape, Choice>& choices, const PackedShape& s, const std::function<void()>& ours,
-           const std::function<bool()>& fused);
+           const std::function<std::string()>& fused);
+  /// One line on stderr, for the first reason alone.
+  void tell(const std::string& why_not, const PackedShape& s);
   float milliseconds(const std::function<void()>& work);
 
   cudaStream_t stream_;
   std::unique_ptr<CudnnAttention> cudnn_;
+  std::optional<Choice> forced_;
+  bool told_ = false;
   std::map<PackedShape, Choice> forward_, backward_;
 };
 

@@ -21,8 +21,8 @@ namespace {
 constexpr int kRankBits = 62;
 constexpr int kIdBits = 22;                               // vocabularies are smaller
 constexpr int32_t kNotFinite = -1, kNothingAllowed = -2;  // in place of an id
-constexpr double kBestMass = 0x1p41;
-static_assert(kBestMass * (1 << kIdBits) <= 0x1p63, "masses of a vocabulary sum to less than 2^63");
+constexpr int kBestMassBits = 41;
+static_assert(kBestMassBits + kIdBits <= 63, "masses of a vocabulary sum to less than 2^63");
 
 struct DrawnToken {
   int32_t id;
@@ -137,7 +137,12 @@ struct Weights {
   __device__ uint64_t mass(int64_t id, float logit, uint64_t least) const {
     const float weight = of(id, logit);
     if (weight == 0 || rank(weight, id) < least) return 0;
-    return max(static_cast<unsigned long long>(static_cast<double>(weight) * kBestMass), 1ull);
+    // weight * 2^kBestMassBits, rounded down, by a shift: on some GPUs fp64 takes 64 times as long as fp32.
+    const uint32_t bits = __float_as_uint(weight);
+    const int shift = static_cast<int>(bits >> 23) - (127 + 23 - kBestMassBits);
+    const uint64_t digits = (bits & 0x7fffff) | 0x800000;
+    if (shift <= -24) return 1;
+    return max(shift >= 0 ? digits << shift : digits >> -shift, uint64_t{1});
   }
   /// The mass of all that ranks at least `least`.
   __device__ uint64_t total(uint64_t least) const {
