@@ -19,13 +19,6 @@ struct Options {
   DrawOptions draw;
 };
 
-/// Throws when the prompt cannot be encoded, is empty or leaves no room for an answer.
-void check_prompt(const Model& model, const Messages& messages, const SampleStage& stage) {
-  const size_t tokens = model.text.prompt_ids(apply_thought(messages, stage.style)).size();
-  if (tokens == 0) fail("the prompt has no tokens");
-  check_context(model, tokens + 1);
-}
-
 /// A sample in the words of `generate`: as in samples.jsonl, without the prompt's ids; "id" only where the input had
 /// one.
 Json to_output(const SampleRecord& sample) {
@@ -36,8 +29,7 @@ Json to_output(const SampleRecord& sample) {
 }
 
 void answer_prompt(const Model& model, const Options& options, SampleStage stage) {
-  const SamplePrompt prompt{Json(nullptr), {{"user", *options.prompt}}, 0};
-  check_prompt(model, prompt.messages, stage);
+  const SamplePrompt prompt{Json(nullptr), {{"user", *options.prompt}}, 0, "--prompt"};
   if (stage.k > 1 || options.json) {
     for (const SampleRecord& s : sample_prompts(model, {prompt}, stage)) print_line(to_output(s));
     return;
@@ -61,8 +53,8 @@ void run(const Options& options) {
   }
   int64_t key = 0;
   const auto parse = [&](const JsonLine& line) {
-    SamplePrompt prompt{line.id().value_or(Json(nullptr)), line.messages(), key++};
-    check_prompt(model, prompt.messages, stage);
+    SamplePrompt prompt{line.id().value_or(Json(nullptr)), line.messages(), key++, line.place()};
+    check_prompts(model, {prompt}, stage.style);
     return prompt;
   };
   for_each_chunk(options.input, 64, parse, [&](const std::vector<SamplePrompt>& prompts) {
@@ -80,9 +72,11 @@ void add_generate(CLI::App& app) {
                                            "JSONL file of {\"messages\"} or {\"prompt\"} (default: standard input)");
   command->add_option("--n", options->draw.stage.k, "samples a prompt")->check(whole(1, 1'000'000));
   command->add_flag("--greedy", options->draw.stage.sampling.greedy, "always the most probable token");
-  command->add_option("--prompt", options->prompt, "answer this one prompt as plain text")->excludes(input);
-  command->add_flag("--show-thought", options->show_thought, "with --prompt: print the thought too, on stderr");
-  command->add_flag("--json", options->json, "with --prompt: print the JSON line instead");
+  CLI::Option* prompt = command->add_option("--prompt", options->prompt, "answer this one prompt as plain text");
+  prompt->excludes(input)->check(utf8_text());
+  command->add_flag("--show-thought", options->show_thought, "with --prompt: print the thought too, on stderr")
+      ->needs(prompt);
+  command->add_flag("--json", options->json, "with --prompt: print the JSON line instead")->needs(prompt);
   options->draw.stage.k = 1;
   options->draw.add_to(*command);
   options->device.add_to(*command);

@@ -37,6 +37,7 @@ class Run {
   }
 
   RunResult run() {
+    check_run_prompts(recipe_, model_, prompts_);
     open_folder();
     start_ = options_.folder + "/iter-0";
     fs::create_directories(start_);
@@ -393,6 +394,14 @@ class Run {
 int64_t sampling_rows(int64_t parameters) {
   constexpr int64_t kTinyModel = 20'000'000;
   return parameters < kTinyModel ? 256 : 64;
+}
+
+void check_run_prompts(const Recipe& recipe, const Model& model, const PromptSets& prompts) {
+  const ThoughtStyle style = thought_style(recipe.thought);
+  const int64_t warmup = style.thinks() ? recipe.warmup.samples : 0;
+  const int64_t asked = std::max(warmup, recipe.iterations * recipe.prompts_per_iteration);
+  for (const std::vector<Prompt>& set : {prompts.train(0, asked), prompts.select, prompts.test})
+    check_prompts(model, sample_prompts_of(set), style);
 }
 
 RunResult run_loop(const Recipe& recipe, Model& model, const PromptSets& prompts, const RunOptions& options) {

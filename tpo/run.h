@@ -63,9 +63,13 @@ struct RunResult {
 /// them, and they cost it little.
 int64_t sampling_rows(int64_t parameters);
 
-/// Runs all of the recipe on an opened model, which is trained in place. Throws Error when the folder holds a run and
-/// resume was not asked for, when it holds a run of another recipe, when another process runs there, or with advice
-/// when too few outputs parse to go on. What progress throws ends the run; a resumed one goes on with the same bits.
+/// Throws Error as check_prompts (stages/sample.h) does, for every prompt that the recipe's run would ask the model.
+void check_run_prompts(const Recipe& recipe, const Model& model, const PromptSets& prompts);
+
+/// Runs all of the recipe on an opened model, which is trained in place. Throws Error before anything is written
+/// when a prompt cannot be asked; when the folder holds a run and resume was not asked for, when it holds a run of
+/// another recipe, when another process runs there, or with advice when too few outputs parse to go on. What progress
+/// throws ends the run; a resumed one goes on with the same bits.
 RunResult run_loop(const Recipe& recipe, Model& model, const PromptSets& prompts, const RunOptions& options);
 
 }  // namespace thinker

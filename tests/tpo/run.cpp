@@ -418,6 +418,17 @@ TEST_CASE("run: later files may be missing, torn or half-renamed; a finished run
   });
 }
 
+TEST_CASE("run: a prompt that cannot be asked in the last iteration is told before the run begins") {
+  std::vector<Prompt> prompts = read_prompts(world().recipe({}).prompts.train.file);
+  prompts[15].messages[0].content = std::string(200, 'a');
+  const std::string path = world().write_prompts("unfit.jsonl", prompts);
+  const Recipe recipe = world().recipe({"prompts.train=" + Json(path).dump()});
+  REQUIRE(recipe.iterations * recipe.prompts_per_iteration == 16);
+  const std::string error = error_of([&] { world().run(recipe, "unfit"); });
+  CHECK_MESSAGE((error.starts_with(path + ":16: ") && holds(error, "its 202 tokens fill the model's context")), error);
+  CHECK(!fs::exists(world().folder / "unfit/recipe.json"));
+}
+
 TEST_CASE("run: a folder holds one run of one recipe") {
   const Recipe recipe = world().recipe({"iterations=1"});
   world().run(recipe, "one");

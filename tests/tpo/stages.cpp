@@ -278,6 +278,18 @@ TEST_CASE("sample: a prompt that fills the context is named, and ids without a t
   prompts[1].messages[0].content = std::string(200, 'a');
   CHECK(holds(error_of([&] { sample_prompts(model, sample_prompts_of(prompts), stage_of(1)); }),
               "prompt \"p9-1\": its 202 tokens fill the model's context of 128"));
+  // The last prompt of a file is told by its place, before the first is drawn.
+  const std::string path = world().folder / "unfit.jsonl";
+  for (const char* unfit : {"its 202 tokens fill the model's context", "not in this model's alphabet"}) {
+    auto last = tiny::prompts(40, 9);
+    last[39].place = "prompts.jsonl:40";
+    last[39].messages[0].content = *unfit == 'i' ? std::string(200, 'a') : "\x01";
+    SampleStage stage = stage_of(8);
+    stage.on_token = [](const GeneratedSample&) { FAIL("drawn"); };
+    const std::string error = error_of([&] { sample_to_file(model, sample_prompts_of(last), stage, path, {}); });
+    CHECK_MESSAGE((error.starts_with("prompts.jsonl:40: ") && holds(error, unfit)), error);
+    CHECK(!std::filesystem::exists(path + ".part"));
+  }
   // An embedding with rows that the tokenizer has no tokens for.
   Config padded = tiny::config();
   padded.vocab += 8;
@@ -372,6 +384,36 @@ TEST_CASE("pairs: exactly the sampled ids and texts, forced runs included, and b
   unknown[3].split = unknown[3].valid() ? unknown[3].split : SplitOutput{std::nullopt, "a", Parse::ok};
   CHECK(holds(error_of([&] { judge_samples(*judge, prompts, unknown); }), "\"nobody\" belongs to no prompt"));
   CHECK(holds(error_of([&] { pair_samples(prompts, unknown, {}, how, nullptr); }), "\"nobody\" belongs to no prompt"));
+}
+
+// Trap 39: keys that do not match are an error, not a mean over what happens to fit.
+TEST_CASE("pairs: a sample or judgment that stands twice, or a judgment of another response, is an error") {
+  const Model model = world().open();
+  const auto prompts = tiny::prompts(4, 8);
+  const auto samples = sample_prompts(model, sample_prompts_of(prompts), stage_of(4));
+  const auto judge = make_judge({{"kind", "rule"}});
+  const auto judgments = judge_samples(*judge, prompts, samples);
+  REQUIRE(judgments.size() >= 2);
+  PairStage how;
+  how.style = stage_of(4).style;
+  const auto error = [&](const std::vector<SampleRecord>& s, const std::vector<JudgmentRecord>& j) {
+    return error_of([&] { pair_samples(prompts, s, j, how, nullptr); });
+  };
+  CHECK(error(samples, judgments).empty());
+  auto spaced = samples;  // a judge sees no blanks at the ends
+  for (SampleRecord& s : spaced)
+    if (s.valid()) *s.split.response = " " + *s.split.response + "\n";
+  CHECK(error(spaced, judgments).empty());
+  auto repeated = samples;
+  repeated.push_back(samples[5]);
+  CHECK(error(repeated, judgments) == "sample 1 of prompt \"p8-1\" stands twice among the samples");
+  auto contradicting = judgments;
+  contradicting.push_back(judgments[1]);
+  contradicting.back().judged.score = 0.25;
+  CHECK(holds(error(samples, contradicting), "is judged twice"));
+  auto foreign = judgments;
+  foreign[1].view["response"] = "of another run";
+  CHECK(holds(error(samples, foreign), "its judgment is of another response"));
 }
 
 TEST_CASE("damaged lines of samples, judgments, evaluations and pairs are named by file and line") {

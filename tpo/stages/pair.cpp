@@ -1,6 +1,7 @@
 #include "tpo/stages/pair.h"
 
 #include <map>
+#include <set>
 
 #include "tensor/check.h"
 #include "tokenizer/error.h"
@@ -21,6 +22,13 @@ struct Group {
   std::vector<const SampleRecord*> samples;
 };
 
+/// Which sample of which prompt: each comes once among samples, and once among judgments.
+using Key = std::pair<std::string, int64_t>;
+
+std::string named(const Key& key) {
+  return concat("sample ", key.second, " of prompt ", key.first);
+}
+
 std::vector<Group> group_by_prompt(const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples) {
   std::vector<Group> groups;
   std::map<std::string, size_t> index;
@@ -28,13 +36,34 @@ std::vector<Group> group_by_prompt(const std::vector<Prompt>& prompts, const std
     index[p.id.value_or(Json()).dump()] = groups.size();
     groups.push_back({&p, {}});
   }
+  std::set<Key> seen;
   for (const SampleRecord& s : samples) {
-    const auto it = index.find(s.id.dump());
+    const Key key{s.id.dump(), s.sample};
+    if (!seen.insert(key).second) fail(named(key), " stands twice among the samples");
+    const auto it = index.find(key.first);
     if (it == index.end()) fail("sample ", s.id.dump(), " belongs to no prompt; give the prompts it was drawn from");
     if (drawn_tokens(s.ids, s.forced) == 0) continue;  // cut within what was written for it: nothing to train
     groups[it->second].samples.push_back(&s);
   }
   return groups;
+}
+
+std::map<Key, const JudgmentRecord*> index_judgments(const std::vector<JudgmentRecord>& judgments) {
+  std::map<Key, const JudgmentRecord*> index;
+  for (const JudgmentRecord& j : judgments) {
+    const Key key{j.id.dump(), j.sample};
+    if (!index.emplace(key, &j).second) fail(named(key), " is judged twice");
+  }
+  return index;
+}
+
+/// Throws where the judge saw another text than the sample's: a file of another run.
+void check_view(const JudgmentRecord& judgment, const SampleRecord& s) {
+  if (!s.valid() || !judgment.view.is_object() || !judgment.view.contains("response")) return;
+  // As lines of files: a byte that is not UTF-8 is another character there.
+  const Json shown = std::string(trim(*s.split.response));
+  if (dump_json(judgment.view.at("response")) != dump_json(shown))
+    fail(named({s.id.dump(), s.sample}), ": its judgment is of another response; judge these samples");
 }
 
 int64_t response_length(const SampleRecord& s, LengthUnit unit, const ChatTokenizer* tokenizer) {
@@ -166,14 +195,14 @@ Json trials_to_json(const std::vector<RhoTrial>& trials) {
 PairResult pair_samples(const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples,
                         const std::vector<JudgmentRecord>& judgments, const PairStage& stage,
                         const ChatTokenizer* tokenizer) {
-  std::map<std::pair<std::string, int64_t>, const JudgmentRecord*> judged;
-  for (const JudgmentRecord& j : judgments) judged[{j.id.dump(), j.sample}] = &j;
+  const std::map<Key, const JudgmentRecord*> judged = index_judgments(judgments);
   const std::vector<Group> groups = group_by_prompt(prompts, samples);
   std::vector<std::vector<Candidate>> candidates;
   for (const Group& group : groups) {
     std::vector<Candidate> list;
     for (const SampleRecord* s : group.samples) {
       const auto it = judged.find({s->id.dump(), s->sample});
+      if (it != judged.end()) check_view(*it->second, *s);
       list.push_back({s->sample, s->text, s->valid(), s->stop == Stop::length,
                       it == judged.end() ? std::nullopt : it->second->judged.score,
                       response_length(*s, stage.length, tokenizer)});

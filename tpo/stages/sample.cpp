@@ -63,6 +63,22 @@ SampleRecord to_record(GeneratedSample&& sample, const SamplePrompt& prompt, con
   return record;
 }
 
+/// What the model is shown. Throws as check_prompts does.
+std::vector<int32_t> ids_of(const SamplePrompt& prompt, const Model& model, const ThoughtStyle& style) {
+  const std::string place = prompt.place.empty() ? concat("prompt ", prompt.id.dump()) : prompt.place;
+  std::vector<int32_t> ids;
+  try {
+    ids = model.text.prompt_ids(apply_thought(prompt.messages, style));
+  } catch (const std::runtime_error& e) {
+    fail(place, ": ", e.what());
+  }
+  const int64_t context = model.net.config().context;
+  if (ids.empty()) fail(place, ": the prompt has no tokens");
+  if (static_cast<int64_t>(ids.size()) >= context)
+    fail(place, ": its ", ids.size(), " tokens fill the model's context of ", context, "; shorten it or leave it out");
+  return ids;
+}
+
 std::string part_path(const std::string& path) {
   return path + ".part";
 }
@@ -80,7 +96,7 @@ std::string header_of(const Model& model, const std::vector<SamplePrompt>& promp
     print.add(std::as_bytes(std::span(&n, 1)));
   for (const SamplePrompt& p : prompts) {
     print.add(p.id.dump()).add(std::to_string(p.key));
-    print.add(std::span<const int32_t>(model.text.prompt_ids(apply_thought(p.messages, stage.style))));
+    print.add(std::span<const int32_t>(ids_of(p, model, stage.style)));
   }
   return Json{{"samples_of", print.text()}}.dump() + "\n";
 }
@@ -111,23 +127,20 @@ std::vector<SamplePrompt> sample_prompts_of(const std::vector<Prompt>& prompts, 
   std::vector<SamplePrompt> list;
   for (const Prompt& p : prompts) {
     const int64_t key = first_key + static_cast<int64_t>(list.size());
-    list.push_back({p.id.value_or(Json(key)), p.messages, key});
+    list.push_back({p.id.value_or(Json(key)), p.messages, key, p.place});
   }
   return list;
 }
 
+void check_prompts(const Model& model, const std::vector<SamplePrompt>& prompts, const ThoughtStyle& style) {
+  for (const SamplePrompt& p : prompts) ids_of(p, model, style);
+}
+
 std::vector<SampleRecord> sample_prompts(const Model& model, const std::vector<SamplePrompt>& prompts,
                                          const SampleStage& stage) {
-  const int64_t context = model.net.config().context;
   std::vector<GenerateRequest> requests;
-  for (const SamplePrompt& p : prompts) {
-    requests.push_back(
-        {model.text.prompt_ids(apply_thought(p.messages, stage.style)), p.key, stage.k, stage.first_sample});
-    const size_t tokens = requests.back().prompt.size();
-    if (static_cast<int64_t>(tokens) >= context)
-      fail("prompt ", p.id.dump(), ": its ", tokens, " tokens fill the model's context of ", context,
-           "; shorten it or leave it out");
-  }
+  for (const SamplePrompt& p : prompts)
+    requests.push_back({ids_of(p, model, stage.style), p.key, stage.k, stage.first_sample});
   GenerateOptions options;
   options.max_new = stage.max_new;
   options.max_rows = stage.max_rows;
