@@ -59,14 +59,18 @@ class Machine {
 
   /// A row of work that has just been done at `gflops` GFLOP/s.
   void row_of_products(const std::string& what, double value, const char* unit, double gflops) {
+    ++works_;
     const double before = std::exchange(products_, best_product_speed(device_, t_, repeat_));
     row(what.c_str(), value, unit, gflops / std::max(before, products_), "products");
   }
   /// A row of work that has just been done, which read `gigabytes` GB/s.
   void row_of_bandwidth(const std::string& what, double value, const char* unit, double gigabytes) {
+    ++works_;
     const double before = std::exchange(reading_, reading());
     row(what.c_str(), value, unit, gigabytes / std::max(before, reading_), "memory bandwidth");
   }
+  /// Rows of work so far.
+  int64_t works() const { return works_; }
 
  private:
   /// GB/s of reading memory far larger than any cache: a product with one row.
@@ -79,6 +83,7 @@ class Machine {
   DType t_;
   int64_t repeat_;
   double products_ = 0.0, reading_ = 0.0;
+  int64_t works_ = 0;
 };
 
 /// What the model costs: weights in products (each once a token) and in the head.
@@ -230,25 +235,11 @@ std::optional<Config> shape_of(const Options& options) {
   return folder ? read_config(options.config) : read_config_file(options.config);
 }
 
-void run(const Options& options) {
-  if (options.memory && !(options.model.empty() && options.config.empty()))
-    throw UsageError("--memory is of four models of its own; `thinker train RECIPE --plan` is of one's own");
-  if (options.scaling && !(options.model.empty() && options.config.empty()))
-    throw UsageError("--scaling is of models of its own: it takes neither MODEL nor --config");
-  if (options.memory) return print_memory_table(std::cout);
-  const auto [device, t] = options.device.open();
-  if (options.scaling) return print_scaling(*device, t, options.repeat);
-  // A wrong name is told before the measurements.
-  if (!options.model.empty()) open_tokenizer(options.model);
-  const std::optional<Config> shape = shape_of(options);
-  const std::string& products = options.device.dtype;
-  std::printf("%s, products in %s\n", device->backend().description().c_str(),
-              products == "auto" ? name(t) : products.c_str());
-  Machine machine(*device, t, options.repeat);
-  bench_demo(*device, options, machine);
-  if (options.model.empty() && !shape) return;
-  if (!options.model.empty()) bench_weights(*device, options, t, machine);
-  Transformer net = shape ? model_of_shape(*device, *shape, t) : open_model(*device, options.model, t).net;
+/// MODEL, or a model of the shape with random weights.
+void bench_model(Device& device, const Options& options, DType t, const std::optional<Config>& shape,
+                 Machine& machine) {
+  if (!options.model.empty()) bench_weights(device, options, t, machine);
+  Transformer net = shape ? model_of_shape(device, *shape, t) : open_model(device, options.model, t).net;
   const Sampling sampling[] = {{"generate, 8 rows, K = 8 of 2 prompts, 64 new tokens", 8, 2, 8, 64},
                                {"generate, 32 rows, K = 8 of 8 prompts, 64 new tokens", 32, 8, 8, 64},
                                {"generate, 64 rows, K = 8 of 8 prompts, 128 new tokens", 64, 8, 8, 128}};
@@ -268,7 +259,27 @@ void run(const Options& options) {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   row("peak memory of this process", static_cast<double>(usage.ru_maxrss) / 1e6, "GB");
-  row("high water of activations", static_cast<double>(device->arena().high_water()) / 1e9, "GB");
+  row("high water of activations", static_cast<double>(device.arena().high_water()) / 1e9, "GB");
+}
+
+void run(const Options& options) {
+  if (options.memory && !(options.model.empty() && options.config.empty()))
+    throw UsageError("--memory is of four models of its own; `thinker train RECIPE --plan` is of one's own");
+  if (options.scaling && !(options.model.empty() && options.config.empty()))
+    throw UsageError("--scaling is of models of its own: it takes neither MODEL nor --config");
+  if (options.memory) return print_memory_table(std::cout);
+  const auto [device, t] = options.device.open();
+  if (options.scaling) return print_scaling(*device, t, options.repeat);
+  // A wrong name is told before the measurements.
+  if (!options.model.empty()) open_tokenizer(options.model);
+  const std::optional<Config> shape = shape_of(options);
+  const std::string& products = options.device.dtype;
+  std::printf("%s, products in %s\n", device->backend().description().c_str(),
+              products == "auto" ? name(t) : products.c_str());
+  Machine machine(*device, t, options.repeat);
+  bench_demo(*device, options, machine);
+  if (!options.model.empty() || shape) bench_model(*device, options, t, shape, machine);
+  if (machine.works() == 0) fail("--only ", options.only, ": no work has a name that holds this");
 }
 
 }  // namespace
@@ -282,8 +293,10 @@ void add_bench(CLI::App& app) {
       ->excludes(model);
   command->add_option("--repeat", options->repeat, "repetitions; the best counts")->check(whole(1, 1000));
   command->add_option("--only", options->only, "only the work whose name holds this text");
-  command->add_flag("--scaling", options->scaling, "how time and memory grow with length, batch and width: JSON lines");
-  command->add_flag("--memory", options->memory, "what fits on GPUs of 24, 80 and 139 GiB, predicted: a table");
+  CLI::Option* scaling = command->add_flag("--scaling", options->scaling,
+                                           "how time and memory grow with length, batch and width: JSON lines");
+  command->add_flag("--memory", options->memory, "what fits on GPUs of 24, 80 and 139 GiB, predicted: a table")
+      ->excludes(scaling);
   options->device.add_to(*command);
   command->callback([options] { run(*options); });
 }

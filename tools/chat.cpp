@@ -100,7 +100,7 @@ void add_chat(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand("chat", "talk to a model; its thoughts stay hidden");
   command->add_option("MODEL", options->model, "folder or .gguf file")->required();
-  command->add_option("--system", options->system, "a system message");
+  command->add_option("--system", options->system, "a system message")->check(utf8_text());
   command->add_flag("--show-thought", options->show_thought, "print thoughts too");
   command->add_flag("--greedy", options->greedy, "always the most probable token");
   options->draw.stage.max_new = 512;

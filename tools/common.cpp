@@ -62,9 +62,10 @@ void DrawOptions::add_to(CLI::App& command) {
       ->check(number_within(0.0, 1.0));
   command.add_option("--seed", stage.seed, "of the random draws")->check(any_seed());
   command.add_option("--thought", thought, "thought prompt: none, generic, specific, system, or a JSON file");
-  command.add_flag("--force-format", force_format, "write the thought's markers for the model");
+  CLI::Option* forced = command.add_flag("--force-format", force_format, "write the thought's markers for the model");
   command.add_option("--thought-budget", stage.thought_budget, "with --force-format: tokens of thought")
-      ->check(whole(1, 1'000'000));
+      ->check(whole(1, 1'000'000))
+      ->needs(forced);
 }
 
 SampleStage DrawOptions::resolve() const {
@@ -126,6 +127,7 @@ void check_output_file(const std::string& path) {
   const fs::file_status status = fs::status(path, error);
   if (!fs::status_known(status)) fail(path, ": cannot be written: ", error.message());
   if (fs::is_directory(status)) fail(path, ": is a folder, cannot write a file of that name");
+  if (fs::exists(status) && !fs::is_regular_file(status)) fail(path, ": is not a regular file and cannot be replaced");
   if (!fs::is_directory(folder, error)) fail(path, ": cannot be written: its folder does not exist");
   if (access(folder.c_str(), W_OK) != 0) fail(path, ": cannot be written: ", std::strerror(errno));
 }

@@ -45,8 +45,8 @@ void run(const Options& options) {
   }
   const TrainOptions train = options.train.resolve();
   const std::optional<LoraOptions> lora = options.lora.resolve();
-  check_not_overwritten({{"--out", options.out}, {"--log", options.log}},
-                        {{"MODEL", options.model}, {"--pairs", options.pairs}, {"--reference", options.reference}});
+  check_training_files(options.out, options.log,
+                       {{"MODEL", options.model}, {"--pairs", options.pairs}, {"--reference", options.reference}});
   const OpenDevice on = options.device.open();
   prepare_folder(options.out);
   Model model = open_model(*on.device, options.model, on.dtype);

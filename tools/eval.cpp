@@ -139,17 +139,19 @@ void add_eval(CLI::App& app) {
   const std::string outputs = "stored outputs: an eval.jsonl, a samples.jsonl, AlpacaEval's or Arena-Hard's answers";
   command->add_option("MODEL", options->model, "folder or .gguf file, or " + outputs)->required();
   command->add_option("--prompts", options->prompts, "prompts.jsonl, or AlpacaEval's .json")->required();
-  command->add_option("--against", options->against, "another MODEL, or " + outputs);
-  command->add_option("--against-thought", options->against_thought, "the opponent's thought prompt");
+  CLI::Option* against = command->add_option("--against", options->against, "another MODEL, or " + outputs);
+  command->add_option("--against-thought", options->against_thought, "the opponent's thought prompt")->needs(against);
   command->add_option("--judge", options->judge, "rule, answer, or a recipe or judge file (JSON)")->required();
   command->add_option("--resample", options->resample, "attempts more for an output that does not parse")
       ->check(whole(0, 100));
   command->add_option("--out", options->out, "eval.jsonl to write")->required();
-  add_choice<ExportFormat>(*command, "--export", options->export_format,
-                           {{"alpaca-eval", ExportFormat::alpaca_eval}, {"arena-hard", ExportFormat::arena_hard}},
-                           "write the responses for another tool: alpaca-eval or arena-hard");
+  CLI::Option* exports =
+      add_choice<ExportFormat>(*command, "--export", options->export_format,
+                               {{"alpaca-eval", ExportFormat::alpaca_eval}, {"arena-hard", ExportFormat::arena_hard}},
+                               "write the responses for another tool: alpaca-eval or arena-hard");
   command->add_option("--export-file", options->export_file, "where to, with --export");
-  command->add_option("--generator", options->generator, "the model's name there (default: MODEL's own)");
+  command->add_option("--generator", options->generator, "the model's name there (default: MODEL's own)")
+      ->needs(exports);
   options->draw.add_to(*command);
   options->device.add_to(*command);
   options->progress.add_to(*command);

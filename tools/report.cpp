@@ -23,6 +23,8 @@ bool holds_experiment(const std::string& folder) {
 }
 
 Experiment experiment_of(const Options& options) {
+  for (const std::string& folder : options.folders)
+    if (!std::filesystem::is_directory(folder)) fail(folder, ": there is no such folder");
   if (options.folders.size() == 1 && holds_experiment(options.folders[0])) {
     Experiment experiment = read_experiment(options.folders[0]);
     if (!options.title.empty()) experiment.title = options.title;

@@ -49,8 +49,8 @@ HeldOut read_pairs(const Options& options, const std::optional<double>& share, c
 void run(const Options& options) {
   const std::optional<double> share = as_share(options.held_out);
   const TrainOptions train = options.train.resolve();
-  check_not_overwritten(
-      {{"--out", options.out}, {"--log", options.log}},
+  check_training_files(
+      options.out, options.log,
       {{"MODEL", options.model}, {"--pairs", options.pairs}, {"--held-out", share ? "" : options.held_out}});
   const auto [device, dtype] = options.device.open();
   prepare_folder(options.out);

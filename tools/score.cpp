@@ -1,4 +1,5 @@
 // thinker score: {"messages","completion"} -> log-probs of the completion's tokens, end token included.
+#include <cmath>
 #include <map>
 
 #include "tools/common.h"
@@ -40,6 +41,7 @@ void score_chunk(const Model& model, const std::vector<Item>& items) {
     const std::vector<float> own(logprobs.begin() + batch.offsets[b], logprobs.begin() + batch.offsets[b + 1]);
     double sum = 0.0;
     for (float x : own) sum += x;
+    if (!std::isfinite(sum)) fail("the model's logits are not finite: its weights are damaged or training diverged");
     Json out = items[b].head;
     out["ids"] = items[b].completion;
     out["logprobs"] = own;

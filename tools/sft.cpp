@@ -20,8 +20,7 @@ struct Options {
 void run(const Options& options) {
   const TrainOptions train = options.train.resolve();
   const std::optional<LoraOptions> lora = options.lora.resolve();
-  check_not_overwritten({{"--out", options.out}, {"--log", options.log}},
-                        {{"MODEL", options.model}, {"--data", options.data}});
+  check_training_files(options.out, options.log, {{"MODEL", options.model}, {"--data", options.data}});
   const auto [device, dtype] = options.device.open();
   Model model = open_model(*device, options.model, dtype);
   std::vector<SftExample> examples =

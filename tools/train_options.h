@@ -8,6 +8,7 @@
 #include <string>
 
 #include "nn/lora.h"
+#include "tools/common.h"
 #include "tpo/jsonl.h"
 #include "tpo/training.h"
 
@@ -35,6 +36,9 @@ class LoraFlags {
   std::optional<int64_t> rank_;
   LoraOptions options_;
 };
+
+/// Throws UsageError where --out or --log is an input or the other; of a model's folder each file counts.
+void check_training_files(const std::string& out, const std::string& log, const std::vector<NamedFile>& inputs);
 
 /// Writes lines to FILE, each at once, or does nothing when the name is empty. Throws Error when a line cannot be
 /// written.

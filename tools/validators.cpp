@@ -46,6 +46,14 @@ CLI::Validator whole(uint64_t low, uint64_t high) {
   return CLI::Validator(check, "");
 }
 
+CLI::Validator utf8_text() {
+  const auto check = [](std::string& word) -> std::string {
+    const int64_t at = first_invalid_utf8(word);
+    return at < 0 ? "" : concat("invalid UTF-8 at byte ", at);
+  };
+  return CLI::Validator(check, "");
+}
+
 CLI::Validator one_of(std::vector<std::string> words) {
   const auto check = [words = std::move(words)](std::string& word) -> std::string {
     if (std::find(words.begin(), words.end(), word) != words.end()) return "";

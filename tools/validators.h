@@ -25,6 +25,9 @@ inline CLI::Validator any_seed() {
   return whole(0, std::numeric_limits<uint64_t>::max());
 }
 
+/// A text for a model: UTF-8, as texts in files.
+CLI::Validator utf8_text();
+
 /// One of the words; the message names the nearest.
 CLI::Validator one_of(std::vector<std::string> words);
 

@@ -1,6 +1,7 @@
 #include "tpo/model.h"
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 
 #include "tensor/file.h"
@@ -82,9 +83,11 @@ int32_t pad_beside_the_end(const ChatTokenizer& text) {
 
 /// What an earlier model left and we do not write would be read with the new one: its adapter, and files that go before
 /// tokenizer_config.json or fill its gaps.
+constexpr std::array kLeftovers{"chat_template.jinja", "special_tokens_map.json", "adapter/adapter_config.json",
+                                "adapter/adapter_model.safetensors"};
+
 void remove_leftovers(const std::string& folder) {
-  for (const char* file : {"chat_template.jinja", "special_tokens_map.json", "adapter/adapter_config.json",
-                           "adapter/adapter_model.safetensors"}) {
+  for (const char* file : kLeftovers) {
     const std::filesystem::path path = std::filesystem::path(folder) / file;
     if (std::filesystem::exists(path)) std::filesystem::remove(path);
   }
@@ -99,6 +102,13 @@ void save_tokenizer(const std::string& folder, const TokenizerSpec& spec) {
 }
 
 }  // namespace
+
+std::vector<std::string> model_files() {
+  std::vector<std::string> files{"config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
+                                 "tokenizer_config.json"};
+  files.insert(files.end(), kLeftovers.begin(), kLeftovers.end());
+  return files;
+}
 
 Model open_model(Device& device, const std::string& path, DType t, WeightStorage storage) {
   check_path(path);

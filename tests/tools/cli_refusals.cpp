@@ -37,6 +37,9 @@ TEST_CASE("cli: an output that would overwrite an input, or another output, is w
       {{"sft", model, "--data", file, "--out", model}, "is also MODEL"},
       {{"reward", model, "--pairs", file, "--out", model}, "is also MODEL"},
       {{"convert", model, model, "--dtype", "bf16"}, "OUT " + model + ": is also MODEL"},
+      {{"sft", model, "--data", file, "--out", out, "--log", out + "/config.json"}, "is also a file of --out"},
+      {{"dpo", model, "--pairs", file, "--out", out, "--log", out + "/./model.safetensors"}, "is also a file of --out"},
+      {{"reward", model, "--pairs", file, "--out", out, "--log", model + "/tokenizer.json"}, "is also MODEL"},
   };
   for (const auto& [arguments, reason] : cases) {
     CHECK(holds(refusal_of(arguments, 2, reason), "name another"));
