@@ -215,7 +215,8 @@ TEST_CASE("pairwise: a recipe's object is checked key by key") {
                   .c_str()) == "");
   CHECK(holds(error(R"({"kind": "pairwise"})"), "judge.model: missing"));
   CHECK(holds(error(R"({"kind": "pairwise", "model": "M", "fromat": "x"})"), "did you mean judge.format?"));
-  CHECK(holds(error(R"({"kind": "pairwise", "model": "M", "retries": 1})"), "judge.retries: unknown key"));
+  CHECK(holds(error(R"({"kind": "pairwise", "model": "M", "retries": 1})"), "judge.retries: is for an \"endpoint\""));
+  CHECK(error(R"({"kind": "pairwise", "model": "M", "endpoint": null})") == "");
   CHECK(holds(error(R"({"kind": "pairwise", "model": "M", "scores": "elo"})"), "judge.scores: \"elo\" is unknown"));
   CHECK(holds(error((server + R"("concurrency": 0})").c_str()), "judge.concurrency: must be from 1"));
   CHECK(holds(error((server + R"("timeout_s": "5"})").c_str()), "judge.timeout_s: not a number"));

@@ -71,10 +71,12 @@ PairwiseRecipe parse_pairwise(const Json& recipe) {
   const std::vector<std::string> endpoint_keys = {"endpoint",  "key_env", "concurrency", "requests_per_minute",
                                                   "timeout_s", "retries"};
   const Keys keys(recipe);
-  if (keys.has("endpoint"))
-    known.insert(known.end(), endpoint_keys.begin(), endpoint_keys.end());
-  else
-    known.insert(known.end(), {"endpoint", "device"});
+  known.insert(known.end(), endpoint_keys.begin(), endpoint_keys.end());
+  if (!keys.has("endpoint")) {
+    for (const std::string& key : endpoint_keys)
+      if (keys.has(key.c_str())) fail("judge.", key, ": is for an \"endpoint\", which this judge does not name");
+    known.push_back("device");
+  }
   known_judge_keys_only(recipe, known);
   if (!keys.has("model") || keys.text("model").empty())
     fail(
