@@ -64,7 +64,7 @@ std::optional<FusedAttention::Choice> FusedAttention::choice_from_environment() 
   const char* value = std::getenv("THINKER_ATTENTION");
   if (!value) return std::nullopt;
   const std::string name = value;
-  ENSURE(name == "own" || name == "cudnn", "THINKER_ATTENTION=", name, ": is neither own nor cudnn");
+  if (name != "own" && name != "cudnn") fail("THINKER_ATTENTION=", name, ": is neither own nor cudnn");
   return name == "own" ? Choice::ours : Choice::cudnn;
 }
 

@@ -1,7 +1,9 @@
-// What the CUDA backend says when the GPU's memory is full. Without a GPU this is skipped, and says so.
+// What the CUDA backend says when the GPU's memory is full, and when an attention is asked for that is not there.
+// Without a GPU this is skipped, and says so.
 #include <doctest/doctest.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <string>
 
@@ -33,6 +35,33 @@ TEST_CASE("a GPU without memory says who has it, and how much it has been at mos
   gpu->free(weights);
   void* again = gpu->allocate(64 * kMiB, "weights");  // it goes on
   gpu->free(again);
+}
+
+TEST_CASE("a GPU takes the attention that THINKER_ATTENTION names, and no other word") {
+  const char* set = std::getenv("THINKER_ATTENTION");
+  const std::string before = set ? set : "";
+  std::string why_not;
+  const auto error = [&](const char* name) -> std::string {
+    setenv("THINKER_ATTENTION", name, 1);
+    try {
+      make_cuda_backend(why_not);
+    } catch (const Error& e) {
+      return e.what();
+    }
+    return "";
+  };
+  CHECK(error("own") == "");
+  if (!why_not.empty()) {
+    std::fprintf(stderr, "SKIP: a GPU's attention by name: %s\n", why_not.c_str());
+  } else {
+    CHECK(error("flash") == "THINKER_ATTENTION=flash: is neither own nor cudnn");
+    const std::string missing = error("cudnn");
+    CHECK((missing.empty() || missing.starts_with("THINKER_ATTENTION=cudnn: ")));
+  }
+  if (set)
+    setenv("THINKER_ATTENTION", before.c_str(), 1);
+  else
+    unsetenv("THINKER_ATTENTION");
 }
 
 }  // namespace thinker
