@@ -72,11 +72,11 @@ void add_generate(CLI::App& app) {
                                            "JSONL file of {\"messages\"} or {\"prompt\"} (default: standard input)");
   command->add_option("--n", options->draw.stage.k, "samples a prompt")->check(whole(1, 1'000'000));
   command->add_flag("--greedy", options->draw.stage.sampling.greedy, "always the most probable token");
-  CLI::Option* prompt = command->add_option("--prompt", options->prompt, "answer this one prompt as plain text");
-  prompt->excludes(input)->check(utf8_text());
-  command->add_flag("--show-thought", options->show_thought, "with --prompt: print the thought too, on stderr")
-      ->needs(prompt);
-  command->add_flag("--json", options->json, "with --prompt: print the JSON line instead")->needs(prompt);
+  command->add_option("--prompt", options->prompt, "answer this one prompt as plain text")
+      ->excludes(input)
+      ->check(utf8_text());
+  command->add_flag("--show-thought", options->show_thought, "with --prompt: print the thought too, on stderr");
+  command->add_flag("--json", options->json, "with --prompt: print the JSON line instead");
   options->draw.stage.k = 1;
   options->draw.add_to(*command);
   options->device.add_to(*command);

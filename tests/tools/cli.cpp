@@ -51,8 +51,6 @@ TEST_CASE("cli: wrong usage is one line on stderr that names the remedy, and sta
       {{"generate", "M", "--prompt", "a\xff"}, "--prompt: invalid UTF-8 at byte 1"},
       {{"chat", "M", "--system", "\xc3"}, "--system: invalid UTF-8 at byte 0"},
       {{"generate", "M", "--thought-budget", "5"}, "--thought-budget requires --force-format"},
-      {{"generate", "M", "--json"}, "--json requires --prompt"},
-      {{"generate", "M", "--show-thought"}, "--show-thought requires --prompt"},
       {{"eval", "M", "--prompts", "P", "--judge", "rule", "--out", "E", "--generator", "G"}, "requires --export"},
       {{"eval", "M", "--prompts", "P", "--judge", "rule", "--out", "E", "--against-thought", "none"},
        "--against-thought requires --against"},
