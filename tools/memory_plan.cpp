@@ -4,7 +4,6 @@
 #include <ostream>
 
 #include "tools/plan.h"
-#include "tpo/thought.h"
 
 namespace thinker {
 
@@ -105,15 +104,6 @@ RunShape run_shape(const Recipe& recipe, const Transformer& net, int64_t prompt_
   shape.pairs = recipe.dpo.batch;
   shape.selects = recipe.select == Select::judge;
   return shape;
-}
-
-int64_t longest_prompt(const Recipe& recipe, const ChatTokenizer& text, const PromptSets& prompts) {
-  const ThoughtStyle style = thought_style(recipe.thought);
-  size_t longest = 1;
-  const int64_t count = std::max<int64_t>(1, recipe.iterations * recipe.prompts_per_iteration);
-  for (const std::vector<Prompt>& set : {prompts.train(0, count), prompts.select, prompts.test})
-    for (const Prompt& p : set) longest = std::max(longest, text.prompt_ids(apply_thought(p.messages, style)).size());
-  return static_cast<int64_t>(longest);
 }
 
 void print_memory(std::ostream& out, const Config& config, const RunShape& shape, int64_t device_bytes, Backend* like) {

@@ -7,9 +7,9 @@
 
 namespace thinker {
 
-void print_plan(std::ostream& out, const Recipe& recipe, const Model& model, const PromptSets& prompts) {
+void print_plan(std::ostream& out, const Recipe& recipe, const Model& model, int64_t longest_prompt) {
   Device& device = model.net.device();
-  const RunShape shape = run_shape(recipe, model.net, longest_prompt(recipe, model.text, prompts));
+  const RunShape shape = run_shape(recipe, model.net, longest_prompt);
   print_memory(out, model.net.config(), shape, device.backend().memory_bytes(), &device.backend());
   const auto p = static_cast<double>(model.net.parameters());
   const auto k = static_cast<double>(recipe.sampling.k), length = static_cast<double>(recipe.sampling.max_new),

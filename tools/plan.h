@@ -41,13 +41,11 @@ RunMemory predict_run(const Config& config, const RunShape& shape, Backend* like
 /// The shape of a recipe's run on a model, with prompts of at most `prompt_length` tokens.
 RunShape run_shape(const Recipe& recipe, const Transformer& net, int64_t prompt_length);
 
-/// Tokens of the longest prompt that the recipe will sample from, its thought prompt included.
-int64_t longest_prompt(const Recipe& recipe, const ChatTokenizer& text, const PromptSets& prompts);
-
 /// Prints tables. Where the peak exceeds `device_bytes` (0: not known), they end with the recipe's keys that lower it,
 /// and to what.
 void print_memory(std::ostream& out, const Config& config, const RunShape& shape, int64_t device_bytes, Backend* like);
-void print_plan(std::ostream& out, const Recipe& recipe, const Model& model, const PromptSets& prompts);
+/// longest_prompt: tokens, as check_run_prompts (tpo/run.h) tells them.
+void print_plan(std::ostream& out, const Recipe& recipe, const Model& model, int64_t longest_prompt);
 
 /// What fits on GPUs of 24, 80 and 139 GiB: a Markdown table of the loop's peak for models of four sizes.
 void print_memory_table(std::ostream& out);

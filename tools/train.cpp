@@ -65,9 +65,9 @@ void run(const Options& options) {
   const auto [device, dtype] = device_options(options, recipe).open();
   Model model = open_model(*device, recipe.model, dtype);
   if (options.plan) {
-    check_run_prompts(recipe, model, prompts);
+    const int64_t longest_prompt = check_run_prompts(recipe, model, prompts);
     std::cout << recipe_to_json(recipe).dump(2) << "\n";
-    print_plan(std::cerr, recipe, model, prompts);
+    print_plan(std::cerr, recipe, model, longest_prompt);
     return;
   }
   prepare_folder(options.out);

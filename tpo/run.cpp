@@ -396,12 +396,14 @@ int64_t sampling_rows(int64_t parameters) {
   return parameters < kTinyModel ? 256 : 64;
 }
 
-void check_run_prompts(const Recipe& recipe, const Model& model, const PromptSets& prompts) {
+int64_t check_run_prompts(const Recipe& recipe, const Model& model, const PromptSets& prompts) {
   const ThoughtStyle style = thought_style(recipe.thought);
   const int64_t warmup = style.thinks() ? recipe.warmup.samples : 0;
   const int64_t asked = std::max(warmup, recipe.iterations * recipe.prompts_per_iteration);
+  int64_t longest = 0;
   for (const std::vector<Prompt>& set : {prompts.train(0, asked), prompts.select, prompts.test})
-    check_prompts(model, sample_prompts_of(set), style);
+    longest = std::max(longest, check_prompts(model, sample_prompts_of(set), style));
+  return longest;
 }
 
 RunResult run_loop(const Recipe& recipe, Model& model, const PromptSets& prompts, const RunOptions& options) {

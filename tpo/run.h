@@ -63,8 +63,8 @@ struct RunResult {
 /// them, and they cost it little.
 int64_t sampling_rows(int64_t parameters);
 
-/// Throws Error as check_prompts (stages/sample.h) does, for every prompt that the recipe's run would ask the model.
-void check_run_prompts(const Recipe& recipe, const Model& model, const PromptSets& prompts);
+/// check_prompts (stages/sample.h) of every prompt that the recipe's run asks the model.
+int64_t check_run_prompts(const Recipe& recipe, const Model& model, const PromptSets& prompts);
 
 /// Runs all of the recipe on an opened model, which is trained in place. Throws Error before anything is written
 /// when a prompt cannot be asked; when the folder holds a run and resume was not asked for, when it holds a run of

@@ -33,7 +33,7 @@ SftExample encode_line(const JsonLine& line, const ChatTokenizer& text, TrainedT
     if (answer.size() != 1 || answer[0].role != "assistant") line.error("\"completion\" is not one assistant message");
     return to_example(text.prompt_ids(prompt), text.completion_ids(answer[0].content));
   }
-  if (line.has("prompt") && !line.has("messages")) line.error("\"prompt\" has no \"completion\" beside it");
+  if (line.has("prompt")) line.error("\"prompt\" has no \"completion\" beside it");
   Messages messages = line.messages();
   if (messages.back().role != "assistant" || messages.size() < 2) {
     line.error("\"messages\" must end with an assistant's message, after at least one other");

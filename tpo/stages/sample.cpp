@@ -132,8 +132,10 @@ std::vector<SamplePrompt> sample_prompts_of(const std::vector<Prompt>& prompts, 
   return list;
 }
 
-void check_prompts(const Model& model, const std::vector<SamplePrompt>& prompts, const ThoughtStyle& style) {
-  for (const SamplePrompt& p : prompts) ids_of(p, model, style);
+int64_t check_prompts(const Model& model, const std::vector<SamplePrompt>& prompts, const ThoughtStyle& style) {
+  size_t longest = 0;
+  for (const SamplePrompt& p : prompts) longest = std::max(longest, ids_of(p, model, style).size());
+  return static_cast<int64_t>(longest);
 }
 
 std::vector<SampleRecord> sample_prompts(const Model& model, const std::vector<SamplePrompt>& prompts,

@@ -36,10 +36,10 @@ struct SamplePrompt {
   std::string place{};  // "FILE:LINE" that it was read from
 };
 
-/// Throws Error "FILE:LINE: reason" (or "prompt ID: reason") where a prompt with the thought prompt has no tokens,
-/// holds what is not in the model's alphabet, or leaves no room in its context: before anything is drawn, not after
-/// hours.
-void check_prompts(const Model& model, const std::vector<SamplePrompt>& prompts, const ThoughtStyle& style);
+/// Tokens of the longest prompt. Throws Error "FILE:LINE: reason" (or "prompt ID: reason") where a prompt with the
+/// thought prompt has no tokens, holds what is not in the model's alphabet, or leaves no room in its context: before
+/// anything is drawn, not after hours.
+int64_t check_prompts(const Model& model, const std::vector<SamplePrompt>& prompts, const ThoughtStyle& style);
 
 /// All samples, ordered by prompt, then sample. They depend on (seed, iteration, key, sample) and, in the last bits of
 /// logits, on which prompts are decoded together.
