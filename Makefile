@@ -195,7 +195,9 @@ $(BUILD)/prelude.h.gch: tools/prelude.h
 	$(call say,$<)
 	$(Q)$(CXX) $(OPT_cold) $(CXXFLAGS) -x c++-header -o $@ $<
 
-$(call objects,$(foreach l,tpo tools tests,$(call sources,$(l)))): $(BUILD)/%.cpp.o: %.cpp $(BUILD)/prelude.h.gch
+COLD := $(foreach l,tpo tools tests,$(call sources,$(l))) \
+  $(shell grep -lrE --include='*.cpp' 'nlohmann/json.hpp|nn/json_file.h' tensor nn tokenizer)
+$(call objects,$(COLD)): $(BUILD)/%.cpp.o: %.cpp $(BUILD)/prelude.h.gch
 	@mkdir -p $(@D)
 	$(call say,$<)
 	$(Q)$(CXX) $(OPT_cold) $(CXXFLAGS) -include $(BUILD)/prelude.h -c -o $@ $<

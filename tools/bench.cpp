@@ -284,21 +284,20 @@ void run(const Options& options) {
 
 }  // namespace
 
-void add_bench(CLI::App& app) {
+void add_bench(Command& program) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("bench", "speed of this machine, and of a model on it");
-  CLI::Option* model = command->add_option("MODEL", options->model, "folder or .gguf file");
-  command
-      ->add_option("--config", options->config, "in place of MODEL: a config.json, or its folder; weights are random")
-      ->excludes(model);
-  command->add_option("--repeat", options->repeat, "repetitions; the best counts")->check(whole(1, 1000));
-  command->add_option("--only", options->only, "only the work whose name holds this text");
-  CLI::Option* scaling = command->add_flag("--scaling", options->scaling,
-                                           "how time and memory grow with length, batch and width: JSON lines");
-  command->add_flag("--memory", options->memory, "what fits on GPUs of 24, 80 and 139 GiB, predicted: a table")
-      ->excludes(scaling);
-  options->device.add_to(*command);
-  command->callback([options] { run(*options); });
+  Command command = program.add_subcommand("bench", "speed of this machine, and of a model on it");
+  const Argument model = command.add_option("MODEL", options->model, "folder or .gguf file");
+  command.add_option("--config", options->config, "in place of MODEL: a config.json, or its folder; weights are random")
+      .excludes(model);
+  command.add_option("--repeat", options->repeat, "repetitions; the best counts").check(whole(1, 1000));
+  command.add_option("--only", options->only, "only the work whose name holds this text");
+  const Argument scaling = command.add_flag("--scaling", options->scaling,
+                                            "how time and memory grow with length, batch and width: JSON lines");
+  command.add_flag("--memory", options->memory, "what fits on GPUs of 24, 80 and 139 GiB, predicted: a table")
+      .excludes(scaling);
+  options->device.add_to(command);
+  command.callback([options] { run(*options); });
 }
 
 }  // namespace thinker

@@ -96,18 +96,18 @@ void run(const Options& options) {
 
 }  // namespace
 
-void add_chat(CLI::App& app) {
+void add_chat(Command& program) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("chat", "talk to a model; its thoughts stay hidden");
-  command->add_option("MODEL", options->model, "folder or .gguf file")->required();
-  command->add_option("--system", options->system, "a system message")->check(utf8_text());
-  command->add_flag("--show-thought", options->show_thought, "print thoughts too");
-  command->add_flag("--greedy", options->greedy, "always the most probable token");
+  Command command = program.add_subcommand("chat", "talk to a model; its thoughts stay hidden");
+  command.add_option("MODEL", options->model, "folder or .gguf file").required();
+  command.add_option("--system", options->system, "a system message").check(utf8_text());
+  command.add_flag("--show-thought", options->show_thought, "print thoughts too");
+  command.add_flag("--greedy", options->greedy, "always the most probable token");
   options->draw.stage.max_new = 512;
-  options->draw.add_to(*command);
-  options->device.add_to(*command);
-  options->weights.add_to(*command);
-  command->callback([options] { run(*options); });
+  options->draw.add_to(command);
+  options->device.add_to(command);
+  options->weights.add_to(command);
+  command.callback([options] { run(*options); });
 }
 
 }  // namespace thinker

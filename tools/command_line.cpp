@@ -1,5 +1,6 @@
 #include "tools/command_line.h"
 
+#include <CLI/CLI.hpp>
 #include <iostream>
 #include <new>
 
@@ -71,10 +72,11 @@ int parse_and_run(int argc, const char* const* argv) {
                "thinker");
   app.require_subcommand(1);
   app.set_version_flag("--version", std::string("thinker ") + version());
+  Command program(app);
   for (auto add :
        {add_demo, add_demo_length, add_train, add_chat, add_generate, add_sample, add_judge, add_judge_report, add_pair,
         add_eval, add_report, add_sft, add_dpo, add_reward, add_tokenize, add_score, add_convert, add_bench}) {
-    add(app);
+    add(program);
   }
   for (CLI::App* sub : app.get_subcommands([](CLI::App*) { return true; })) {
     for (CLI::Option* option : sub->get_options()) {

@@ -1,29 +1,31 @@
-// The subcommands of `thinker`. Each function adds one to the application; its callback does the work and throws on
+// The subcommands of `thinker`. Each function adds one to the program; its callback does the work and throws on
 // failure.
 #pragma once
 
-#include <CLI/CLI.hpp>
+#include <stdexcept>
+
+#include "tools/arguments.h"
 
 namespace thinker {
 
-void add_tokenize(CLI::App& app);
-void add_generate(CLI::App& app);
-void add_chat(CLI::App& app);
-void add_score(CLI::App& app);
-void add_sft(CLI::App& app);
-void add_dpo(CLI::App& app);
-void add_reward(CLI::App& app);
-void add_convert(CLI::App& app);
-void add_sample(CLI::App& app);
-void add_judge(CLI::App& app);
-void add_judge_report(CLI::App& app);
-void add_pair(CLI::App& app);
-void add_eval(CLI::App& app);
-void add_train(CLI::App& app);
-void add_demo(CLI::App& app);
-void add_demo_length(CLI::App& app);
-void add_report(CLI::App& app);
-void add_bench(CLI::App& app);
+void add_tokenize(Command& program);
+void add_generate(Command& program);
+void add_chat(Command& program);
+void add_score(Command& program);
+void add_sft(Command& program);
+void add_dpo(Command& program);
+void add_reward(Command& program);
+void add_convert(Command& program);
+void add_sample(Command& program);
+void add_judge(Command& program);
+void add_judge_report(Command& program);
+void add_pair(Command& program);
+void add_eval(Command& program);
+void add_train(Command& program);
+void add_demo(Command& program);
+void add_demo_length(Command& program);
+void add_report(Command& program);
+void add_bench(Command& program);
 
 /// A usage error that the option parser cannot see, such as two options that exclude each other. Exit status 2.
 class UsageError : public std::runtime_error {

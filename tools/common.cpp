@@ -11,10 +11,10 @@ namespace thinker {
 
 namespace fs = std::filesystem;
 
-void DeviceOptions::add_to(CLI::App& command) {
-  command.add_option("--device", device, "auto, cpu or cuda")->check(one_of({"auto", "cpu", "cuda"}));
+void DeviceOptions::add_to(Command& command) {
+  command.add_option("--device", device, "auto, cpu or cuda").check(one_of({"auto", "cpu", "cuda"}));
   command.add_option("--dtype", dtype, "auto, f32 or bf16; on the CPU bf16 is for products only")
-      ->check(one_of({"auto", "f32", "bf16"}));
+      .check(one_of({"auto", "f32", "bf16"}));
 }
 
 OpenDevice DeviceOptions::open() const {
@@ -27,11 +27,11 @@ OpenDevice DeviceOptions::open() const {
   return {std::move(opened), cpu ? DType::F32 : t};
 }
 
-void WeightOptions::add_to(CLI::App& command) {
+void WeightOptions::add_to(Command& command) {
   command
       .add_option("--weights", weights,
                   "how weights are kept, on the CPU: auto, full, bf16, q8 (8 bits), file (as the .gguf file has them)")
-      ->check(one_of({"auto", "full", "bf16", "q8", "file"}));
+      .check(one_of({"auto", "full", "bf16", "q8", "file"}));
 }
 
 WeightStorage WeightOptions::storage(Device& device, const std::string& model) const {
@@ -49,23 +49,23 @@ DType dtype_from_name(const std::string& name) {
   fail("unknown dtype \"", name, "\": use f32 or bf16");
 }
 
-void DrawOptions::add_to(CLI::App& command) {
+void DrawOptions::add_to(Command& command) {
   stage.sampling = {.temperature = 0.8, .top_k = 0, .top_p = 0.95, .min_p = 0.0, .greedy = false};
-  command.add_option("--max-new", stage.max_new, "tokens to write at most")->check(whole(1, 1'000'000));
+  command.add_option("--max-new", stage.max_new, "tokens to write at most").check(whole(1, 1'000'000));
   command.add_option("--temperature", stage.sampling.temperature, "comes before top-k, top-p and min-p")
-      ->check(number_above(0.0));
+      .check(number_above(0.0));
   command.add_option("--top-p", stage.sampling.top_p, "keep the most probable tokens with this mass")
-      ->check(number_above(0.0, 1.0));
+      .check(number_above(0.0, 1.0));
   command.add_option("--top-k", stage.sampling.top_k, "keep this many of the most probable tokens; 0: all")
-      ->check(whole(0));
+      .check(whole(0));
   command.add_option("--min-p", stage.sampling.min_p, "keep tokens with this share of the greatest probability")
-      ->check(number_within(0.0, 1.0));
-  command.add_option("--seed", stage.seed, "of the random draws")->check(any_seed());
+      .check(number_within(0.0, 1.0));
+  command.add_option("--seed", stage.seed, "of the random draws").check(any_seed());
   command.add_option("--thought", thought, "thought prompt: none, generic, specific, system, or a JSON file");
-  CLI::Option* forced = command.add_flag("--force-format", force_format, "write the thought's markers for the model");
+  const Argument forced = command.add_flag("--force-format", force_format, "write the thought's markers for the model");
   command.add_option("--thought-budget", stage.thought_budget, "with --force-format: tokens of thought")
-      ->check(whole(1, 1'000'000))
-      ->needs(forced);
+      .check(whole(1, 1'000'000))
+      .needs(forced);
 }
 
 SampleStage DrawOptions::resolve() const {
@@ -143,7 +143,7 @@ Json with_id(const JsonLine& line) {
   return out;
 }
 
-void ProgressOptions::add_to(CLI::App& command) {
+void ProgressOptions::add_to(Command& command) {
   command.add_flag("--quiet", quiet, "do not show progress");
 }
 

@@ -1,7 +1,6 @@
 // What several subcommands share: the device options, input lines, sampling options, progress on a terminal.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <string>
 #include <vector>
@@ -28,7 +27,7 @@ struct DeviceOptions {
   std::string device = "auto";
   std::string dtype = "auto";
 
-  void add_to(CLI::App& command);
+  void add_to(Command& command);
   /// Opens the device. Weights and activations are f32 on the CPU, bf16 on CUDA, unless told otherwise; on the CPU bf16
   /// is that of products only, and the device computes them so; where the processor has no such products, a line on
   /// stderr says that training is no faster, and the work goes on. Throws Error when a GPU is asked for and missing.
@@ -39,7 +38,7 @@ struct DeviceOptions {
 struct WeightOptions {
   std::string weights;  // the command's default
 
-  void add_to(CLI::App& command);
+  void add_to(Command& command);
   /// auto: a .gguf file's own blocks, bf16 for a folder; on a GPU as they are computed with. Throws Error where the
   /// device has no such weights or the file none of its own.
   WeightStorage storage(Device& device, const std::string& model) const;
@@ -55,7 +54,7 @@ struct DrawOptions {
   std::string thought = "none";
   bool force_format = false;
 
-  void add_to(CLI::App& command);
+  void add_to(Command& command);
   /// The stage with its style opened. Throws on ranges that make no sense.
   SampleStage resolve() const;
 };
@@ -116,7 +115,7 @@ void print_line(const Json& line);
 struct ProgressOptions {
   bool quiet = false;
 
-  void add_to(CLI::App& command);
+  void add_to(Command& command);
   /// See tools/display.h.
   std::unique_ptr<Display> show(const std::string& how_to_go_on) const;
 };

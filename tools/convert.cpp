@@ -18,17 +18,17 @@ void ensure_not_merged(const std::string& model, const std::string& adapter) {
 
 }  // namespace
 
-void add_convert(CLI::App& app) {
+void add_convert(Command& program) {
   struct Options {
     std::string model, out, adapter, dtype = "f32";
   };
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("convert", "a model to a Hugging Face folder");
-  command->add_option("MODEL", options->model, "folder or .gguf file")->required();
-  command->add_option("OUT", options->out, "folder to write")->required();
-  command->add_option("--adapter", options->adapter, "folder of a low-rank adapter (PEFT's layout) to merge in");
-  command->add_option("--dtype", options->dtype, "f32 or bf16")->check(one_of({"f32", "bf16"}));
-  command->callback([options] {
+  Command command = program.add_subcommand("convert", "a model to a Hugging Face folder");
+  command.add_option("MODEL", options->model, "folder or .gguf file").required();
+  command.add_option("OUT", options->out, "folder to write").required();
+  command.add_option("--adapter", options->adapter, "folder of a low-rank adapter (PEFT's layout) to merge in");
+  command.add_option("--dtype", options->dtype, "f32 or bf16").check(one_of({"f32", "bf16"}));
+  command.callback([options] {
     const StoredAs stored_as = dtype_from_name(options->dtype) == DType::F32 ? StoredAs::f32 : StoredAs::bf16;
     check_not_overwritten({{"OUT", options->out}}, {{"MODEL", options->model}, {"--adapter", options->adapter}});
     if (!options->adapter.empty()) ensure_not_merged(options->model, options->adapter);

@@ -140,23 +140,22 @@ void run(const Options& options) {
 
 }  // namespace
 
-void add_demo(CLI::App& app) {
+void add_demo(Command& program) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("demo", "the small-scale reproduction: thoughts against none, in minutes");
-  command->add_flag("--quick", options->quick, "one seed, and the two arms that tell the story");
-  command->add_flag("--fresh", options->fresh, "remove what an earlier demo left, the seed models too");
-  command->add_option("--seed", options->seed, "of data, weights and draws; the full demo takes the next two as well")
-      ->check(any_seed());
+  Command command = program.add_subcommand("demo", "the small-scale reproduction: thoughts against none, in minutes");
+  command.add_flag("--quick", options->quick, "one seed, and the two arms that tell the story");
+  command.add_flag("--fresh", options->fresh, "remove what an earlier demo left, the seed models too");
+  command.add_option("--seed", options->seed, "of data, weights and draws; the full demo takes the next two as well")
+      .check(any_seed());
   command
-      ->add_option("--set", options->set,
-                   "change a setting: sampling.k=4, dpo.beta=0.3, judge.noise=0.2, seed_model.useful=0.05, "
-                   "seed_model.width=64, dtype=bf16 (may be repeated)")
-      ->take_all()
-      ->allow_extra_args(false);
-  command->add_option("--out", options->out, "folder for the runs and the report");
-  command->add_option("--device", options->device, "auto, cpu or cuda")->check(one_of({"auto", "cpu", "cuda"}));
-  options->progress.add_to(*command);
-  command->callback([options] { run(*options); });
+      .add_option("--set", options->set,
+                  "change a setting: sampling.k=4, dpo.beta=0.3, judge.noise=0.2, seed_model.useful=0.05, "
+                  "seed_model.width=64, dtype=bf16 (may be repeated)")
+      .repeatable();
+  command.add_option("--out", options->out, "folder for the runs and the report");
+  command.add_option("--device", options->device, "auto, cpu or cuda").check(one_of({"auto", "cpu", "cuda"}));
+  options->progress.add_to(command);
+  command.callback([options] { run(*options); });
 }
 
 }  // namespace thinker

@@ -130,17 +130,18 @@ void run(const Options& options) {
 
 }  // namespace
 
-void add_demo_length(CLI::App& app) {
+void add_demo_length(Command& program) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("demo-length", "length control against a judge that likes length, in minutes");
-  command->add_option("--seed", options->seed, "of data, weights and draws")->check(any_seed());
-  command->add_option("--length-bias", options->length_bias, "score that the judge adds for 1000 characters")
-      ->check(number_within(-1000, 1000));
-  command->add_option("--noise", options->noise, "deviation of what it adds at random")->check(number_within(0, 1000));
-  command->add_option("--out", options->out, "folder for the runs and the report; continued where it stopped");
-  command->add_option("--device", options->device, "auto, cpu or cuda")->check(one_of({"auto", "cpu", "cuda"}));
-  options->progress.add_to(*command);
-  command->callback([options] { run(*options); });
+  Command command =
+      program.add_subcommand("demo-length", "length control against a judge that likes length, in minutes");
+  command.add_option("--seed", options->seed, "of data, weights and draws").check(any_seed());
+  command.add_option("--length-bias", options->length_bias, "score that the judge adds for 1000 characters")
+      .check(number_within(-1000, 1000));
+  command.add_option("--noise", options->noise, "deviation of what it adds at random").check(number_within(0, 1000));
+  command.add_option("--out", options->out, "folder for the runs and the report; continued where it stopped");
+  command.add_option("--device", options->device, "auto, cpu or cuda").check(one_of({"auto", "cpu", "cuda"}));
+  options->progress.add_to(command);
+  command.callback([options] { run(*options); });
 }
 
 }  // namespace thinker

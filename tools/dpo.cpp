@@ -74,29 +74,29 @@ void run(const Options& options) {
 
 }  // namespace
 
-void add_dpo(CLI::App& app) {
+void add_dpo(Command& program) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("dpo", "preference training on pairs");
-  command->add_option("MODEL", options->model, "folder or .gguf file")->required();
-  command->add_option("--pairs", options->pairs, "JSONL of {\"messages\",\"chosen\",\"rejected\"} or of their ids")
-      ->required();
-  command->add_option("--out", options->out, "folder for the trained model")->required();
-  command->add_option("--beta", options->dpo.beta, "strength of the pull to the reference")->check(number_above(0.0));
-  add_choice<DpoLoss>(
-      *command, "--loss", options->dpo.loss,
+  Command command = program.add_subcommand("dpo", "preference training on pairs");
+  command.add_option("MODEL", options->model, "folder or .gguf file").required();
+  command.add_option("--pairs", options->pairs, "JSONL of {\"messages\",\"chosen\",\"rejected\"} or of their ids")
+      .required();
+  command.add_option("--out", options->out, "folder for the trained model").required();
+  command.add_option("--beta", options->dpo.beta, "strength of the pull to the reference").check(number_above(0.0));
+  command.add_choice<DpoLoss>(
+      "--loss", options->dpo.loss,
       {{"sigmoid", DpoLoss::sigmoid}, {"ipo", DpoLoss::ipo}, {"cdpo", DpoLoss::cdpo}, {"robust", DpoLoss::robust}},
       "sigmoid, ipo, cdpo or robust");
-  command->add_option("--label-smoothing", options->dpo.label_smoothing, "share of flipped labels, for cdpo and robust")
-      ->check(number_within(0.0, 0.5));
-  command->add_option("--nll", options->dpo.nll, "weight of the chosen's mean NLL (IRPO)")
-      ->check(number_within(0.0, 1e9));
-  command->add_option("--reference", options->reference, "reference MODEL (default: MODEL as it is at the start)");
-  command->add_option("--log", options->log, "JSONL file with one line a step");
-  options->train.add_to(*command);
-  options->lora.add_to(*command);
-  options->device.add_to(*command);
-  options->progress.add_to(*command);
-  command->callback([options] { run(*options); });
+  command.add_option("--label-smoothing", options->dpo.label_smoothing, "share of flipped labels, for cdpo and robust")
+      .check(number_within(0.0, 0.5));
+  command.add_option("--nll", options->dpo.nll, "weight of the chosen's mean NLL (IRPO)")
+      .check(number_within(0.0, 1e9));
+  command.add_option("--reference", options->reference, "reference MODEL (default: MODEL as it is at the start)");
+  command.add_option("--log", options->log, "JSONL file with one line a step");
+  options->train.add_to(command);
+  options->lora.add_to(command);
+  options->device.add_to(command);
+  options->progress.add_to(command);
+  command.callback([options] { run(*options); });
 }
 
 }  // namespace thinker

@@ -133,29 +133,28 @@ void run(const Options& options) {
 
 }  // namespace
 
-void add_eval(CLI::App& app) {
+void add_eval(Command& program) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("eval", "held-out score of a model, alone or against another");
+  Command command = program.add_subcommand("eval", "held-out score of a model, alone or against another");
   const std::string outputs = "stored outputs: an eval.jsonl, a samples.jsonl, AlpacaEval's or Arena-Hard's answers";
-  command->add_option("MODEL", options->model, "folder or .gguf file, or " + outputs)->required();
-  command->add_option("--prompts", options->prompts, "prompts.jsonl, or AlpacaEval's .json")->required();
-  CLI::Option* against = command->add_option("--against", options->against, "another MODEL, or " + outputs);
-  command->add_option("--against-thought", options->against_thought, "the opponent's thought prompt")->needs(against);
-  command->add_option("--judge", options->judge, "rule, answer, or a recipe or judge file (JSON)")->required();
-  command->add_option("--resample", options->resample, "attempts more for an output that does not parse")
-      ->check(whole(0, 100));
-  command->add_option("--out", options->out, "eval.jsonl to write")->required();
-  CLI::Option* exports =
-      add_choice<ExportFormat>(*command, "--export", options->export_format,
-                               {{"alpaca-eval", ExportFormat::alpaca_eval}, {"arena-hard", ExportFormat::arena_hard}},
-                               "write the responses for another tool: alpaca-eval or arena-hard");
-  command->add_option("--export-file", options->export_file, "where to, with --export");
-  command->add_option("--generator", options->generator, "the model's name there (default: MODEL's own)")
-      ->needs(exports);
-  options->draw.add_to(*command);
-  options->device.add_to(*command);
-  options->progress.add_to(*command);
-  command->callback([options] { run(*options); });
+  command.add_option("MODEL", options->model, "folder or .gguf file, or " + outputs).required();
+  command.add_option("--prompts", options->prompts, "prompts.jsonl, or AlpacaEval's .json").required();
+  const Argument against = command.add_option("--against", options->against, "another MODEL, or " + outputs);
+  command.add_option("--against-thought", options->against_thought, "the opponent's thought prompt").needs(against);
+  command.add_option("--judge", options->judge, "rule, answer, or a recipe or judge file (JSON)").required();
+  command.add_option("--resample", options->resample, "attempts more for an output that does not parse")
+      .check(whole(0, 100));
+  command.add_option("--out", options->out, "eval.jsonl to write").required();
+  const Argument exports = command.add_choice<ExportFormat>(
+      "--export", options->export_format,
+      {{"alpaca-eval", ExportFormat::alpaca_eval}, {"arena-hard", ExportFormat::arena_hard}},
+      "write the responses for another tool: alpaca-eval or arena-hard");
+  command.add_option("--export-file", options->export_file, "where to, with --export");
+  command.add_option("--generator", options->generator, "the model's name there (default: MODEL's own)").needs(exports);
+  options->draw.add_to(command);
+  options->device.add_to(command);
+  options->progress.add_to(command);
+  command.callback([options] { run(*options); });
 }
 
 }  // namespace thinker

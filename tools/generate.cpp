@@ -64,24 +64,24 @@ void run(const Options& options) {
 
 }  // namespace
 
-void add_generate(CLI::App& app) {
+void add_generate(Command& program) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("generate", "sample outputs for prompts");
-  command->add_option("MODEL", options->model, "folder or .gguf file")->required();
-  CLI::Option* input = command->add_option("--input", options->input,
-                                           "JSONL file of {\"messages\"} or {\"prompt\"} (default: standard input)");
-  command->add_option("--n", options->draw.stage.k, "samples a prompt")->check(whole(1, 1'000'000));
-  command->add_flag("--greedy", options->draw.stage.sampling.greedy, "always the most probable token");
-  command->add_option("--prompt", options->prompt, "answer this one prompt as plain text")
-      ->excludes(input)
-      ->check(utf8_text());
-  command->add_flag("--show-thought", options->show_thought, "with --prompt: print the thought too, on stderr");
-  command->add_flag("--json", options->json, "with --prompt: print the JSON line instead");
+  Command command = program.add_subcommand("generate", "sample outputs for prompts");
+  command.add_option("MODEL", options->model, "folder or .gguf file").required();
+  const Argument input = command.add_option("--input", options->input,
+                                            "JSONL file of {\"messages\"} or {\"prompt\"} (default: standard input)");
+  command.add_option("--n", options->draw.stage.k, "samples a prompt").check(whole(1, 1'000'000));
+  command.add_flag("--greedy", options->draw.stage.sampling.greedy, "always the most probable token");
+  command.add_option("--prompt", options->prompt, "answer this one prompt as plain text")
+      .excludes(input)
+      .check(utf8_text());
+  command.add_flag("--show-thought", options->show_thought, "with --prompt: print the thought too, on stderr");
+  command.add_flag("--json", options->json, "with --prompt: print the JSON line instead");
   options->draw.stage.k = 1;
-  options->draw.add_to(*command);
-  options->device.add_to(*command);
-  options->weights.add_to(*command);
-  command->callback([options] { run(*options); });
+  options->draw.add_to(command);
+  options->device.add_to(command);
+  options->weights.add_to(command);
+  command.callback([options] { run(*options); });
 }
 
 }  // namespace thinker

@@ -105,15 +105,15 @@ void run(const Options& options) {
 
 }  // namespace
 
-void add_judge(CLI::App& app) {
+void add_judge(Command& program) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("judge", "judge the responses of sampled outputs");
-  command->add_option("--samples", options->samples, "samples.jsonl, or AlpacaEval's model_outputs.json")->required();
-  command->add_option("--prompts", options->prompts, "prompts.jsonl (default: the one beside the samples)");
-  command->add_option("--judge", options->judge, "rule, answer, or a recipe or judge file (JSON)")->required();
-  command->add_option("--out", options->out, "judgments.jsonl to write")->required();
-  options->progress.add_to(*command);
-  command->callback([options] { run(*options); });
+  Command command = program.add_subcommand("judge", "judge the responses of sampled outputs");
+  command.add_option("--samples", options->samples, "samples.jsonl, or AlpacaEval's model_outputs.json").required();
+  command.add_option("--prompts", options->prompts, "prompts.jsonl (default: the one beside the samples)");
+  command.add_option("--judge", options->judge, "rule, answer, or a recipe or judge file (JSON)").required();
+  command.add_option("--out", options->out, "judgments.jsonl to write").required();
+  options->progress.add_to(command);
+  command.callback([options] { run(*options); });
 }
 
 }  // namespace thinker

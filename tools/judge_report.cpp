@@ -7,13 +7,11 @@
 
 namespace thinker {
 
-void add_judge_report(CLI::App& app) {
+void add_judge_report(Command& program) {
   auto files = std::make_shared<std::vector<std::string>>();
-  CLI::App* command = app.add_subcommand("judge-report", "a judge's failures, ties and biases; how far two agree");
-  command->add_option("JUDGMENTS", *files, "one or two judgments.jsonl of the same samples")
-      ->required()
-      ->expected(1, 2);
-  command->callback([files] {
+  Command command = program.add_subcommand("judge-report", "a judge's failures, ties and biases; how far two agree");
+  command.add_option("JUDGMENTS", *files, "one or two judgments.jsonl of the same samples").required().expected(1, 2);
+  command.callback([files] {
     std::vector<Judgments> judgments;
     std::vector<Json> reports;
     for (const std::string& file : *files) {

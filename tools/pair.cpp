@@ -31,38 +31,39 @@ std::string describe_length(const PairResult& result, bool auto_rho) {
 
 }  // namespace
 
-void add_pair(CLI::App& app) {
+void add_pair(Command& program) {
   struct Options {
     std::string samples, judgments, prompts, out, rho = "0", thought = "none", model;
     PairStage stage;
     ScoreRule rule;
   };
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("pair", "build preference pairs from judged samples");
-  command->add_option("--samples", options->samples, "samples.jsonl")->required();
-  command->add_option("--judgments", options->judgments, "judgments.jsonl")->required();
-  command->add_option("--prompts", options->prompts, "prompts.jsonl (default: the one beside the samples)");
-  command->add_option("--out", options->out, "pairs.jsonl to write")->required();
-  command->add_option("--rho", options->rho, "length control: 0 to 0.5, or auto");
-  command->add_option("--thought", options->thought, "the thought prompt that the samples were drawn with");
+  Command command = program.add_subcommand("pair", "build preference pairs from judged samples");
+  command.add_option("--samples", options->samples, "samples.jsonl").required();
+  command.add_option("--judgments", options->judgments, "judgments.jsonl").required();
+  command.add_option("--prompts", options->prompts, "prompts.jsonl (default: the one beside the samples)");
+  command.add_option("--out", options->out, "pairs.jsonl to write").required();
+  command.add_option("--rho", options->rho, "length control: 0 to 0.5, or auto");
+  command.add_option("--thought", options->thought, "the thought prompt that the samples were drawn with");
   const std::vector<std::pair<std::string, Failures>> failures{{"drop", Failures::drop}, {"reject", Failures::reject}};
-  add_choice(*command, "--parse-failures", options->stage.options.parse_failures, failures, "drop or reject");
-  add_choice(*command, "--truncated", options->stage.options.truncated, failures, "drop or reject");
-  add_choice<LengthUnit>(*command, "--length", options->stage.length,
-                         {{"chars", LengthUnit::chars}, {"tokens", LengthUnit::tokens}}, "chars or tokens");
-  add_choice<GameScores>(*command, "--scores", options->rule.scores,
-                         {{"bt", GameScores::bt}, {"wins", GameScores::wins}},
-                         "of a pairwise judge's games: bt (Bradley-Terry) or wins (mean of wins)");
-  add_choice<Inconsistent>(*command, "--inconsistent", options->rule.inconsistent,
-                           {{"keep", Inconsistent::keep}, {"tie", Inconsistent::tie}},
-                           "games whose two orders disagree: keep both, or tie");
-  command->add_option("--model", options->model, "MODEL whose tokenizer counts, for --length tokens");
-  command->callback([options] {
+  command.add_choice("--parse-failures", options->stage.options.parse_failures, failures, "drop or reject");
+  command.add_choice("--truncated", options->stage.options.truncated, failures, "drop or reject");
+  command.add_choice<LengthUnit>("--length", options->stage.length,
+                                 {{"chars", LengthUnit::chars}, {"tokens", LengthUnit::tokens}}, "chars or tokens");
+  command.add_choice<GameScores>("--scores", options->rule.scores, {{"bt", GameScores::bt}, {"wins", GameScores::wins}},
+                                 "of a pairwise judge's games: bt (Bradley-Terry) or wins (mean of wins)");
+  command.add_choice<Inconsistent>("--inconsistent", options->rule.inconsistent,
+                                   {{"keep", Inconsistent::keep}, {"tie", Inconsistent::tie}},
+                                   "games whose two orders disagree: keep both, or tie");
+  command.add_option("--model", options->model, "MODEL whose tokenizer counts, for --length tokens");
+  command.callback([options] {
     PairStage& stage = options->stage;
     stage.auto_rho = options->rho == "auto";
-    if (!stage.auto_rho && (!CLI::detail::lexical_cast(options->rho, stage.options.rho) ||
-                            !(stage.options.rho >= 0.0 && stage.options.rho <= 0.5))) {
-      throw UsageError("--rho " + options->rho + ": is neither a number from 0 to 0.5 nor auto");
+    if (!stage.auto_rho) {
+      const std::optional<double> rho = number_of(options->rho);
+      if (!rho || *rho < 0.0 || *rho > 0.5)
+        throw UsageError("--rho " + options->rho + ": is neither a number from 0 to 0.5 nor auto");
+      stage.options.rho = *rho;
     }
     if (stage.length == LengthUnit::tokens && options->model.empty()) throw UsageError("--length tokens needs --model");
     check_output_file(options->out);

@@ -1,4 +1,5 @@
-// Compiled once for each build folder and put in front of tpo/, tools/ and tests/: only to build faster.
+// Compiled once for each build folder and put in front of tpo/, tools/, tests/ and what else uses JSON: only to build
+// faster.
 #ifndef THINKER_PRELUDE_H
 #define THINKER_PRELUDE_H
 

@@ -64,17 +64,17 @@ void run(const Options& options) {
 
 }  // namespace
 
-void add_report(CLI::App& app) {
+void add_report(Command& program) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("report", "a run, or several compared, as a page: scores, charts, samples");
+  Command command = program.add_subcommand("report", "a run, or several compared, as a page: scores, charts, samples");
   command
-      ->add_option("RUN", options->folders,
-                   "folders of runs, such as runs/NAME; or one that holds experiment.json, such as a demo's")
-      ->required();
-  command->add_option("--title", options->title, "heading (default: the experiment's, or the runs' names)");
-  command->add_flag("--markdown", options->markdown, "tables and claims in Markdown, for a README, to stdout or --out");
-  command->add_option("--out", options->out, "file to write (default: report.html in the first folder)");
-  command->callback([options] { run(*options); });
+      .add_option("RUN", options->folders,
+                  "folders of runs, such as runs/NAME; or one that holds experiment.json, such as a demo's")
+      .required();
+  command.add_option("--title", options->title, "heading (default: the experiment's, or the runs' names)");
+  command.add_flag("--markdown", options->markdown, "tables and claims in Markdown, for a README, to stdout or --out");
+  command.add_option("--out", options->out, "file to write (default: report.html in the first folder)");
+  command.callback([options] { run(*options); });
 }
 
 }  // namespace thinker

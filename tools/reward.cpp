@@ -76,24 +76,24 @@ void run(const Options& options) {
 
 }  // namespace
 
-void add_reward(CLI::App& app) {
+void add_reward(Command& program) {
   auto options = std::make_shared<Options>();
   options->train.options.lr = 1e-5;
-  CLI::App* command = app.add_subcommand("reward", "train a reward model on pairs");
-  command->add_option("MODEL", options->model, "language or reward model: folder or .gguf file")->required();
+  Command command = program.add_subcommand("reward", "train a reward model on pairs");
+  command.add_option("MODEL", options->model, "language or reward model: folder or .gguf file").required();
   command
-      ->add_option("--pairs", options->pairs,
-                   "JSONL of {\"messages\",\"chosen\",\"rejected\"} or of their ids, each with a \"margin\" or without")
-      ->required();
-  command->add_option("--out", options->out, "folder for the reward model")->required();
-  command->add_option("--held-out", options->held_out, "pairs to report on: a file, or a share of --pairs");
-  command->add_option("--center", options->center, "weight of (r_chosen + r_rejected)^2, which holds rewards near 0")
-      ->check(number_within(0.0, 1e9));
-  command->add_option("--log", options->log, "JSONL file with one line a step");
-  options->train.add_to(*command);
-  options->device.add_to(*command);
-  options->progress.add_to(*command);
-  command->callback([options] { run(*options); });
+      .add_option("--pairs", options->pairs,
+                  "JSONL of {\"messages\",\"chosen\",\"rejected\"} or of their ids, each with a \"margin\" or without")
+      .required();
+  command.add_option("--out", options->out, "folder for the reward model").required();
+  command.add_option("--held-out", options->held_out, "pairs to report on: a file, or a share of --pairs");
+  command.add_option("--center", options->center, "weight of (r_chosen + r_rejected)^2, which holds rewards near 0")
+      .check(number_within(0.0, 1e9));
+  command.add_option("--log", options->log, "JSONL file with one line a step");
+  options->train.add_to(command);
+  options->device.add_to(command);
+  options->progress.add_to(command);
+  command.callback([options] { run(*options); });
 }
 
 }  // namespace thinker

@@ -3,7 +3,7 @@
 
 namespace thinker {
 
-void add_sample(CLI::App& app) {
+void add_sample(Command& program) {
   struct Options {
     std::string model, prompts, out;
     DeviceOptions device;
@@ -12,15 +12,15 @@ void add_sample(CLI::App& app) {
   };
   auto options = std::make_shared<Options>();
   options->draw.stage.k = 8;
-  CLI::App* command = app.add_subcommand("sample", "sample K outputs for each prompt of a file");
-  command->add_option("MODEL", options->model, "folder or .gguf file")->required();
-  command->add_option("--prompts", options->prompts, "prompts.jsonl")->required();
-  command->add_option("--out", options->out, "samples.jsonl to write; an interrupted one is continued")->required();
-  command->add_option("--k", options->draw.stage.k, "samples a prompt")->check(whole(1, 1024));
-  options->draw.add_to(*command);
-  options->device.add_to(*command);
-  options->progress.add_to(*command);
-  command->callback([options] {
+  Command command = program.add_subcommand("sample", "sample K outputs for each prompt of a file");
+  command.add_option("MODEL", options->model, "folder or .gguf file").required();
+  command.add_option("--prompts", options->prompts, "prompts.jsonl").required();
+  command.add_option("--out", options->out, "samples.jsonl to write; an interrupted one is continued").required();
+  command.add_option("--k", options->draw.stage.k, "samples a prompt").check(whole(1, 1024));
+  options->draw.add_to(command);
+  options->device.add_to(command);
+  options->progress.add_to(command);
+  command.callback([options] {
     SampleStage stage = options->draw.resolve();
     check_output_file(options->out);
     check_not_overwritten(

@@ -52,13 +52,13 @@ void score_chunk(const Model& model, const std::vector<Item>& items) {
 
 }  // namespace
 
-void add_score(CLI::App& app) {
+void add_score(Command& program) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("score", "log-probabilities of given completions");
-  command->add_option("MODEL", options->model, "folder or .gguf file")->required();
-  command->add_option("--input", options->input, "JSONL file (default: standard input)");
-  options->device.add_to(*command);
-  command->callback([options] {
+  Command command = program.add_subcommand("score", "log-probabilities of given completions");
+  command.add_option("MODEL", options->model, "folder or .gguf file").required();
+  command.add_option("--input", options->input, "JSONL file (default: standard input)");
+  options->device.add_to(command);
+  command.callback([options] {
     const auto [device, dtype] = options->device.open();
     const Model model = open_model(*device, options->model, dtype);
     for_each_chunk(

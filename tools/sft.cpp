@@ -46,20 +46,20 @@ void run(const Options& options) {
 
 }  // namespace
 
-void add_sft(CLI::App& app) {
+void add_sft(Command& program) {
   auto options = std::make_shared<Options>();
   options->train.options.lr = 1e-5;
-  CLI::App* command = app.add_subcommand("sft", "supervised training on conversations");
-  command->add_option("MODEL", options->model, "folder or .gguf file")->required();
-  command->add_option("--data", options->data, "JSONL of {\"messages\"} or {\"prompt\",\"completion\"}")->required();
-  command->add_option("--out", options->out, "folder for the trained model")->required();
-  command->add_flag("--train-all-turns", options->all_turns, "train every assistant message, not only the last");
-  command->add_option("--log", options->log, "JSONL file with one line a step");
-  options->train.add_to(*command);
-  options->lora.add_to(*command);
-  options->device.add_to(*command);
-  options->progress.add_to(*command);
-  command->callback([options] { run(*options); });
+  Command command = program.add_subcommand("sft", "supervised training on conversations");
+  command.add_option("MODEL", options->model, "folder or .gguf file").required();
+  command.add_option("--data", options->data, "JSONL of {\"messages\"} or {\"prompt\",\"completion\"}").required();
+  command.add_option("--out", options->out, "folder for the trained model").required();
+  command.add_flag("--train-all-turns", options->all_turns, "train every assistant message, not only the last");
+  command.add_option("--log", options->log, "JSONL file with one line a step");
+  options->train.add_to(command);
+  options->lora.add_to(command);
+  options->device.add_to(command);
+  options->progress.add_to(command);
+  command.callback([options] { run(*options); });
 }
 
 }  // namespace thinker

@@ -35,13 +35,13 @@ Json tokenize_line(const JsonLine& line, const ChatTokenizer& text, bool decode)
 
 }  // namespace
 
-void add_tokenize(CLI::App& app) {
+void add_tokenize(Command& program) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("tokenize", "text or messages to token ids, and back");
-  command->add_option("MODEL", options->model, "folder or .gguf file")->required();
-  command->add_option("--input", options->input, "JSONL file (default: standard input)");
-  command->add_flag("--decode", options->decode, "ids to text");
-  command->callback([options] {
+  Command command = program.add_subcommand("tokenize", "text or messages to token ids, and back");
+  command.add_option("MODEL", options->model, "folder or .gguf file").required();
+  command.add_option("--input", options->input, "JSONL file (default: standard input)");
+  command.add_flag("--decode", options->decode, "ids to text");
+  command.callback([options] {
     const ChatTokenizer text = open_tokenizer(options->model);
     for_each_chunk(
         options->input, 1, [&](const JsonLine& line) { return tokenize_line(line, text, options->decode); },

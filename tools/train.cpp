@@ -90,20 +90,18 @@ void run(const Options& options) {
 
 }  // namespace
 
-void add_train(CLI::App& app) {
+void add_train(Command& program) {
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("train", "Thought Preference Optimization by a recipe");
-  command->add_option("RECIPE", options->recipe, "recipe (JSON)")->required();
-  command->add_option("--set", options->set, "override a key: dpo.beta=0.05 (may be repeated)")
-      ->take_all()
-      ->allow_extra_args(false);
-  command->add_option("--out", options->out, "folder of runs");
-  command->add_option("--device", options->device, "auto, cpu or cuda (default: the recipe's)")
-      ->check(one_of({"auto", "cpu", "cuda"}));
-  command->add_flag("--resume", options->resume, "continue an interrupted run");
-  command->add_flag("--plan", options->plan, "print the resolved recipe, and on stderr what it will take");
-  options->progress.add_to(*command);
-  command->callback([options] { run(*options); });
+  Command command = program.add_subcommand("train", "Thought Preference Optimization by a recipe");
+  command.add_option("RECIPE", options->recipe, "recipe (JSON)").required();
+  command.add_option("--set", options->set, "override a key: dpo.beta=0.05 (may be repeated)").repeatable();
+  command.add_option("--out", options->out, "folder of runs");
+  command.add_option("--device", options->device, "auto, cpu or cuda (default: the recipe's)")
+      .check(one_of({"auto", "cpu", "cuda"}));
+  command.add_flag("--resume", options->resume, "continue an interrupted run");
+  command.add_flag("--plan", options->plan, "print the resolved recipe, and on stderr what it will take");
+  options->progress.add_to(command);
+  command.callback([options] { run(*options); });
 }
 
 }  // namespace thinker

@@ -7,25 +7,25 @@
 
 namespace thinker {
 
-void TrainFlags::add_to(CLI::App& command) {
-  command.add_option("--lr", options.lr, "peak learning rate")->check(number_within(0.0, 1.0));
+void TrainFlags::add_to(Command& command) {
+  command.add_option("--lr", options.lr, "peak learning rate").check(number_within(0.0, 1.0));
   command.add_option("--schedule", schedule, "constant, linear or cosine")
-      ->check(one_of({"constant", "linear", "cosine"}));
-  command.add_option("--warmup", options.warmup, "steps of linear rise")->check(whole(0));
-  command.add_option("--batch", options.batch, "examples an optimizer step")->check(whole(1));
+      .check(one_of({"constant", "linear", "cosine"}));
+  command.add_option("--warmup", options.warmup, "steps of linear rise").check(whole(0));
+  command.add_option("--batch", options.batch, "examples an optimizer step").check(whole(1));
   command
       .add_option("--micro-tokens", options.micro_tokens,
                   "tokens of one forward; bounds memory, changes nothing beyond rounding")
-      ->check(whole(1));
-  command.add_option("--epochs", options.epochs, "passes over the data")->check(whole(1));
+      .check(whole(1));
+  command.add_option("--epochs", options.epochs, "passes over the data").check(whole(1));
   command.add_option("--clip", options.adamw.clip, "greatest norm of the gradient; 0: no clipping")
-      ->check(number_within(0.0, 1e9));
-  command.add_option("--weight-decay", options.adamw.weight_decay, "on matrices only")->check(number_within(0.0, 1e9));
+      .check(number_within(0.0, 1e9));
+  command.add_option("--weight-decay", options.adamw.weight_decay, "on matrices only").check(number_within(0.0, 1e9));
   command
       .add_option("--optimizer-state", optimizer_state, "AdamW's moments: f32, bf16 or 8bit (8, 4, 2 bytes a weight)")
-      ->check(one_of({"f32", "bf16", "8bit"}));
+      .check(one_of({"f32", "bf16", "8bit"}));
   command.add_flag("--no-shuffle", no_shuffle, "take the data in the file's order");
-  command.add_option("--seed", options.seed, "of the shuffle")->check(any_seed());
+  command.add_option("--seed", options.seed, "of the shuffle").check(any_seed());
 }
 
 TrainOptions TrainFlags::resolve() const {
@@ -36,18 +36,16 @@ TrainOptions TrainFlags::resolve() const {
   return resolved;
 }
 
-void LoraFlags::add_to(CLI::App& command) {
-  CLI::Option* rank = command.add_option("--lora-rank", rank_, "train adapters of this rank; without it, all weights")
-                          ->check(whole(1, kGreatestLoraRank));
+void LoraFlags::add_to(Command& command) {
+  const Argument rank = command.add_option("--lora-rank", rank_, "train adapters of this rank; without it, all weights")
+                            .check(whole(1, kGreatestLoraRank));
   command.add_option("--lora-alpha", options_.alpha, "adapters count alpha / rank times")
-      ->check(number_above(0.0))
-      ->needs(rank);
-  command
-      .add_option("--lora-targets", options_.targets, "layers with adapters, by commas (default: all linear layers)")
-      ->check(one_of(lora_targets()))
-      ->delimiter(',')
-      ->allow_extra_args(false)
-      ->needs(rank);
+      .check(number_above(0.0))
+      .needs(rank);
+  command.add_option("--lora-targets", options_.targets, "layers with adapters, by commas (default: all linear layers)")
+      .check(one_of(lora_targets()))
+      .by_commas()
+      .needs(rank);
 }
 
 std::optional<LoraOptions> LoraFlags::resolve() const {

@@ -1,7 +1,6 @@
 // Options that `thinker sft`, `thinker dpo` and `thinker reward` share, and their log file.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <fstream>
 #include <iostream>
 #include <optional>
@@ -21,14 +20,14 @@ struct TrainFlags {
   std::string schedule = "linear", optimizer_state = "f32";
   bool no_shuffle = false;
 
-  void add_to(CLI::App& command);
+  void add_to(Command& command);
   TrainOptions resolve() const;
 };
 
 /// --lora-rank, --lora-alpha, --lora-targets.
 class LoraFlags {
  public:
-  void add_to(CLI::App& command);
+  void add_to(Command& command);
   /// Nothing without --lora-rank. Throws UsageError when a layer is named twice.
   std::optional<LoraOptions> resolve() const;
 

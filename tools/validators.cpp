@@ -1,5 +1,6 @@
 #include "tools/validators.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -18,48 +19,50 @@ bool read_all(const std::string& word, T& value) {
   return result.ec == std::errc() && result.ptr == end;
 }
 
-CLI::Validator number(bool low_allowed, double low, double high, const std::string& range) {
-  const auto check = [=](std::string& word) -> std::string {
-    double x = 0.0;
-    const bool holds = read_all(word, x) && std::isfinite(x) && (low_allowed ? x >= low : x > low) && x <= high;
+ValueCheck number(bool low_allowed, double low, double high, const std::string& range) {
+  return [=](const std::string& word) -> std::string {
+    const std::optional<double> x = number_of(word);
+    const bool holds = x && (low_allowed ? *x >= low : *x > low) && *x <= high;
     return holds ? "" : excerpt(word) + " is not a number " + range;
   };
-  return CLI::Validator(check, "");
 }
 
 }  // namespace
 
-CLI::Validator number_within(double low, double high) {
+std::optional<double> number_of(const std::string& word) {
+  double x = 0.0;
+  if (!read_all(word, x) || !std::isfinite(x)) return std::nullopt;
+  return x;
+}
+
+ValueCheck number_within(double low, double high) {
   return number(true, low, high, concat("from ", low, " to ", high));
 }
 
-CLI::Validator number_above(double low, double high) {
+ValueCheck number_above(double low, double high) {
   return number(false, low, high, concat("above ", low, " and at most ", high));
 }
 
-CLI::Validator whole(uint64_t low, uint64_t high) {
-  const auto check = [=](std::string& word) -> std::string {
+ValueCheck whole(uint64_t low, uint64_t high) {
+  return [=](const std::string& word) -> std::string {
     uint64_t x = 0;
     const bool holds = read_all(word, x) && x >= low && x <= high;
     return holds ? "" : concat(excerpt(word), " is not a whole number from ", low, " to ", high);
   };
-  return CLI::Validator(check, "");
 }
 
-CLI::Validator utf8_text() {
-  const auto check = [](std::string& word) -> std::string {
+ValueCheck utf8_text() {
+  return [](const std::string& word) -> std::string {
     const int64_t at = first_invalid_utf8(word);
     return at < 0 ? "" : concat("invalid UTF-8 at byte ", at);
   };
-  return CLI::Validator(check, "");
 }
 
-CLI::Validator one_of(std::vector<std::string> words) {
-  const auto check = [words = std::move(words)](std::string& word) -> std::string {
+ValueCheck one_of(std::vector<std::string> words) {
+  return [words = std::move(words)](const std::string& word) -> std::string {
     if (std::find(words.begin(), words.end(), word) != words.end()) return "";
     return "\"" + excerpt(word) + "\" is unknown; did you mean \"" + nearest_name(word, words) + "\"?";
   };
-  return CLI::Validator(check, "");
 }
 
 }  // namespace thinker
