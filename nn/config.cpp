@@ -18,6 +18,7 @@ void Config::validate(const std::string& where) const {
   positive("number of heads", heads);
   positive("number of key/value heads", kv_heads);
   positive("head size", head_dim);
+  positive("number of heads times their size", heads * head_dim);
   positive("feed-forward width", ffn);
   if (context < 1) fail(where, ": a context of ", context, " positions is not usable");
   if (layers > 1024) fail(where, ": ", layers, " layers are not believable");

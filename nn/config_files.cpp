@@ -15,13 +15,34 @@ namespace {
 using nlohmann::json;
 using nlohmann::ordered_json;
 
-RopeScaling read_rope_scaling(const json& object, const std::string& path) {
-  if (!object.is_object()) fail(path, ": \"rope_scaling\" is not an object");
-  const Keys keys(object, path + ": rope_scaling");
-  const std::string kind = keys.find("rope_type") ? keys.text("rope_type") : keys.text("type");
-  if (kind != "llama3") fail(path, ": rope scaling \"", kind, "\" is not supported; llama3 is");
-  return {keys.number_or("factor", 8.0), keys.number_or("low_freq_factor", 1.0),
-          keys.number_or("high_freq_factor", 4.0), keys.integer("original_max_position_embeddings")};
+/// The stretch that "rope_scaling" or transformers 5's "rope_parameters" asks for; nothing where the object says
+/// "default", or no kind.
+std::optional<RopeScaling> read_rope_scaling(const Keys& rope) {
+  const char* named = rope.find("rope_type") ? "rope_type" : rope.find("type") ? "type" : nullptr;
+  if (!named && rope.find("factor")) fail(rope.path(), ": has a \"factor\" but no \"rope_type\"");
+  const std::string kind = named ? rope.text(named) : "default";
+  if (kind == "default") return std::nullopt;
+  if (kind != "llama3") fail(rope.path(), ": rope scaling \"", kind, "\" is not supported; llama3 is");
+  return RopeScaling{rope.number_or("factor", 8.0), rope.number_or("low_freq_factor", 1.0),
+                     rope.number_or("high_freq_factor", 4.0), rope.integer("original_max_position_embeddings")};
+}
+
+/// rope_theta and the stretch, which transformers 5 moved into one object.
+void read_rope(Config& c, const json& config, const std::string& path) {
+  c.rope_theta = Keys(config, path).number_or("rope_theta", 10000.0);
+  for (const char* name : {"rope_parameters", "rope_scaling"}) {
+    const json* object = Keys(config, path).find(name);
+    if (!object) continue;
+    if (!object->is_object()) fail(path, ": \"", name, "\" is not an object");
+    const Keys rope(*object, path + ": " + name);
+    for (const auto& [key, value] : object->items()) {
+      if (value.is_object()) fail(rope.path(), ": angles that differ by layer (\"", key, "\") are not supported");
+    }
+    if (rope.number_or("partial_rotary_factor", 1.0) != 1.0)
+      fail(rope.path(), ": \"partial_rotary_factor\" is not supported");
+    c.rope_theta = rope.number_or("rope_theta", c.rope_theta);
+    if (const auto scaling = read_rope_scaling(rope)) c.rope_scaling = scaling;
+  }
 }
 
 bool is_supported(const std::string& model_type) {
@@ -42,6 +63,28 @@ void read_rope_divisors(Config& config, const GgufFile& file, const GgufTensor& 
       fits = fits && std::fabs(plain[j] / stretched[j] / divisors[j] - 1.0) < 1e-3;
   }
   if (!fits) fail(file.path(), ": rope_freqs.weight is not Llama-3.1's stretch; other kinds are not supported");
+}
+
+/// What llama.cpp computes otherwise than we would, told by keys: such a file would give wrong numbers without a word.
+void check_is_plain(const GgufFile& file, const std::string& architecture, const Config& c) {
+  const auto refuse = [&](const std::string& key, auto value) {
+    fail(file.path(), ": ", key, " = ", value, " is not supported");
+  };
+  const auto expect = [&](const char* name, int64_t wanted) {
+    const std::string key = architecture + "." + name;
+    const int64_t value = file.find<int64_t>(key).value_or(wanted);
+    if (value != wanted) refuse(key, value);
+  };
+  expect("expert_count", 0);
+  expect("rope.dimension_count", c.head_dim);
+  expect("attention.value_length", c.head_dim);
+  const std::string scaling = architecture + ".rope.scaling.";
+  const std::string kind = file.find<std::string>(scaling + "type").value_or("linear");
+  if (kind != "none" && kind != "linear") refuse(scaling + "type", kind);
+  for (const std::string& key : {scaling + "factor", architecture + ".rope.scale_linear"}) {
+    const double factor = file.find<double>(key).value_or(1.0);  // 0 is none, too
+    if (kind == "linear" && factor != 0.0 && factor != 1.0) refuse(key, factor);
+  }
 }
 
 }  // namespace
@@ -78,15 +121,7 @@ Config read_config_file(const std::string& path) {
   if (c.model_type != "qwen2" && c.attention_bias)
     fail(path, ": attention_bias of a ", c.model_type, " model is not supported");
   c.head_norms = c.model_type == "qwen3";
-  c.rope_theta = keys.number_or("rope_theta", 10000.0);
-  const json* scaling = keys.find("rope_scaling");
-  // transformers 5 moved both into one object.
-  if (const json* rope = keys.find("rope_parameters"); rope && rope->is_object()) {
-    c.rope_theta = Keys(*rope, path + ": rope_parameters").number_or("rope_theta", c.rope_theta);
-    const auto type = rope->find("rope_type");
-    if (!scaling && type != rope->end() && *type != "default") scaling = rope;
-  }
-  if (scaling) c.rope_scaling = read_rope_scaling(*scaling, path);
+  read_rope(c, object, path);
   c.validate(path);
   return c;
 }
@@ -129,6 +164,7 @@ Config read_config(const GgufFile& file) {
   c.attention_bias = architecture == "qwen2";
   c.head_norms = architecture == "qwen3";
   c.validate(file.path());
+  check_is_plain(file, architecture, c);
   if (const GgufTensor* divisors = file.find_tensor("rope_freqs.weight")) read_rope_divisors(c, file, *divisors);
   return c;
 }

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "nn/weight_file.h"
+#include "tensor/file.h"
 #include "tensor/quantize.h"
 #include "tensor/safetensors.h"
 
@@ -102,14 +104,32 @@ void unpermute_rows(std::vector<T>& values, int64_t heads, int64_t head_dim) {
   }
 }
 
+/// Refuses a file with a weight that the model has no place for: biases, further layers, norms or scales. Without them
+/// the numbers would be others than the file means. `used` are the names that the model has; a head that is tied or
+/// left out, and frequencies that follow from the configuration, may be there all the same.
+template <class Tensors>
+void check_all_used(const std::string& where, const Tensors& tensors, const std::set<std::string>& used) {
+  for (const auto& [name, tensor] : tensors) {
+    const bool needless = name == "lm_head.weight" || name == "output.weight" || name == "score.weight" ||
+                          name == "rope_freqs.weight" || name.ends_with(".rotary_emb.inv_freq");
+    if (!needless && !used.contains(name))
+      fail(where, ": weight ", printable(name), " has no place in the model that the configuration describes");
+  }
+}
+
 /// Fills every weight of a Transformer or RewardModel from a folder's file of weights.
 template <class Model>
 void assign_all(const Model& model, Device& device, const std::string& folder, WeightStorage storage) {
   const SafetensorsFolder files(folder);
-  lay_out(model, device, [&](const std::string&, const Tensor& w) { return stored_dtype(w, storage); });
+  std::set<std::string> used;
+  lay_out(model, device, [&](const std::string& name, const Tensor& weight) {
+    expect_shape(folder, name, files.tensor(name).shape, weight.shape());
+    used.insert(name);
+    return stored_dtype(weight, storage);
+  });
+  check_all_used(folder, files.tensors(), used);
   model.visit([&](const std::string& name, const Tensor& weight) {
     const NamedTensor& source = files.tensor(name);
-    expect_shape(folder, name, source.shape, weight.shape());
     std::vector<float> values(weight.numel());
     to_f32(values.data(), source);
     store(weight, values);
@@ -147,11 +167,14 @@ Transformer load_gguf(Device& device, const GgufFile& file, DType t, OutputHead 
   const auto as_in_file = [&](const GgufTensor& source, const Tensor& weight) {
     return storage == WeightStorage::file && is_matrix(weight) ? same_dtype(source.type) : std::nullopt;
   };
+  std::set<std::string> used;
   lay_out(model, device, [&](const std::string& name, const Tensor& weight) {
     const GgufTensor& source = file.tensor(gguf_name(name));
     expect_shape(file.path(), source.name, source.shape, weight.shape());
+    used.insert(source.name);
     return as_in_file(source, weight).value_or(stored_dtype(weight, storage));
   });
+  check_all_used(file.path(), file.tensors(), used);
   model.visit([&](const std::string& name, const Tensor& weight) {
     const GgufTensor& source = file.tensor(gguf_name(name));
     const int64_t permuted_heads = !permuted                                  ? 0

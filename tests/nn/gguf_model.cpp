@@ -248,6 +248,34 @@ TEST_CASE("gguf: what is missing, misshapen or not supported is named") {
   CHECK(holds(error, "(41, 24)"));
 }
 
+TEST_CASE("gguf: what the file asks for beyond our models is refused, not left out") {
+  const auto device = open_device("cpu");
+  const std::string folder = "tests/goldens/tiny-llama";
+  const auto error_with = [&](const std::function<void(GgufWriter&)>& add) {
+    const TempFolder temp;
+    GgufWriter writer = converted(folder, read_config(folder));
+    add(writer);
+    const GgufFile file(temp.write("m.gguf", writer.bytes()));
+    return error_of([&] { load_gguf(*device, file, DType::F32); });
+  };
+  CHECK(error_with([](GgufWriter&) {}).empty());
+  CHECK(error_with([](GgufWriter& w) {
+          w.text("llama.rope.scaling.type", "none");
+          w.number("llama.rope.scaling.factor", 4.0);
+          w.integer("llama.rope.dimension_count", 8);
+        }).empty());
+  CHECK(holds(error_with([](GgufWriter& w) { w.text("llama.rope.scaling.type", "yarn"); }), "yarn"));
+  CHECK(
+      holds(error_with([](GgufWriter& w) { w.number("llama.rope.scaling.factor", 4.0); }), "rope.scaling.factor = 4"));
+  CHECK(holds(error_with([](GgufWriter& w) { w.number("llama.rope.scale_linear", 4.0); }), "rope.scale_linear = 4"));
+  CHECK(holds(error_with([](GgufWriter& w) { w.integer("llama.rope.dimension_count", 4); }), "dimension_count = 4"));
+  CHECK(holds(error_with([](GgufWriter& w) { w.integer("llama.attention.value_length", 4); }), "value_length = 4"));
+  CHECK(holds(error_with([](GgufWriter& w) { w.integer("llama.expert_count", 8); }), "expert_count = 8"));
+  const std::string bias =
+      error_with([](GgufWriter& w) { w.tensor("blk.0.attn_q.bias", {24}, std::vector<float>(24, 1.0f)); });
+  CHECK(holds(bias, "m.gguf: weight 'blk.0.attn_q.bias' has no place"));
+}
+
 TEST_CASE("gguf: weights kept as the file has them give what the widened ones give") {
   const auto device = open_device("cpu");
   const TempFolder temp;

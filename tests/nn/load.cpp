@@ -128,6 +128,14 @@ TEST_CASE("config: the published forms of the three families are read") {
   CHECK(holds(error_of([&] { read_config(folder.path()); }), "attention_bias of a qwen3 model"));
 }
 
+TEST_CASE("config: a rope of the default kind is no scaling") {
+  const TempFolder folder;
+  json config = read_json(kLlama + "/config.json");
+  config["rope_scaling"] = {{"rope_type", "default"}};
+  folder.write("config.json", config.dump());
+  CHECK(!read_config(folder.path()).rope_scaling);
+}
+
 TEST_CASE("config: transformers 5 keeps llama3 scaling in rope_parameters") {
   const TempFolder folder;
   json config = read_json(kLlama + "/config-llama3.json");
@@ -160,6 +168,19 @@ TEST_CASE("config: what is broken or not supported is named, with file and key")
   CHECK(holds(error_with_config([](json& c) { c["max_position_embeddings"] = 0; }), "a context of 0 positions"));
   CHECK(holds(error_with_config([](json& c) { c["rope_scaling"] = {{"rope_type", "yarn"}}; }), "yarn"));
   CHECK(holds(error_with_config([](json& c) { c["rope_scaling"] = 8; }), "rope_scaling"));
+  CHECK(holds(error_with_config([](json& c) { c["rope_scaling"] = {{"factor", 2.0}}; }), "rope_type"));
+  CHECK(holds(error_with_config([](json& c) { c["rope_parameters"] = {{"type", "yarn"}, {"factor", 4.0}}; }), "yarn"));
+  CHECK(holds(error_with_config([](json& c) { c["rope_parameters"] = json::array({1}); }), "rope_parameters"));
+  CHECK(holds(error_with_config([](json& c) {
+                c["rope_parameters"] = {{"full_attention", json::object()}};
+              }),
+              "full_attention"));
+  CHECK(holds(error_with_config([](json& c) {
+                c["rope_parameters"] = {{"partial_rotary_factor", 0.5}};
+              }),
+              "partial_rotary_factor"));
+  CHECK(holds(error_with_config([](json& c) { c["num_attention_heads"] = c["head_dim"] = int64_t{1} << 23; }),
+              "config.json: number of heads times their size"));
   CHECK(holds(error_with_config([](json& c) {
                 c["rope_scaling"] = {{"rope_type", "llama3"},
                                      {"factor", 8.0},
@@ -172,6 +193,8 @@ TEST_CASE("config: what is broken or not supported is named, with file and key")
   CHECK(holds(error_with_config([](json& c) { c["vocab_size"] = 98; }), "model.embed_tokens.weight"));
   CHECK(holds(error_with_config([](json& c) { c["num_hidden_layers"] = 3; }), "model.layers.2.input_layernorm.weight"));
   CHECK(holds(error_with_config([](json& c) { c["tie_word_embeddings"] = false; }), "lm_head.weight"));
+  CHECK(holds(error_with_config([](json& c) { c["num_hidden_layers"] = 1; }),
+              "'model.layers.1.input_layernorm.weight' has no place"));
 
   const TempFolder folder;
   CHECK(holds(error_of([&] { read_config(folder.path()); }), "config.json"));
