@@ -52,7 +52,7 @@ void answer(const Model& model, const Options& options, SampleStage stage, Messa
   }
   const bool terminal = isatty(STDERR_FILENO) != 0;
   StreamPrinter printer(model.text, stage.style, options.show_thought ? ShowThought::yes : ShowThought::no, std::cout,
-                        std::cerr, terminal);
+                        isatty(STDOUT_FILENO) != 0, std::cerr, terminal);
   stage.on_token = [&](const GeneratedSample& sample) { printer.on_token(sample); };
   const SamplePrompt prompt{Json(nullptr), history, turn};
   const SampleRecord sample = std::move(sample_prompts(model, {prompt}, stage).front());

@@ -97,6 +97,13 @@ bool same_file(const std::string& a, const std::string& b) {
   return !place.empty() && place == fs::weakly_canonical(fs::absolute(b, error), error);
 }
 
+/// Whether writing the file would change the model in the folder, which need not exist yet.
+bool is_within_model(const std::string& file, const std::string& folder) {
+  std::error_code error;
+  const auto resolved = [&](const std::string& path) { return fs::weakly_canonical(fs::absolute(path, error), error); };
+  return is_model_file(resolved(file).lexically_relative(resolved(folder)).string());
+}
+
 }  // namespace
 
 void check_not_overwritten(const std::vector<NamedFile>& outputs, const std::vector<NamedFile>& inputs) {
@@ -104,10 +111,17 @@ void check_not_overwritten(const std::vector<NamedFile>& outputs, const std::vec
     const NamedFile& out = outputs[i];
     std::vector<NamedFile> others = inputs;
     others.insert(others.end(), outputs.begin(), outputs.begin() + static_cast<int64_t>(i));
-    for (const NamedFile& other : others)
-      if (!out.path.empty() && !other.path.empty() && same_file(out.path, other.path))
-        throw UsageError(concat(out.option, " ", out.path, ": is also ", other.option,
+    for (const NamedFile& other : others) {
+      if (out.path.empty() || other.path.empty()) continue;
+      const auto refuse = [&](const std::string& why) {
+        throw UsageError(concat(out.option, " ", out.path, ": ", why, " ", other.option,
                                 ", which would be overwritten; name another"));
+      };
+      if (same_file(out.path, other.path)) refuse("is also");
+      if (is_within_model(out.path, other.path)) refuse("is a file of");
+      for (const char* beside : {".part", ".tmp"})  // what it is called until it is complete
+        if (same_file(out.path + beside, other.path)) refuse(concat("begins as ", out.path, beside, ", which is also"));
+    }
   }
 }
 

@@ -97,8 +97,8 @@ struct NamedFile {
   std::string path;
 };
 
-/// Throws UsageError where a file or folder to be written is one that is read, or another to be written: it would be
-/// lost.
+/// Throws UsageError where a file or folder to be written is one that is read, or another to be written, or a file of
+/// such a model's folder: it would be lost.
 void check_not_overwritten(const std::vector<NamedFile>& outputs, const std::vector<NamedFile>& inputs);
 
 /// Makes the folder where it is missing. Throws Error when nothing can be written there: better before hours of work

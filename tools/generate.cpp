@@ -35,7 +35,7 @@ void answer_prompt(const Model& model, const Options& options, SampleStage stage
     return;
   }
   StreamPrinter printer(model.text, stage.style, options.show_thought ? ShowThought::yes : ShowThought::no, std::cout,
-                        std::cerr, isatty(STDERR_FILENO) != 0);
+                        isatty(STDOUT_FILENO) != 0, std::cerr, isatty(STDERR_FILENO) != 0);
   stage.on_token = [&](const GeneratedSample& sample) { printer.on_token(sample); };
   const std::vector<SampleRecord> samples = sample_prompts(model, {prompt}, stage);
   printer.finish(samples.front().stop);

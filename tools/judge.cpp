@@ -10,13 +10,14 @@
 #include "tpo/judges/pairwise.h"
 #include "tpo/recipe.h"
 #include "tpo/stages/outputs.h"
+#include "tpo/text.h"
 
 namespace thinker {
 
 namespace {
 
 Json judge_in_file(const std::string& path) {
-  const Json file = parse_json(read_text_file(path), path);
+  const Json file = parse_settings(path);
   const bool recipe = file.is_object() && file.contains("prompts");  // without "judge" it has the default one
   if (!recipe && !(file.is_object() && file.contains("judge"))) return file;
   return file.value("judge", Recipe{}.judge);
@@ -81,6 +82,8 @@ void games(const Options& options, const Json& recipe, const std::vector<Prompt>
   const std::vector<GameRecord> played = play_games(*judge, prompts, samples, display->progress());
   const GameSummary s = summarise_games(played);
   write_jsonl(options.out, played, game_to_json);
+  const auto failed = std::ranges::find_if(played, [](const GameRecord& g) { return !g.judged.verdict; });
+  if (failed != played.end()) std::cerr << "a game without a verdict: " << excerpt(failed->judged.error, 200) << "\n";
   std::cerr << s.games << " games, " << s.errors << " without a verdict (ties), " << s.ties
             << " ties; the two orders agree in " << s.consistent << " of " << s.pairs << " pairs ("
             << percent(s.consistency()) << "); the response shown first won " << s.first_wins << " of "

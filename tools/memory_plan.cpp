@@ -97,7 +97,7 @@ RunShape run_shape(const Recipe& recipe, const Transformer& net, int64_t prompt_
   shape.sampling.samples = recipe.sampling.k;
   shape.sampling.prompt_length = prompt_length;
   shape.sampling.max_rows = sampling_rows(net.parameters());
-  shape.sampling.max_new = recipe.sampling.max_new;
+  shape.sampling.max_new = std::min(recipe.sampling.max_new, net.config().context);  // where an output ends anyway
   // More prompts than can be decoded at once change nothing.
   shape.sampling.prompts = std::min(recipe.prompts_per_iteration, shape.sampling.max_rows / recipe.sampling.k + 2);
   shape.micro_tokens = recipe.dpo.micro_tokens;

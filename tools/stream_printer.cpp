@@ -2,6 +2,8 @@
 
 #include <ostream>
 
+#include "tpo/text.h"
+
 namespace thinker {
 
 namespace {
@@ -23,15 +25,16 @@ std::string reason(Parse parse, const ThoughtStyle& style) {
 }  // namespace
 
 StreamPrinter::StreamPrinter(const ChatTokenizer& text, const ThoughtStyle& style, ShowThought show, std::ostream& out,
-                             std::ostream& notes, bool notes_on_terminal)
+                             bool out_on_terminal, std::ostream& notes, bool notes_on_terminal)
     : text_(text),
       decoder_(text.tokenizer, SpecialTokens::Skip),
       splitter_(style),
       style_(style),
       show_(show),
       out_(out),
+      out_on_terminal_(out_on_terminal),
       notes_(notes),
-      terminal_(notes_on_terminal) {
+      notes_on_terminal_(notes_on_terminal) {
   if (!style.thinks()) return;
   thinking_shown_ = true;
   notes_ << kThinking << std::flush;
@@ -40,7 +43,7 @@ StreamPrinter::StreamPrinter(const ChatTokenizer& text, const ThoughtStyle& styl
 void StreamPrinter::clear_thinking() {
   if (!thinking_shown_) return;
   thinking_shown_ = false;
-  notes_ << (terminal_ ? "\r\033[K" : "\n") << std::flush;
+  notes_ << (notes_on_terminal_ ? "\r\033[K" : "\n") << std::flush;
 }
 
 void StreamPrinter::end_thought_line() {
@@ -51,14 +54,14 @@ void StreamPrinter::end_thought_line() {
 void StreamPrinter::show(const StreamSplitter::Piece& piece) {
   if (!piece.thought.empty() && show_ == ShowThought::yes) {
     clear_thinking();
-    notes_ << (terminal_ ? "\033[2m" : "") << piece.thought << (terminal_ ? "\033[0m" : "") << std::flush;
+    notes_ << (notes_on_terminal_ ? "\033[2m" + for_terminal(piece.thought) + "\033[0m" : piece.thought) << std::flush;
     thought_printed_ = true;
   }
   if (piece.response.empty()) return;
   clear_thinking();
   end_thought_line();
   answered_ = true;
-  out_ << piece.response << std::flush;
+  out_ << (out_on_terminal_ ? for_terminal(piece.response) : piece.response) << std::flush;
 }
 
 void StreamPrinter::on_token(const GeneratedSample& sample) {

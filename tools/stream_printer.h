@@ -14,9 +14,9 @@ enum class ShowThought { no, yes };
 
 class StreamPrinter {
  public:
-  /// Answers go to `out`; "thinking…", thoughts and complaints to `notes`, which may be a terminal.
+  /// Answers go to `out`; "thinking…", thoughts and complaints to `notes`. To a terminal go no control characters.
   StreamPrinter(const ChatTokenizer& text, const ThoughtStyle& style, ShowThought show, std::ostream& out,
-                std::ostream& notes, bool notes_on_terminal);
+                bool out_on_terminal, std::ostream& notes, bool notes_on_terminal);
 
   /// To be called after each token of the one sample.
   void on_token(const GeneratedSample& sample);
@@ -36,8 +36,9 @@ class StreamPrinter {
   ThoughtStyle style_;
   ShowThought show_;
   std::ostream& out_;
+  bool out_on_terminal_;
   std::ostream& notes_;
-  bool terminal_;
+  bool notes_on_terminal_;
   bool thinking_shown_ = false;
   bool answered_ = false;
   bool thought_printed_ = false;  // and its line not yet ended

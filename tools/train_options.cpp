@@ -59,14 +59,7 @@ std::optional<LoraOptions> LoraFlags::resolve() const {
 }
 
 void check_training_files(const std::string& out, const std::string& log, const std::vector<NamedFile>& inputs) {
-  std::vector<NamedFile> others = inputs;
-  const auto add_files_of = [&](const char* option, const std::string& folder) {
-    for (const std::string& file : model_files()) others.push_back({option, folder + "/" + file});
-  };
-  for (const NamedFile& input : inputs)
-    if (!input.path.empty()) add_files_of(input.option, input.path);
-  add_files_of("a file of --out", out);
-  check_not_overwritten({{"--out", out}, {"--log", log}}, others);
+  check_not_overwritten({{"--out", out}, {"--log", log}}, inputs);
 }
 
 StepLogFile::StepLogFile(const std::string& path) : path_(path) {

@@ -8,6 +8,8 @@
 #include <filesystem>
 #include <iostream>
 #include <limits>
+#include <set>
+#include <vector>
 
 #include "tensor/check.h"
 #include "tensor/file.h"
@@ -54,6 +56,20 @@ Json parse_json(std::string_view text, const std::string& place) {
   } catch (const Json::exception& e) {
     fail(place, ": broken JSON: ", excerpt(reason_of(e), 200));
   }
+}
+
+Json parse_settings(const std::string& path) {
+  const std::string text = read_text_file(path);
+  parse_json(text, path);  // for its errors
+  std::vector<std::set<std::string>> open;  // the keys of each object that has begun
+  const auto once = [&](int, Json::parse_event_t event, Json& parsed) {
+    if (event == Json::parse_event_t::object_start) open.emplace_back();
+    if (event == Json::parse_event_t::object_end) open.pop_back();
+    if (event == Json::parse_event_t::key && !open.back().insert(parsed.get<std::string>()).second)
+      fail(path, ": \"", excerpt(parsed.get<std::string>()), "\" stands twice in one object");
+    return true;
+  };
+  return Json::parse(text, once);
 }
 
 std::string dump_json(Json value) {

@@ -28,6 +28,10 @@ using Json = nlohmann::ordered_json;
 /// or nesting deeper than 64 (the library's destructor and printer recurse: a hostile line must not exhaust the stack).
 Json parse_json(std::string_view text, const std::string& place);
 
+/// The JSON of a file that people write by hand. Throws as parse_json, and where an object has a key twice: the first
+/// would be lost without a word.
+Json parse_settings(const std::string& path);
+
 /// One line, without the newline. Floats are rounded through "%.9g" (except a top-level "id", which is not ours); a
 /// byte that is not UTF-8 (a model may sample half a character) becomes U+FFFD. Throws Error when a number is not
 /// finite: JSON has no NaN, and null would hide it.

@@ -45,28 +45,25 @@ void take_scores(const std::vector<JudgmentRecord>& records, Opinions* opinions)
         opinions->pairs[{id, a->first, b->first}] = sign(a->second - b->second);
 }
 
-void take_games(const std::vector<GameRecord>& games, Opinions* opinions) {
+void take_games(const std::vector<GameRecord>& games, const ScoreRule& rule, Opinions* opinions) {
   std::map<Two, int> balance;
   for (const GameRecord& g : games) {
     const std::string id = g.id.dump();
-    const bool ab = g.order == GameRecord::Order::ab;
-    const Json* shown = g.view.is_object() && g.view.contains("responses") ? &g.view["responses"] : nullptr;
-    if (shown && shown->is_array() && shown->size() == 2 && (*shown)[0].is_string() && (*shown)[1].is_string()) {
-      opinions->responses[{id, g.a}] = (*shown)[ab ? 0 : 1];
-      opinions->responses[{id, g.b}] = (*shown)[ab ? 1 : 0];
-    }
+    for (const int64_t sample : {g.a, g.b})
+      if (const auto response = shown_response(g, sample)) opinions->responses[{id, sample}] = *response;
     if (g.judged.verdict) balance[{id, std::min(g.a, g.b), std::max(g.a, g.b)}] += g.a < g.b ? g.for_a() : -g.for_a();
   }
   for (const auto& [pair, sum] : balance) opinions->pairs[pair] = sign(sum);
-  for (const JudgmentRecord& j : scores_of_games(games)) opinions->scores[{j.id.dump(), j.sample}] = *j.judged.score;
+  for (const JudgmentRecord& j : scores_of_games(games, rule))
+    opinions->scores[{j.id.dump(), j.sample}] = *j.judged.score;
 }
 
-Opinions opinions_of(const Judgments& judgments) {
+Opinions opinions_of(const Judgments& judgments, const ScoreRule& rule = {}) {
   Opinions opinions;
   if (judgments.games.empty())
     take_scores(judgments.scores, &opinions);
   else
-    take_games(judgments.games, &opinions);
+    take_games(judgments.games, rule, &opinions);
   return opinions;
 }
 
@@ -128,8 +125,8 @@ std::string number(const Json& value, const char* format) {
 
 }  // namespace
 
-Json judge_report(const Judgments& judgments) {
-  const Opinions opinions = opinions_of(judgments);
+Json judge_report(const Judgments& judgments, const ScoreRule& rule) {
+  const Opinions opinions = opinions_of(judgments, rule);
   const bool games = !judgments.games.empty();
   std::set<std::string> prompts;
   std::set<Sample> samples;

@@ -15,8 +15,8 @@ namespace thinker {
 
 /// {"kind", "prompts", "samples", "judged", "errors", "failure_rate", "pairs", "tie_rate", "length": {"spearman",
 /// "prompts", "longer_wins", "decided"}}, and of games "position": the summary of tpo/stages/judge.h. What is undefined
-/// is null.
-Json judge_report(const Judgments& judgments);
+/// is null. rule: how games become the scores that "spearman" takes.
+Json judge_report(const Judgments& judgments, const ScoreRule& rule = {});
 
 /// {"samples", "pairs", "only_first", "only_second", "agreement", "decided", "agreement_decided", "kappa",
 /// "kendall_tau", "spearman"}: pairs that both have an opinion on, and those that only one has; the share with the same

@@ -103,11 +103,11 @@ void save_tokenizer(const std::string& folder, const TokenizerSpec& spec) {
 
 }  // namespace
 
-std::vector<std::string> model_files() {
-  std::vector<std::string> files{"config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
-                                 "tokenizer_config.json"};
-  files.insert(files.end(), kLeftovers.begin(), kLeftovers.end());
-  return files;
+bool is_model_file(const std::string& path) {
+  constexpr std::array kFiles{"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"};
+  const bool weights = path.ends_with(".safetensors") || path.ends_with(".safetensors.index.json");
+  return (weights && path.find('/') == path.npos) || std::find(kFiles.begin(), kFiles.end(), path) != kFiles.end() ||
+         std::find(kLeftovers.begin(), kLeftovers.end(), path) != kLeftovers.end();
 }
 
 Model open_model(Device& device, const std::string& path, DType t, WeightStorage storage) {

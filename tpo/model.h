@@ -44,8 +44,9 @@ struct Model {
   void save(const std::string& folder, StoredAs stored_as = StoredAs::f32) const;
 };
 
-/// Names in a model's folder that save() writes or removes.
-std::vector<std::string> model_files();
+/// Whether a file of this path within a folder is part of the model there: it is read with it, or save() writes or
+/// removes it.
+bool is_model_file(const std::string& path);
 
 /// A reward model with its tokenizer. What it judges is a prompt's ids followed by a completion's, end token included.
 struct TextRewardModel {

@@ -14,8 +14,10 @@ namespace {
 
 std::vector<Prompt> open_source(const PromptSource& source, uint64_t seed, DataSplit split) {
   if (!source.given()) return {};
-  if (!source.file.empty()) return read_prompts(source.file);
-  return constraint_prompts(seed, split, 0, source.count);
+  if (source.file.empty()) return constraint_prompts(seed, split, 0, source.count);
+  std::vector<Prompt> prompts = read_prompts(source.file);
+  if (prompts.empty()) fail(source.file, ": holds no prompt");
+  return prompts;
 }
 
 /// Where an error says that a prompt stands.

@@ -6,6 +6,7 @@
 
 #include "tensor/file.h"
 #include "tpo/fingerprint.h"
+#include "tpo/model.h"
 
 namespace thinker {
 
@@ -16,13 +17,12 @@ namespace fs = std::filesystem;
 /// What a MODEL is read from.
 std::vector<std::string> model_files(const std::string& path) {
   if (!fs::is_directory(path)) return {path};
-  std::vector<std::string> files = {path + "/config.json"};
+  std::vector<std::string> files;
   for (const auto& entry : fs::directory_iterator(path)) {
     const std::string name = entry.path().filename().string();
-    if (name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json")) files.push_back(path + "/" + name);
+    if (is_model_file(name)) files.push_back(path + "/" + name);
   }
-  std::sort(files.begin() + 1, files.end());
-  files.push_back(path + "/tokenizer.json");
+  std::sort(files.begin(), files.end());
   return files;
 }
 

@@ -168,6 +168,7 @@ class Reader {
   std::string string_of(const char* key, const Json& value) const {
     if (!value.is_string()) error(key, "is not a string");
     if (value.get<std::string>().empty()) error(key, "is empty");
+    if (value.get<std::string>().find('\0') != std::string::npos) error(key, "holds a NUL, where names of files end");
     return value.get<std::string>();
   }
   double number_of(const char* key, const Json& value, const Limits& limits) const {
@@ -368,7 +369,7 @@ Recipe parse_recipe(const Json& given, const std::string& place) {
 }
 
 Recipe load_recipe(const std::string& path, const std::vector<std::string>& overrides) {
-  Json json = parse_json(read_text_file(path), path);
+  Json json = parse_settings(path);
   if (!json.is_object()) fail(path, ": a recipe is a JSON object");
   for (const std::string& assignment : overrides) override_key(&json, assignment);
   return parse_recipe(json, path);

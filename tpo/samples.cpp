@@ -1,6 +1,8 @@
 #include "tpo/samples.h"
 
+#include <algorithm>
 #include <map>
+#include <set>
 
 #include "tensor/check.h"
 #include "tpo/bradley_terry.h"
@@ -139,13 +141,28 @@ GameRecord parse_game(const JsonLine& line) {
   return g;
 }
 
+std::optional<std::string> shown_response(const GameRecord& game, int64_t sample) {
+  const bool first = (sample == game.a) == (game.order == GameRecord::Order::ab);
+  if (!game.view.is_object() || !game.view.contains("responses")) return std::nullopt;
+  const Json& shown = game.view["responses"];
+  if (!shown.is_array() || shown.size() != 2 || !shown[first ? 0 : 1].is_string()) return std::nullopt;
+  return shown[first ? 0 : 1].get<std::string>();
+}
+
 Judgments read_judgment_file(const std::string& path) {
   Judgments all;
+  std::set<std::string> seen;
+  const auto once = [&](const JsonLine& line, const std::string& which) {
+    if (!seen.insert(which).second) line.error("this sample, or pair of samples in this order, is judged twice");
+  };
   for (const JsonLine& line : read_jsonl(path)) {
-    if (line.has("order"))
-      all.games.push_back(parse_game(line));
-    else
-      all.scores.push_back(parse_judgment(line));
+    if (line.has("order")) {
+      const GameRecord& g = all.games.emplace_back(parse_game(line));
+      once(line, concat(g.id.dump(), " ", g.a, " ", g.b, g.order == GameRecord::Order::ab ? " ab" : " ba"));
+    } else {
+      const JudgmentRecord& j = all.scores.emplace_back(parse_judgment(line));
+      once(line, concat(j.id.dump(), " ", j.sample));
+    }
     if (!all.games.empty() && !all.scores.empty()) line.error("the file mixes scores and games");
   }
   return all;
@@ -157,7 +174,7 @@ namespace {
 class Tournament {
  public:
   void add(const GameRecord& game) {
-    auto& [ab, ba] = pairs_[{player(game.a), player(game.b)}];
+    auto& [ab, ba] = pairs_[{player(game, game.a), player(game, game.b)}];
     (game.order == GameRecord::Order::ab ? ab : ba).push_back(game.for_a());
   }
 
@@ -184,17 +201,24 @@ class Tournament {
     return points;
   }
 
-  const std::vector<int64_t>& samples() const { return players_; }
+  struct Player {
+    int64_t sample;
+    std::optional<std::string> response;  // as it was shown
+  };
+  const std::vector<Player>& players() const { return players_; }
 
  private:
-  int64_t player(int64_t sample) {
-    for (size_t i = 0; i < players_.size(); ++i)
-      if (players_[i] == sample) return static_cast<int64_t>(i);
-    players_.push_back(sample);
-    return static_cast<int64_t>(players_.size()) - 1;
+  int64_t player(const GameRecord& game, int64_t sample) {
+    auto found = std::find_if(players_.begin(), players_.end(), [&](const Player& p) { return p.sample == sample; });
+    const std::optional<std::string> shown = shown_response(game, sample);
+    if (found == players_.end())
+      found = players_.insert(found, {sample, shown});
+    else if (found->response != shown)
+      fail("sample ", sample, " of prompt ", game.id.dump(), " was shown with two responses; judge these samples");
+    return found - players_.begin();
   }
 
-  std::vector<int64_t> players_;  // sample numbers
+  std::vector<Player> players_;
   // Verdicts for the first of the pair, by order.
   std::map<std::pair<int64_t, int64_t>, std::pair<std::vector<int>, std::vector<int>>> pairs_;
 };
@@ -212,8 +236,10 @@ std::vector<JudgmentRecord> scores_of_games(const std::vector<GameRecord>& games
   std::vector<JudgmentRecord> records;
   for (const auto& [id, tournament] : prompts) {
     const std::vector<double> scores = tournament.scores(rule);
-    for (size_t i = 0; i < scores.size(); ++i)
-      records.push_back({id, tournament.samples()[i], {}, {scores[i], "", ""}});
+    for (size_t i = 0; i < scores.size(); ++i) {
+      const auto& [sample, response] = tournament.players()[i];
+      records.push_back({id, sample, response ? Json{{"response", *response}} : Json(), {scores[i], "", ""}});
+    }
   }
   return records;
 }

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "tpo/jsonl.h"
 #include "tpo/judge.h"
+#include "tpo/text.h"
 #include "tpo/thought.h"
 
 namespace thinker {
@@ -25,6 +28,8 @@ struct SampleRecord {
   std::vector<std::pair<int64_t, int64_t>> forced;  // runs [begin, end) of ids that were written, not sampled
 
   bool valid() const { return split.parse == Parse::ok; }
+  /// The response of a valid sample as a judge is shown it, without white space around it; lengths are of this.
+  std::string_view shown_response() const { return trim(*split.response); }
 };
 
 /// Reads a list of runs [begin, end) within a sequence of `length` tokens. Throws Error "FILE:LINE: reason".
@@ -64,6 +69,9 @@ struct GameRecord {
   }
 };
 
+/// The response that the game's view shows for its sample a, or for b; nothing where the view has none.
+std::optional<std::string> shown_response(const GameRecord& game, int64_t sample);
+
 /// The line's "verdict" is for_a().
 Json game_to_json(const GameRecord& game);
 /// Throws Error "FILE:LINE: reason" on a missing or ill-typed field, or when a sample plays against itself.
@@ -75,7 +83,7 @@ struct Judgments {
   std::vector<GameRecord> games;
 };
 
-/// Throws Error "FILE:LINE: reason", also where a file holds both sorts.
+/// Throws Error "FILE:LINE: reason", also where a file holds both sorts, or a judgment or game twice.
 Judgments read_judgment_file(const std::string& path);
 
 /// How verdicts become one score a sample, and what becomes of a pair whose two orders disagree.
@@ -87,7 +95,8 @@ struct ScoreRule {
   Inconsistent inconsistent = Inconsistent::keep;
 };
 
-/// One score for each sample that played, ordered as the samples first occur. A failed game is a tie. Views are null.
+/// One score for each sample that played, ordered as the samples first occur. A failed game is a tie. A record's view
+/// has the "response" that the sample was shown with. Throws Error where that was another one in another game.
 std::vector<JudgmentRecord> scores_of_games(const std::vector<GameRecord>& games, const ScoreRule& rule = {});
 
 /// A file's scores: as they stand in it, or made from its games. Throws as read_judgment_file does.

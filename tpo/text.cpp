@@ -34,6 +34,12 @@ size_t character_length(std::string_view s) {
   return 0;
 }
 
+/// Of U+0000 to U+001F, U+007F to U+009F: what moves a terminal's cursor, and worse.
+bool is_control(std::string_view character) {
+  if (character.size() == 2) return character[0] == '\xC2' && static_cast<unsigned char>(character[1]) < 0xA0;
+  return character.size() == 1 && (static_cast<unsigned char>(character[0]) < 0x20 || character[0] == 0x7F);
+}
+
 /// Levenshtein distance, one row at a time.
 size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<size_t> row(b.size() + 1);
@@ -90,11 +96,23 @@ std::string excerpt(std::string_view text, size_t limit) {
   while (i < text.size()) {
     const size_t length = character_length(text.substr(i));
     if (out.size() + std::max<size_t>(1, length) > limit) break;
-    const bool control = length <= 1 && (length == 0 || static_cast<unsigned char>(text[i]) < 0x20 || text[i] == 0x7F);
-    out += control ? "?" : std::string(text.substr(i, length));
+    const bool shown = length > 0 && !is_control(text.substr(i, length));
+    out += shown ? std::string(text.substr(i, length)) : "?";
     i += std::max<size_t>(1, length);
   }
   return i < text.size() ? out + "..." : out;
+}
+
+std::string for_terminal(std::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size();) {
+    const size_t length = character_length(text.substr(i));
+    const std::string_view character = text.substr(i, length);
+    const bool shown = length > 0 && (!is_control(character) || character == "\n" || character == "\t");
+    out += shown ? std::string(character) : "?";
+    i += std::max<size_t>(1, length);
+  }
+  return out;
 }
 
 }  // namespace thinker

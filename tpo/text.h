@@ -32,4 +32,8 @@ std::string nearest_name(std::string_view name, std::span<const std::string> can
 /// A short quotation for an error message: at most `limit` bytes, control characters shown as '?', cut at a character.
 std::string excerpt(std::string_view text, size_t limit = 60);
 
+/// A text that somebody else wrote, such as a model, for a terminal: control characters but the newline and the
+/// tabulator are '?', so that none can clear the screen or name the window.
+std::string for_terminal(std::string_view text);
+
 }  // namespace thinker

@@ -92,8 +92,6 @@ class StreamSplitter {
 
   Piece feed(std::string_view chunk);
 
-  /// True from the split marker on (always, for style none): "thinking…" can leave the screen.
-
   /// The verdict on the whole text; what had been held back goes into *rest.
   SplitOutput finish(Stop stop, Piece* rest);
 

@@ -37,9 +37,19 @@ TEST_CASE("cli: an output that would overwrite an input, or another output, is w
       {{"sft", model, "--data", file, "--out", model}, "is also MODEL"},
       {{"reward", model, "--pairs", file, "--out", model}, "is also MODEL"},
       {{"convert", model, model, "--dtype", "bf16"}, "OUT " + model + ": is also MODEL"},
-      {{"sft", model, "--data", file, "--out", out, "--log", out + "/config.json"}, "is also a file of --out"},
-      {{"dpo", model, "--pairs", file, "--out", out, "--log", out + "/./model.safetensors"}, "is also a file of --out"},
-      {{"reward", model, "--pairs", file, "--out", out, "--log", model + "/tokenizer.json"}, "is also MODEL"},
+      {{"sft", model, "--data", file, "--out", out, "--log", out + "/config.json"}, "is a file of --out"},
+      {{"dpo", model, "--pairs", file, "--out", out, "--log", out + "/./model.safetensors"}, "is a file of --out"},
+      {{"reward", model, "--pairs", file, "--out", out, "--log", model + "/tokenizer.json"}, "is a file of MODEL"},
+      {{"sample", model, "--prompts", file, "--out", model + "/model-00001-of-00002.safetensors"},
+       "is a file of MODEL"},
+      {{"eval", model, "--prompts", file, "--judge", "rule", "--out", model + "/./config.json"}, "is a file of MODEL"},
+      {{"pair", "--samples", file, "--judgments", other, "--prompts", other, "--length", "tokens", "--model", model,
+        "--out", model + "/tokenizer.json"},
+       "is a file of --model"},
+      {{"sample", model, "--prompts", folder.write("p.part", text), "--out", folder / "p"}, "which is also --prompts"},
+      {{"judge", "--samples", folder.write("z.tmp", text), "--prompts", other, "--judge", "rule", "--out",
+        folder / "z"},
+       "which is also --samples"},
   };
   for (const auto& [arguments, reason] : cases) {
     CHECK(holds(refusal_of(arguments, 2, reason), "name another"));

@@ -182,6 +182,12 @@ TEST_CASE("endpoint: a slow server is cut off") {
   options.retries = 0;
   Endpoint impatient(options, {});
   CHECK(holds(error_of([&] { ask(impatient, 1); }), "no answer within 0.05 s, after 1 try"));
+  // Each read is in time, but not all of them: within the headers, and within the text.
+  server.drip(std::chrono::milliseconds(10));
+  CHECK(holds(error_of([&] { ask(impatient, 1); }), "no answer within 0.05 s, after 1 try"));
+  options.timeout_s = 1.2;
+  Endpoint patient(options, {});
+  CHECK(holds(error_of([&] { ask(patient, 1); }), "no answer within 1.2 s, after 1 try"));
 }
 
 TEST_CASE("endpoint: nobody there, and a server that dies on the way, are one line; what was answered is handed over") {

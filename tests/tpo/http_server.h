@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <mutex>
 #include <string>
@@ -48,6 +49,9 @@ class HttpServer {
     ::close(listener_);
     for (std::thread& t : workers_) t.join();
   }
+
+  /// From now on answers are sent a byte at a time, with a pause after each.
+  void drip(std::chrono::milliseconds pause) { pause_ = pause; }
 
   std::string url() const { return "http://127.0.0.1:" + std::to_string(port_) + "/v1"; }
 
@@ -89,7 +93,11 @@ class HttpServer {
         received_ += text;
       }
       const std::string answer = handler_(text.substr(0, head), text.substr(head));
-      ::send(fd, answer.data(), answer.size(), MSG_NOSIGNAL);
+      const size_t piece = pause_.load().count() > 0 ? 1 : answer.size();
+      for (size_t at = 0; at < answer.size(); at += piece) {
+        if (::send(fd, answer.data() + at, piece, MSG_NOSIGNAL) <= 0) break;
+        std::this_thread::sleep_for(pause_.load());
+      }
     }
     ::close(fd);
   }
@@ -99,6 +107,7 @@ class HttpServer {
   std::thread acceptor_;
   std::vector<std::thread> workers_;
   std::atomic<int> requests_ = 0;
+  std::atomic<std::chrono::milliseconds> pause_{std::chrono::milliseconds(0)};
   mutable std::mutex mutex_;
   std::string received_;
 };

@@ -290,6 +290,17 @@ TEST_CASE("command judge: a process that dies leaves errors for what it owed, an
   CHECK(*judged[0].score == 1);
 }
 
+TEST_CASE("command judge: the last answer may lack its newline; half an answer is none") {
+  const Script whole("cat >/dev/null & read -r a; printf '{\"id\":1,\"score\":0.5}'");
+  CommandJudge judge(whole.command(), 20);
+  CHECK(*ask(judge, 1)[0].score == 0.5);
+  const Script half("read -r a; echo '{\"id\":1,\"score\":1}'; printf '{\"id\":2,\"sco'; exit 3");
+  CommandJudge broken(half.command(), 20);
+  const auto judged = ask(broken, 2);
+  CHECK(*judged[0].score == 1);
+  CHECK(judged[1].error == "the judge command ended with exit status 3");
+}
+
 TEST_CASE("command judge: set-ups that cannot work are one clear error") {
   const auto fails = [](const std::string& command, const char* message) {
     CommandJudge judge(command, 0.3);

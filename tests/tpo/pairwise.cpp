@@ -336,6 +336,12 @@ TEST_CASE("pairwise: judgments.jsonl of games gives one score a sample; damaged 
   CHECK(holds(error(R"({"id":1,"a":0,"b":1,"order":"ab","view":{},"verdict":2})"), "J:3: \"verdict\""));
   CHECK(holds(error(R"({"id":1,"a":0,"b":1,"order":"ab","view":{}})"), "J:3: \"error\""));
   CHECK(holds(error(R"({"id":1,"sample":0,"view":{},"score":1})"), "J:3: the file mixes"));
+  CHECK(holds(error(R"({"id":1,"a":0,"b":1,"order":"ab","view":{},"verdict":-1})"), "J:3: this sample, or pair"));
+  CHECK(error(R"({"id":1,"a":0,"b":2,"order":"ab","view":{},"verdict":1})").empty());
+  CHECK(holds(error(R"({"id":1,"a":0,"b":2,"order":"ab","view":{"responses":["x","y"]},"verdict":1})"),
+              "sample 0 of prompt 1 was shown with two responses"));
+  const std::string one = R"({"id":1,"sample":0,"view":{},"score":1})";
+  CHECK(holds(error_of([&] { read_judgments(folder.write("J", one + "\n" + one + "\n")); }), "J:2: this sample, or"));
 }
 
 TEST_CASE("pairwise: against an opponent a score is the win rate over both orders") {
@@ -365,6 +371,11 @@ TEST_CASE("pairwise: against an opponent a score is the win rate over both order
   CHECK_FALSE(judged[5].score);
   CHECK(judged[5].error == "broken");
   CHECK(judge.shown.size() == 8);  // not the equal one, not the one without an opponent
+  std::vector<Prompt> twins{prompts[0], prompts[0]};
+  twins[1].id = 7;
+  const std::vector<SampleRecord> outputs{sample_of(0, 0, "bb"), sample_of(7, 0, "cc")};
+  OpponentJudge confused(judge);
+  CHECK(holds(error_of([&] { confused.add(twins, outputs); }), "prompts 0 and 7 are the same text"));
   const JudgeView stranger = view_of("x", {{"user", "new"}});
   CHECK(holds(error_of([&] { pointwise.judge({&stranger, 1}); }), "no output for the prompt \"new\""));
 }

@@ -329,6 +329,40 @@ TEST_CASE("report: the page shows a run, and hostile text stays text") {
   CHECK(contains(page, "default-src 'none'"));
 }
 
+TEST_CASE("report: where the judge scored nothing there is no score, not one of 0") {
+  const MadeUpRun made("unscored");
+  made.finish();
+  Json failed = MadeUpRun::eval("test-0", "even", 0);
+  failed.erase("score");
+  failed["error"] = "the judge is gone";
+  Json lost = MadeUpRun::unparsed("test-1", 0, "rambling");  // a 0 that says nothing of the others
+  lost.update({{"category", "odd"}, {"attempts", 3}, {"first_parse", "no_marker"}, {"score", 0}});
+  for (const char* file : {"iter-0/eval_direct.jsonl", "iter-0/eval.jsonl", "iter-1/eval.jsonl"})
+    made.write_lines(file, {failed, lost});
+  const RunData run = read_run(made.folder.string());
+  CHECK(!score_of(run.evaluations[0]));
+  CHECK(run.evaluations[0].categories.empty());
+  const std::string page = page_of({made.folder.string()});
+  check_balanced(page);
+  for (const char* zero : {">0.000", " 0.000", "score 0.000"}) CHECK(!contains(page, zero));
+}
+
+TEST_CASE("report: the browser's scores of games are by the recipe's rule") {
+  const MadeUpRun made("games");
+  made.finish();
+  const auto game = [](int a, int b, const char* order, int verdict) {
+    return Json{{"id", 2},           {"a", a}, {"b", b}, {"order", order}, {"view", Json::object()}, {"answer", ""},
+                {"verdict", verdict}};
+  };
+  made.write_lines("iter-1/samples.jsonl", {MadeUpRun::sample(2, 0, "", "x"), MadeUpRun::sample(2, 1, "", "y")});
+  made.write_lines("iter-1/judgments.jsonl", {game(0, 1, "ab", 1), game(0, 1, "ba", 1)});
+  made.write_lines("iter-1/pairs.jsonl", {});
+  const Json judge{{"kind", "pairwise"}, {"model", "m"}, {"scores", "wins"}};
+  made.write("recipe.json", Json{{"name", "games"}, {"judge", judge}}.dump());
+  const RunData run = read_run(made.folder.string());
+  CHECK(*run.iterations.at(0).judgments.at(0).judged.score == 1.0);  // by Bradley and Terry above 2
+}
+
 TEST_CASE("report: two runs are drawn together and compared on the same prompts") {
   const MadeUpRun a("thought"), b("direct", "none");
   a.finish();

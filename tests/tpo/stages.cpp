@@ -1,4 +1,7 @@
 // The stages one by one: forced format, chunks of sampling, evaluation, pairs as files, supervised data, damaged lines.
+#include <filesystem>
+#include <functional>
+
 #include "tensor/file.h"
 #include "tests/tpo/tiny_world.h"
 #include "tpo/stages/judge.h"
@@ -190,6 +193,43 @@ TEST_CASE("train: what an interrupted training left is not continued with other 
   CHECK(refused(other, pairs));
   train_on_pairs(same, pairs, stage, folder);
   CHECK(std::filesystem::exists(folder + "/checkpoint/model.safetensors"));
+}
+
+TEST_CASE("train: killed while one epoch's state takes the place of another's, it goes on from whichever is whole") {
+  namespace fs = std::filesystem;
+  const std::vector<IdPair> pairs = six_pairs();
+  PreferenceStage stage = preference_stage(2);
+  const auto trained = [&](const std::string& folder) {
+    Model model = world().open();
+    train_on_pairs(model, pairs, stage, folder);
+    return read_text_file(folder + "/checkpoint/model.safetensors");
+  };
+  const std::string straight = trained(world().folder / "straight");
+  const std::string folder = world().folder / "killed", state = folder + "/train_state";
+  const std::function<void()> kills[] = {
+      [&] { fs::create_directories(state + ".new"); },  // while the next one was written
+      [&] {                                             // between the two renames
+        fs::create_directories(state + ".old");
+        fs::rename(state, state + ".new");
+      },
+      [&] {  // while the last one was removed: its state.json may go after the rest
+        fs::create_directories(state + ".old");
+        fs::copy_file(state + "/state.json", state + ".old/state.json");
+      }};
+  for (const auto& kill : kills) {
+    int64_t steps = 0;
+    stage.on_step = [](const StepLog& step, int64_t) {
+      if (step.step == 3) fail("stopped");  // in the second epoch
+    };
+    CHECK_THROWS_AS(trained(folder), Error);
+    kill();
+    stage.on_step = [&](const StepLog&, int64_t) { ++steps; };
+    CHECK(finished_epochs(folder) == 1);
+    CHECK(trained(folder) == straight);
+    CHECK(steps == 2);
+    for (const char* part : {"", ".new", ".old"}) CHECK(!fs::exists(state + part));
+    fs::remove_all(folder);
+  }
 }
 
 TEST_CASE("evaluate: failures are drawn again, then lose; what the judge could not score is left out") {
@@ -414,6 +454,40 @@ TEST_CASE("pairs: a sample or judgment that stands twice, or a judgment of anoth
   auto foreign = judgments;
   foreign[1].view["response"] = "of another run";
   CHECK(holds(error(samples, foreign), "its judgment is of another response"));
+  auto stray = judgments;
+  stray[1].sample = 17;
+  CHECK(holds(error(samples, stray), "sample 17 of prompt \"p8-0\" is judged, but not there"));
+
+  // The scores of a pairwise judge's games, too.
+  const auto games_of = [&](const std::string& a, const std::string& b) {
+    const GameRecord game{samples[0].id,           0, 1, GameRecord::Order::ba, {{"responses", {b, a}}},
+                          {Verdict::first, "", ""}};
+    return scores_of_games({game});
+  };
+  auto two = samples;
+  two.resize(2);
+  for (SampleRecord& s : two) s.split = {"m", s.sample == 0 ? "alpha" : "beta", Parse::ok};
+  CHECK(error(two, games_of("alpha", "beta")).empty());
+  CHECK(holds(error(two, games_of("beta", "alpha")), "its judgment is of another response"));
+}
+
+TEST_CASE("pairs: lengths are of the response alone, as it was judged, in characters or tokens") {
+  const Model model = world().open();
+  const auto prompts = tiny::prompts(1, 9);
+  std::vector<SampleRecord> samples = sample_prompts(model, sample_prompts_of(prompts), stage_of(2));
+  samples[0].split = {"a long thought", "  \u00e9\U0001F600 \n", Parse::ok};
+  samples[1].split = {"m", "abc", Parse::ok};
+  std::vector<JudgmentRecord> judgments;
+  for (const SampleRecord& s : samples) judgments.push_back({s.id, s.sample, {}, {s.sample == 0 ? 1.0 : 0.0, "", ""}});
+  PairStage how;
+  how.style = stage_of(2).style;
+  const PairResult result = pair_samples(prompts, samples, judgments, how, nullptr);
+  REQUIRE(result.pairs.size() == 1);
+  CHECK(*result.pairs[0].length_chosen == 2);
+  CHECK(*result.pairs[0].length_rejected == 3);
+  samples[0].split.response = " ab ";
+  how.length = LengthUnit::tokens;
+  CHECK(*pair_samples(prompts, samples, judgments, how, &model.text).pairs.at(0).length_chosen == 2);
 }
 
 TEST_CASE("damaged lines of samples, judgments, evaluations and pairs are named by file and line") {

@@ -13,6 +13,7 @@
 #include <cmath>
 #include <cstring>
 #include <ctime>
+#include <utility>
 
 #include "tensor/check.h"
 #include "tpo/text.h"
@@ -215,7 +216,9 @@ void CommandJudge::run(Exchange* exchange, const OnJudged& on_judged) {
     const ssize_t n = ::read(from_, buffer.data(), buffer.size());
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) continue;
     if (n <= 0) {
-      exchange->lost = how_it_ended();
+      // A whole answer may lack its newline; half a one is of a judge that died, and asked again.
+      if (Json::accept(received_)) take_line(std::exchange(received_, {}), exchange);
+      if (!exchange->waiting.empty()) exchange->lost = how_it_ended();
       return;
     }
     last_sign = seconds_now();

@@ -35,6 +35,33 @@ Clock::duration seconds(double s) {
   return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(s));
 }
 
+/// Ends what a client is doing at a time. The library's own limits are for each read: a server that sends a byte now
+/// and then, or headers without an end, would be waited for forever.
+class CutOff {
+ public:
+  CutOff(httplib::Client& client, Clock::time_point at)
+      : thread_([this, &client, at] {
+          std::unique_lock lock(mutex_);
+          if (!ended_.wait_until(lock, at, [this] { return over_; })) client.stop();
+        }) {}
+  CutOff(const CutOff&) = delete;
+  CutOff& operator=(const CutOff&) = delete;
+  ~CutOff() {
+    {
+      const std::lock_guard lock(mutex_);
+      over_ = true;
+    }
+    ended_.notify_one();
+    thread_.join();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable ended_;
+  bool over_ = false;
+  std::thread thread_;  // last: it uses the others
+};
+
 struct Url {
   std::string origin, path;
 };
@@ -208,11 +235,11 @@ class Endpoint::Work {
     if (!endpoint_.key_.empty()) request.headers.emplace("Authorization", "Bearer " + endpoint_.key_);
     const Clock::time_point deadline = Clock::now() + seconds(options_.timeout_s);
     std::string received;
-    // The library's timeout is for each read; a server that sends a byte a second must end too.
     request.content_receiver = [&](const char* data, size_t size, uint64_t, uint64_t) {
       received.append(data, size);
-      return received.size() <= kMaxBody && Clock::now() < deadline;
+      return received.size() <= kMaxBody;
     };
+    const CutOff cut_off(client, deadline);
     httplib::Response response;
     httplib::Error error = httplib::Error::Success;
     if (client.send(request, response, error))

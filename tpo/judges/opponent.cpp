@@ -24,8 +24,11 @@ void OpponentJudge::add(const std::vector<Prompt>& prompts, const std::vector<Sa
   for (const SampleRecord& s : outputs) {
     const auto prompt = by_id.find(s.id.dump());
     if (prompt == by_id.end()) continue;
-    opponent_.emplace(key_of(prompt->second->messages),
-                      s.valid() ? std::optional(make_judge_view(*prompt->second, s.split)) : std::nullopt);
+    const auto [known, fresh] = opponent_.try_emplace(key_of(prompt->second->messages), Output{s.id, std::nullopt});
+    if (known->second.id != s.id)
+      fail("prompts ", known->second.id.dump(), " and ", s.id.dump(), " are the same text (\"",
+           excerpt(prompt->second->messages.back().content), "\"), to which the opponent has two outputs; remove one");
+    if (fresh && s.valid()) known->second.view = make_judge_view(*prompt->second, s.split);
   }
 }
 
@@ -37,7 +40,7 @@ std::vector<Judged> OpponentJudge::judge(std::span<const JudgeView> views, const
     const auto found = opponent_.find(key_of(views[i].prompt()));
     if (found == opponent_.end())
       fail("the opponent has no output for the prompt \"", excerpt(views[i].prompt().back().content), "\"");
-    const std::optional<JudgeView>& theirs = found->second;
+    const std::optional<JudgeView>& theirs = found->second.view;
     if (!theirs) {
       results[i].score = 1.0;
     } else if (theirs->response() == views[i].response()) {

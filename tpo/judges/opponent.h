@@ -4,6 +4,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 
 #include "tpo/judge.h"
@@ -16,6 +17,7 @@ class OpponentJudge : public Judge {
   explicit OpponentJudge(PairJudge& judge) : judge_(judge) {}
 
   /// The opponent's outputs, one a prompt; of two the first counts. One that did not parse loses to any response.
+  /// Throws Error where two prompts are the same text: a view does not tell which of them it answers.
   void add(const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& outputs);
 
   /// 0, 1/4, 1/2, 3/4 or 1. A response equal to the opponent's has 1/2 without being asked about. Neither game with a
@@ -24,7 +26,11 @@ class OpponentJudge : public Judge {
 
  private:
   PairJudge& judge_;
-  std::map<std::string, std::optional<JudgeView>> opponent_;  // by the prompt's messages; none: did not parse
+  struct Output {
+    Json id;                        // of the prompt
+    std::optional<JudgeView> view;  // none: did not parse
+  };
+  std::map<std::string, Output> opponent_;  // by the prompt's messages, which are all that a view tells of it
 };
 
 }  // namespace thinker

@@ -145,8 +145,9 @@ Measured over_seeds(const std::vector<Measured>& seeds) {
   return all;
 }
 
-Measured score_of(const Evaluation& e) {
-  return {e.summary.score, e.summary.interval, e.summary.prompts - e.summary.unjudged, e.range};
+std::optional<Measured> score_of(const Evaluation& e) {
+  if (!e.summary.scored()) return std::nullopt;
+  return Measured{e.summary.score, e.summary.interval, e.summary.prompts - e.summary.unjudged, e.range};
 }
 
 std::vector<ArmPoint> curve_of(const Arm& arm, const Measure& measure) {

@@ -59,7 +59,7 @@ std::vector<ArmPoint> curve_of(const Arm& arm, const Measure& measure);
 std::optional<ArmPoint> last_trained(const Arm& arm, const Measure& measure);
 
 /// The mean score; and the same as a Measure.
-Measured score_of(const Evaluation& evaluation);
+std::optional<Measured> score_of(const Evaluation& evaluation);
 
 /// An arm minus another on the same prompts, seed by seed.
 struct Difference {

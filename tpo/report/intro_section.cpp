@@ -157,13 +157,13 @@ Html results(const std::vector<Arm>& arms, int decimals) {
   Html items;
   for (const Arm& arm : arms) {
     const std::string who = arms.size() > 1 ? arm.label + ": " : "";
-    const auto after = last_trained(arm, [](const Evaluation& e) { return std::optional(score_of(e)); });
+    const auto after = last_trained(arm, score_of);
     if (!after) {
       items += element("li", text(who + "no trained model has been evaluated yet."));
       continue;
     }
     std::string line = concat(who, "mean score ", with_interval(after->all, decimals), " after ", after->name);
-    for (const ArmPoint& p : curve_of(arm, [](const Evaluation& e) { return std::optional(score_of(e)); }))
+    for (const ArmPoint& p : curve_of(arm, score_of))
       if (p.stage == Stage::seed || p.stage == Stage::seed_direct)
         line += concat(", ", fixed(p.all.mean, decimals), " before (", p.name, ")");
     items += element("li", text(concat(line, "; ", after->all.count, " held-out outputs.")));

@@ -9,6 +9,7 @@
 #include "tensor/check.h"
 #include "tensor/file.h"
 #include "tpo/judge_report.h"
+#include "tpo/judges/pairwise.h"
 #include "tpo/report/html.h"
 #include "tpo/text.h"
 
@@ -111,11 +112,18 @@ class RunReader {
     evaluation(Stage::iteration, t, folder + "/eval.jsonl");
   }
 
-  static void read_judgments_of(IterationData& data, const std::string& file) {
+  /// How the run made scores of games.
+  ScoreRule score_rule() const {
+    const auto judge = run_.recipe.find("judge");
+    return judge != run_.recipe.end() && is_pairwise(*judge) ? parse_pairwise(*judge).rule : ScoreRule{};
+  }
+
+  void read_judgments_of(IterationData& data, const std::string& file) {
     Judgments judgments = read_judgment_file(file);
     if (judgments.scores.empty() && judgments.games.empty()) return;
-    data.judge = judge_report(judgments);
-    data.judgments = judgments.games.empty() ? std::move(judgments.scores) : scores_of_games(judgments.games);
+    const ScoreRule rule = score_rule();
+    data.judge = judge_report(judgments, rule);
+    data.judgments = judgments.games.empty() ? std::move(judgments.scores) : scores_of_games(judgments.games, rule);
     for (JudgmentRecord& j : data.judgments) j.view = nullptr;  // large, and not shown
   }
 
@@ -208,7 +216,7 @@ Evaluation evaluation_of(Stage stage, int64_t iteration, const std::string& file
   std::vector<double> thoughts, responses, parsed, scores;
   for (EvalRecord& r : e.records) {
     if (r.sample.split.thought) thoughts.push_back(static_cast<double>(count_code_points(*r.sample.split.thought)));
-    if (r.sample.valid()) responses.push_back(static_cast<double>(count_code_points(*r.sample.split.response)));
+    if (r.sample.valid()) responses.push_back(static_cast<double>(count_code_points(r.sample.shown_response())));
     if (r.judged.score) scores.push_back(*r.judged.score);
     parsed.push_back(r.sample.valid() && r.attempts == 1 ? 100.0 : 0.0);
     r.sample.ids = r.sample.prompt_ids = {};

@@ -10,10 +10,6 @@ namespace thinker::report {
 
 namespace {
 
-std::optional<Measured> score(const Evaluation& e) {
-  return score_of(e);
-}
-
 /// The score of one category.
 Measure score_in(const std::string& category) {
   return [category](const Evaluation& e) -> std::optional<Measured> {
@@ -67,7 +63,7 @@ Table curve_table(const Runs& runs) {
   std::map<std::pair<Stage, int64_t>, std::vector<std::string>> rows;
   for (size_t a = 0; a < arms.size(); ++a) {
     headers.push_back(arms.size() > 1 ? arms[a].label : "score [95 % interval]");
-    for (const ArmPoint& p : curve_of(arms[a], score)) {
+    for (const ArmPoint& p : curve_of(arms[a], score_of)) {
       auto& cells = rows[{p.stage, p.iteration}];
       cells.resize(arms.size() + 1, "-");
       cells[0] = p.stage == Stage::seed ? "seed" : p.name;
@@ -162,10 +158,10 @@ Html scores_section(const Runs& runs) {
                         "choice of prompts leaves open."
                       : "Square brackets and bands are 95 % bootstrap intervals over the prompts. They do not cover "
                         "that a training with another seed ends elsewhere.");
-  const LineChart chart = by_iteration(runs, "Score by iteration", score_title(runs), score);
+  const LineChart chart = by_iteration(runs, "Score by iteration", score_title(runs), score_of);
   Html charts = element(
       "div", {{"class", "wide"}},
-      figure("Score by iteration", line_chart(chart), measure_table(runs, "score", score, score_decimals(runs))));
+      figure("Score by iteration", line_chart(chart), measure_table(runs, "score", score_of, score_decimals(runs))));
   Html below;
   const Table differences = difference_table(runs);
   if (!differences.empty())

@@ -19,7 +19,7 @@ std::optional<double> win_of(const EvalRecord& ours, const EvalRecord& theirs, W
 }
 
 double length_of(const EvalRecord& r) {
-  return static_cast<double>(count_code_points(trim(*r.sample.split.response)));
+  return static_cast<double>(count_code_points(r.sample.shown_response()));
 }
 
 Json with_interval(double rate, const Interval& interval) {

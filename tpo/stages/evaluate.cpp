@@ -114,7 +114,7 @@ EvalSummary summarise(const std::vector<EvalRecord>& records, uint64_t seed) {
     s.failed += !r.sample.valid();
     if (r.sample.split.thought) thoughts.push_back(static_cast<double>(count_code_points(*r.sample.split.thought)));
     // Without a thought, an output that failed has a response, too: what was cut is no length of an answer.
-    if (r.sample.valid()) responses.push_back(static_cast<double>(count_code_points(*r.sample.split.response)));
+    if (r.sample.valid()) responses.push_back(static_cast<double>(count_code_points(r.sample.shown_response())));
     if (!r.judged.score) {
       ++s.unjudged;
       continue;
@@ -122,9 +122,11 @@ EvalSummary summarise(const std::vector<EvalRecord>& records, uint64_t seed) {
     scores.push_back(*r.judged.score);
     by_category[r.category].push_back(*r.judged.score);
   }
-  for (const auto& [category, list] : by_category)
-    s.categories[category] = {mean(list), static_cast<int64_t>(list.size()), bootstrap_interval(list, seed)};
   s.prompts = static_cast<int64_t>(records.size());
+  if (s.scored()) {
+    for (const auto& [category, list] : by_category)
+      s.categories[category] = {mean(list), static_cast<int64_t>(list.size()), bootstrap_interval(list, seed)};
+  }
   s.score = mean(scores);
   s.interval = bootstrap_interval(scores, seed);
   s.parse_rate = records.empty() ? 0.0 : static_cast<double>(parsed_at_once) / static_cast<double>(s.prompts);

@@ -48,10 +48,14 @@ std::vector<Group> group_by_prompt(const std::vector<Prompt>& prompts, const std
   return groups;
 }
 
-std::map<Key, const JudgmentRecord*> index_judgments(const std::vector<JudgmentRecord>& judgments) {
+std::map<Key, const JudgmentRecord*> index_judgments(const std::vector<JudgmentRecord>& judgments,
+                                                     const std::vector<SampleRecord>& samples) {
+  std::set<Key> known;
+  for (const SampleRecord& s : samples) known.insert({s.id.dump(), s.sample});
   std::map<Key, const JudgmentRecord*> index;
   for (const JudgmentRecord& j : judgments) {
     const Key key{j.id.dump(), j.sample};
+    if (!known.contains(key)) fail(named(key), " is judged, but not there; judge these samples");
     if (!index.emplace(key, &j).second) fail(named(key), " is judged twice");
   }
   return index;
@@ -61,16 +65,16 @@ std::map<Key, const JudgmentRecord*> index_judgments(const std::vector<JudgmentR
 void check_view(const JudgmentRecord& judgment, const SampleRecord& s) {
   if (!s.valid() || !judgment.view.is_object() || !judgment.view.contains("response")) return;
   // As lines of files: a byte that is not UTF-8 is another character there.
-  const Json shown = std::string(trim(*s.split.response));
+  const Json shown = std::string(s.shown_response());
   if (dump_json(judgment.view.at("response")) != dump_json(shown))
     fail(named({s.id.dump(), s.sample}), ": its judgment is of another response; judge these samples");
 }
 
 int64_t response_length(const SampleRecord& s, LengthUnit unit, const ChatTokenizer* tokenizer) {
   if (!s.valid()) return 0;
-  if (unit == LengthUnit::chars) return count_code_points(*s.split.response);
+  if (unit == LengthUnit::chars) return count_code_points(s.shown_response());
   ENSURE(tokenizer, "lengths in tokens need a tokenizer");
-  return static_cast<int64_t>(tokenizer->tokenizer.encode(*s.split.response, SpecialText::Plain).size());
+  return static_cast<int64_t>(tokenizer->tokenizer.encode(s.shown_response(), SpecialText::Plain).size());
 }
 
 PairRecord to_record(const Group& group, const std::vector<Candidate>& candidates, const Pair& pair,
@@ -195,7 +199,7 @@ Json trials_to_json(const std::vector<RhoTrial>& trials) {
 PairResult pair_samples(const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples,
                         const std::vector<JudgmentRecord>& judgments, const PairStage& stage,
                         const ChatTokenizer* tokenizer) {
-  const std::map<Key, const JudgmentRecord*> judged = index_judgments(judgments);
+  const std::map<Key, const JudgmentRecord*> judged = index_judgments(judgments, samples);
   const std::vector<Group> groups = group_by_prompt(prompts, samples);
   std::vector<std::vector<Candidate>> candidates;
   for (const Group& group : groups) {

@@ -27,6 +27,24 @@ struct TrainState {
 std::string state_folder(const std::string& folder) {
   return folder + "/train_state";
 }
+
+/// Puts the state that was written beside it in the place of the last one. At any moment one of the two is whole, under
+/// its name or (between the two renames) under that of the new one: see settled_state.
+void replace_state(const std::string& folder) {
+  const std::string state = state_folder(folder), old = state + ".old";
+  fs::remove_all(old);
+  if (fs::exists(state)) fs::rename(state, old);
+  fs::rename(state + ".new", state);
+  fs::remove_all(old);
+}
+
+/// The file of the state, which is there where a training was interrupted after an epoch.
+std::string settled_state(const std::string& folder) {
+  const std::string state = state_folder(folder), fresh = state + ".new";
+  if (!fs::exists(state) && fs::exists(fresh + "/state.json")) fs::rename(fresh, state);
+  return state + "/state.json";
+}
+
 /// Holds the best epoch's weights in a folder of the epoch's number, until a state that names another is written.
 std::string best_folder(const std::string& folder) {
   return folder + "/best";
@@ -91,8 +109,9 @@ class Training {
       : model_(with_adapters(model, stage)), pairs_(pairs), stage_(stage), folder_(folder) {}
 
   void run() {
-    if (fs::exists(current() + "/state.json"))
-      resume();
+    const std::string state = settled_state(folder_);
+    if (fs::exists(state))
+      resume(state);
     else
       begin();
     optimizer_.emplace(model_.net, stage_.train.adamw);
@@ -132,8 +151,8 @@ class Training {
     state_.reference = reference_logps(other.net, pairs_, stage_.train);
   }
 
-  void resume() {
-    state_ = read_state(current() + "/state.json", pairs_.size(), fingerprint(model_.net, pairs_));
+  void resume(const std::string& state) {
+    state_ = read_state(state, pairs_.size(), fingerprint(model_.net, pairs_));
     load_trained(current());
   }
 
@@ -153,9 +172,8 @@ class Training {
     fs::remove_all(fresh);
     save_trained(fresh);
     optimizer_->save(fresh + "/optimizer.safetensors");
-    write_state(fresh + "/state.json", state_);
-    fs::remove_all(current());
-    fs::rename(fresh, current());
+    write_state(fresh + "/state.json", state_);  // last: it says that the folder is whole
+    replace_state(folder_);
     if (state_.best_epoch != best_before) fs::remove_all(best(best_before));
   }
 
@@ -197,14 +215,14 @@ class Training {
 }  // namespace
 
 int64_t finished_epochs(const std::string& folder) {
-  const std::string path = state_folder(folder) + "/state.json";
+  const std::string path = settled_state(folder);
   if (!fs::exists(path)) return 0;
   return JsonLine(parse_json(read_text_file(path), path), path).integer("epoch");
 }
 
 void remove_train_state(const std::string& folder) {
-  for (const std::string& part : {state_folder(folder), state_folder(folder) + ".new", best_folder(folder)})
-    fs::remove_all(part);
+  const std::string state = state_folder(folder);
+  for (const std::string& part : {state, state + ".new", state + ".old", best_folder(folder)}) fs::remove_all(part);
 }
 
 void train_on_pairs(Model& model, const std::vector<IdPair>& pairs, const PreferenceStage& stage,
