@@ -60,7 +60,7 @@ Json parse_json(std::string_view text, const std::string& place) {
 
 Json parse_settings(const std::string& path) {
   const std::string text = read_text_file(path);
-  parse_json(text, path);  // for its errors
+  parse_json(text, path);                   // for its errors
   std::vector<std::set<std::string>> open;  // the keys of each object that has begun
   const auto once = [&](int, Json::parse_event_t event, Json& parsed) {
     if (event == Json::parse_event_t::object_start) open.emplace_back();
