@@ -8,28 +8,6 @@
 namespace thinker {
 namespace {
 
-bool contains(std::string_view text, std::string_view part) {
-  return text.find(part) != std::string_view::npos;
-}
-
-// The literal text between "<|im_start|>system" + newline and "<|im_end|>", if the template has one. In the template's
-// source the newline is a real one or "\n" written as two characters; an expression in place of literal text begins
-// with a quote or brace.
-std::optional<std::string> literal_system_message(std::string_view source) {
-  static constexpr std::string_view kStart = "<|im_start|>system", kEnd = "<|im_end|>";
-  for (size_t at = source.find(kStart); at != std::string_view::npos; at = source.find(kStart, at + 1)) {
-    const std::string_view rest = source.substr(at + kStart.size());
-    const size_t newline = rest.starts_with("\n") ? 1 : rest.starts_with("\\n") ? 2 : 0;
-    const std::string_view message = rest.substr(newline, rest.find(kEnd) - newline);
-    if (newline == 0 || message.empty() || message.find_first_of("'\"{") == 0) continue;
-    if (message.find_first_of("'\"{}\\") != std::string_view::npos) {
-      tokenizer_fail("the chat template's default system message is not plain text: ", utf8_excerpt(message, 80));
-    }
-    return std::string(message);
-  }
-  return std::nullopt;
-}
-
 // Python's str.strip(), which Jinja's trim is.
 std::string_view strip(std::string_view text) {
   const auto is_space = [](uint32_t c) {
@@ -216,34 +194,6 @@ void render_plain(Renderer& out, const Tokenizer& tokenizer, const ChatTemplate&
 }
 
 }  // namespace
-
-ChatTemplate recognise_chat_template(const TokenizerSpec& spec) {
-  const std::string_view source = spec.chat_template;
-  ChatTemplate chat;
-  if (source.empty()) return chat;
-  chat.trims = contains(source, "| trim") || contains(source, "|trim") || contains(source, ".strip()");
-  chat.writes_bos = contains(source, "bos_token") || contains(source, "<|begin_of_text|>");
-  if (contains(source, "<|im_start|>") && contains(source, "<|im_end|>")) {
-    chat.family = ChatFamily::ChatML;
-    chat.default_system = literal_system_message(source);
-    for (const char* rewrite : {"reasoning_content", "split(", "strip(", "replace(", "trim", "set system_message"}) {
-      if (contains(source, rewrite)) {
-        tokenizer_fail("the chat template looks like ChatML but changes messages (it has \"", rewrite,
-                       "\"), which is not supported: ", utf8_excerpt(source, 80));
-      }
-    }
-  } else if (contains(source, "<|start_header_id|>") && contains(source, "<|eot_id|>")) {
-    chat.family = ChatFamily::Llama3;
-    if (contains(source, "Cutting Knowledge Date: December 2023")) {
-      chat.system_preamble = "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n";
-    }
-  } else if (contains(source, "[INST]") && contains(source, "<<SYS>>")) {
-    chat.family = ChatFamily::Llama2;
-  } else {
-    tokenizer_fail("this chat template is not supported (ChatML, Llama-2 and Llama-3 are): ", utf8_excerpt(source, 80));
-  }
-  return chat;
-}
 
 std::vector<ChatPiece> render_pieces(const Tokenizer& tokenizer, const ChatTemplate& chat,
                                      std::span<const Message> messages, GenerationPrompt generation) {

@@ -1,8 +1,8 @@
 // Chat templates: a list of messages becomes token ids.
 //
-// Model files describe this by a Jinja program. We run no Jinja: the program's text tells which of a few known families
-// it belongs to, and the family is rendered straight to ids. So the template's own control tokens are ids from the
-// start, and message content, which is only ever encoded as plain text, cannot forge one.
+// Model files describe this by a Jinja program. We run no Jinja: what the program writes tells which of a few known
+// families it belongs to, and the family is rendered straight to ids. So the template's own control tokens are ids from
+// the start, and message content, which is only ever encoded as plain text, cannot forge one.
 //
 //   ChatML   <|im_start|>ROLE\nCONTENT<|im_end|>\n, and <|im_start|>assistant\n for the answer
 //   Llama-2  BOS[INST] <<SYS>>\nSYSTEM\n<</SYS>>\n\nUSER [/INST] ANSWER EOS
@@ -47,10 +47,11 @@ struct ChatPiece {
   bool trained;      // what the assistant has to write: its content and its end-of-turn token
 };
 
-/// Finds the family from spec.chat_template; an empty one gives Plain. Throws TokenizerError, quoting the template's
-/// beginning, if it belongs to none, or if it does more to messages than the family does (as Qwen3's, which removes
-/// thoughts). Llama-3.1's and 3.2's date is the fixed one of the template's own fallback ("26 Jul 2024"), so that ids
-/// do not change overnight.
+/// Finds the family from spec.chat_template (chat_family.cpp); an empty one gives Plain. Throws TokenizerError, quoting
+/// the template's beginning, if it belongs to none, or if it does more than its family does, which the error names:
+/// text or tokens of its own, parts of messages, messages that are changed (as by Qwen3's, which removes thoughts).
+/// What it writes only for chats with tools is not looked at. Llama-3.1's and 3.2's date is the fixed one of the
+/// template's own fallback ("26 Jul 2024"), so that ids do not change overnight.
 ChatTemplate recognise_chat_template(const TokenizerSpec& spec);
 
 /// The chat in pieces whose ids, joined, are the whole of it. Bos stands in front where the template or the spec's

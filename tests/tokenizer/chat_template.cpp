@@ -187,14 +187,15 @@ TEST_CASE("the default system message is read from the template") {
   CHECK(system_of(goldens()["templates"]["real newline"]) == "You are terse.");
   CHECK(!system_of(goldens()["templates"]["chatml"]));
   // As in Qwen2.5: an expression first, the literal later.
-  CHECK(system_of("{{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}{%- else %}"
-                  "{{- '<|im_start|>system\\nBe kind.<|im_end|>\\n' }}") == "Be kind.");
+  CHECK(system_of("{% if messages[0].role == 'system' %}"
+                  "{{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}{%- else %}"
+                  "{{- '<|im_start|>system\\nYou\\'re kind.<|im_end|>\\n' }}{% endif %}" +
+                  goldens()["templates"]["chatml"].get<std::string>()) == "You're kind.");
 }
 
 TEST_CASE("templates that we cannot render are refused by name") {
   for (const std::string source : {"{{ '<start_of_turn>user' }}", "{{ '[INST] no system in this one' }}",
-                                   "{{ '<|im_start|>' + content.split('</think>')[-1] + '<|im_end|>' }}",
-                                   "{{ '<|im_start|>system\\nYou\\'re odd<|im_end|>' }}"}) {
+                                   "{{ '<|im_start|>' + content.split('</think>')[-1] + '<|im_end|>' }}"}) {
     CAPTURE(source);
     CHECK_THROWS_AS(recognise_chat_template(with_source(source)), TokenizerError);
   }

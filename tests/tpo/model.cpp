@@ -10,6 +10,13 @@
 
 using namespace thinker;
 
+namespace {
+
+constexpr const char* kTemplate =
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}";
+
+}  // namespace
+
 TEST_CASE("model: SmolLM2's GGUF tokenizer and chat template give transformers' ids") {
   const std::string path = "models/SmolLM2-135M-Instruct.Q4_1.gguf";
   if (!std::filesystem::exists(path)) {
@@ -80,7 +87,7 @@ TEST_CASE("model: an earlier model's tokenizer files do not stay to be read inst
   const Model model = tiny::untrained_model(*device);
   const auto read_again = [&] { return read_tokenizer_json(folder / "saved"); };
   const auto leave_files = [&] {
-    folder.write("saved/chat_template.jinja", "<|im_start|> <|im_end|>");
+    folder.write("saved/chat_template.jinja", kTemplate);
     folder.write("saved/special_tokens_map.json", R"({"bos_token": "<end>"})");
   };
   std::filesystem::create_directories(folder / "saved");
@@ -103,7 +110,7 @@ TEST_CASE("model: an earlier model's tokenizer files do not stay to be read inst
   leave_files();
   open_model(*device, folder / "saved", DType::F32).save(folder / "saved");
   CHECK(!std::filesystem::exists(folder / "saved/chat_template.jinja"));
-  CHECK(read_again().chat_template == "<|im_start|> <|im_end|>");
+  CHECK(read_again().chat_template == kTemplate);
   CHECK(read_again().bos == tiny::spec().eos);
 
   leave_files();
