@@ -94,10 +94,14 @@ const char* pattern_name(Pattern pattern) {
 }
 
 Pattern pattern_from_gguf(std::string_view pre) {
-  if (pre == "gpt-2" || pre == "gpt2" || pre == "default") return Pattern::Gpt2;
+  if (pre == "gpt-2" || pre == "gpt2") return Pattern::Gpt2;
   if (pre == "smollm") return Pattern::Smollm;
   if (pre == "llama-bpe" || pre == "llama3" || pre == "llama-v3") return Pattern::Llama3;
   if (pre == "qwen2") return Pattern::Qwen2;
+  if (pre.empty() || pre == "default") {
+    tokenizer_fail("the file does not say how its text is cut into words (tokenizer.ggml.pre is ",
+                   pre.empty() ? "missing" : "\"default\"", "); convert it again with a newer llama.cpp");
+  }
   tokenizer_fail("pre-tokenizer \"", utf8_excerpt(pre, 40),
                  "\" is not supported (gpt-2, smollm, llama-bpe and qwen2 are)");
 }

@@ -21,8 +21,9 @@ enum class Pattern {
 /// "gpt2", "smollm", "llama3", "qwen2", "characters".
 const char* pattern_name(Pattern pattern);
 
-/// The pattern for a GGUF file's `tokenizer.ggml.pre`. Throws TokenizerError naming it when it is not one of ours.
-/// Llama3's files also want TokenizerSpec::ignore_merges, and add_bos where they do not have `add_bos_token`.
+/// The pattern for a GGUF file's `tokenizer.ggml.pre`, "" where it is missing. Throws TokenizerError naming it when it
+/// is not one of ours; "" and "default", which llama.cpp cuts in a way of its own, are not. Llama3's files also want
+/// TokenizerSpec::ignore_merges, and add_bos where they do not have `add_bos_token`.
 Pattern pattern_from_gguf(std::string_view pre);
 
 /// The regular expression that Hugging Face's tokenizer.json holds for the pattern (Llama3, Qwen2, Characters), or for

@@ -26,6 +26,15 @@ void check_path(const std::string& path) {
   }
 }
 
+/// The error names the file, which pattern_from_gguf does not know.
+Pattern read_pattern(const GgufFile& file) {
+  try {
+    return pattern_from_gguf(file.find<std::string>("tokenizer.ggml.pre").value_or(""));
+  } catch (const TokenizerError& e) {
+    fail(file.path(), ": ", e.what());
+  }
+}
+
 /// The same facts that tokenizer.json holds, from GGUF's metadata.
 TokenizerSpec read_tokenizer_gguf(const GgufFile& file) {
   const auto kind = file.get<std::string>("tokenizer.ggml.model");
@@ -39,8 +48,7 @@ TokenizerSpec read_tokenizer_gguf(const GgufFile& file) {
   } else {
     spec.types.assign(spec.tokens.size(), TokenType::Normal);
   }
-  const auto pre = file.find<std::string>("tokenizer.ggml.pre").value_or("default");
-  spec.pattern = pattern_from_gguf(pre);
+  spec.pattern = read_pattern(file);
   spec.ignore_merges = spec.pattern == Pattern::Llama3;
   spec.bos = static_cast<int32_t>(file.find<int64_t>("tokenizer.ggml.bos_token_id").value_or(-1));
   spec.eos = static_cast<int32_t>(file.find<int64_t>("tokenizer.ggml.eos_token_id").value_or(-1));

@@ -47,7 +47,15 @@ TEST_CASE("GGUF's names") {
   CHECK(pattern_from_gguf("smollm") == Pattern::Smollm);
   CHECK(pattern_from_gguf("llama-bpe") == Pattern::Llama3);
   CHECK(pattern_from_gguf("qwen2") == Pattern::Qwen2);
-  CHECK(pattern_from_gguf("default") == Pattern::Gpt2);
+  CHECK(pattern_from_gguf("gpt-2") == Pattern::Gpt2);
+  CHECK_THROWS_WITH_AS(pattern_from_gguf("default"),
+                       "the file does not say how its text is cut into words (tokenizer.ggml.pre is \"default\"); "
+                       "convert it again with a newer llama.cpp",
+                       TokenizerError);
+  CHECK_THROWS_WITH_AS(pattern_from_gguf(""),
+                       "the file does not say how its text is cut into words (tokenizer.ggml.pre is missing); "
+                       "convert it again with a newer llama.cpp",
+                       TokenizerError);
   CHECK_THROWS_WITH_AS(pattern_from_gguf("tekken"),
                        "pre-tokenizer \"tekken\" is not supported (gpt-2, smollm, llama-bpe and qwen2 are)",
                        TokenizerError);
