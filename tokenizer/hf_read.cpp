@@ -1,4 +1,5 @@
 // Reading: every assumption about the file is checked, since a setting that we ignored would silently change ids.
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -196,8 +197,13 @@ std::optional<std::string> token_in_front(const json& post_processor, const std:
     const json& single = need(step, "single", json::value_t::array, where);
     for (size_t i = 0; i < single.size(); ++i) {
       if (!single[i].contains("SpecialToken")) continue;
-      if (i > 0)
-        tokenizer_fail(where, ": post_processor with more than one token in front is not supported: ", brief(step));
+      if (i > 0) {
+        const bool behind = std::any_of(single.begin(), single.begin() + static_cast<int64_t>(i),
+                                        [](const json& part) { return part.contains("Sequence"); });
+        tokenizer_fail(where, ": post_processor with ",
+                       behind ? "a token behind the text" : "more than one token in front",
+                       " is not supported: ", brief(step));
+      }
       front = need_string(single[i]["SpecialToken"], "id", where);
     }
   }
@@ -211,18 +217,34 @@ int32_t id_of_token(const TokenizerSpec& spec, const std::string& token, const s
   tokenizer_fail(where, ": the token ", brief(token), " is not in the vocabulary");
 }
 
+// A token that the settings name is special, as in transformers, whatever tokenizer.json says of it.
+int32_t named_token(TokenizerSpec& spec, const json& value, const std::string& where) {
+  if (!value.is_string() && !value.is_object())
+    tokenizer_fail(where, " must be a string or an object with \"content\", not ", value.type_name());
+  const int32_t id =
+      id_of_token(spec, value.is_object() ? need_string(value, "content", where) : value.get<std::string>(), where);
+  spec.types[id] = TokenType::Control;
+  return id;
+}
+
 // The id that "bos_token" (null, a string, or an object with "content") names in the first file that has it; else -1.
-int32_t token_setting(const TokenizerSpec& spec, const std::vector<Settings>& files, const char* key) {
+int32_t token_setting(TokenizerSpec& spec, const std::vector<Settings>& files, const char* key) {
   for (const auto& [path, settings] : files) {
     const json value = settings.value(key, json());
     if (value.is_null()) continue;
-    const std::string where = path + ": \"" + key + "\"";
-    if (!value.is_string() && !value.is_object())
-      tokenizer_fail(where, " must be a string or an object with \"content\", not ", value.type_name());
-    const std::string token = value.is_object() ? need_string(value, "content", where) : value.get<std::string>();
-    return id_of_token(spec, token, where);
+    return named_token(spec, value, path + ": \"" + key + "\"");
   }
   return -1;
+}
+
+void read_additional_tokens(TokenizerSpec& spec, const std::vector<Settings>& files) {
+  static constexpr const char* kKey = "additional_special_tokens";
+  for (const auto& [path, settings] : files) {
+    const json list = settings.value(kKey, json());
+    if (list.is_null()) continue;
+    for (const json& token : need(settings, kKey, json::value_t::array, path))
+      named_token(spec, token, path + ": \"" + kKey + "\"");
+  }
 }
 
 // One template, or a list of named ones of which "default" is the one for chats.
@@ -242,6 +264,7 @@ void read_settings(TokenizerSpec& spec, const json& file, const std::string& fol
   const auto& [where, config] = files.front();
   spec.bos = token_setting(spec, files, "bos_token");
   spec.eos = token_setting(spec, files, "eos_token");
+  read_additional_tokens(spec, files);
   const std::string tokenizer_file = folder + "/tokenizer.json";
   const auto front = token_in_front(file.value("post_processor", json()), tokenizer_file);
   if (front) spec.bos = id_of_token(spec, *front, tokenizer_file);

@@ -142,6 +142,23 @@ TEST_CASE("settings beside tokenizer.json") {
   CHECK(read_tokenizer_json(folder.path()).chat_template == "file");
 }
 
+TEST_CASE("tokens that the settings name are special, though tokenizer.json does not say so") {
+  const TemporaryFolder folder;
+  json file = good_file();
+  for (json& token : file["added_tokens"]) token["special"] = false;
+  folder.write("tokenizer.json", file.dump());
+  const auto type_of = [&](int32_t id) { return read_tokenizer_json(folder.path()).types[id]; };
+  for (int32_t id : {0, 1, 2}) CHECK((type_of(id) == TokenType::UserDefined));
+  folder.write("tokenizer_config.json",
+               R"({"eos_token": "<|im_end|>", "additional_special_tokens": ["<|endoftext|>"]})");
+  folder.write("special_tokens_map.json", R"({"bos_token": {"content": "<|im_start|>"}})");
+  for (int32_t id : {0, 1, 2}) CHECK((type_of(id) == TokenType::Control));
+  folder.write("special_tokens_map.json", R"({"additional_special_tokens": [{"content": "<|im_start|>"}]})");
+  CHECK((type_of(1) == TokenType::Control));
+  const Tokenizer tokenizer(read_tokenizer_json(folder.path()));
+  CHECK(tokenizer.encode("<|im_end|>", SpecialText::Plain).size() > 1);
+}
+
 TEST_CASE("damaged files") {
   const std::string good = good_file().dump();
   CHECK(error_of(good) == "");
@@ -237,6 +254,16 @@ TEST_CASE("lying and foreign files") {
        [](json& f) {
          f["post_processor"] = {{"type", "BertProcessing"}};
        }},
+      {"post_processor with a token behind the text is not supported",
+       [](json& f) {
+         f["post_processor"] = json::parse(
+             R"({"type": "TemplateProcessing", "single": [{"Sequence": {"id": "A"}}, {"SpecialToken": {"id": "a"}}]})");
+       }},
+      {"post_processor with more than one token in front is not supported",
+       [](json& f) {
+         f["post_processor"] = json::parse(
+             R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "a"}}, {"SpecialToken": {"id": "b"}}]})");
+       }},
   };
   for (const auto& c : cases) {
     json file = good_file();
@@ -263,6 +290,9 @@ TEST_CASE("bad settings beside tokenizer.json") {
       {"tokenizer_config.json", R"({"bos_token": 5})",
        "/tokenizer_config.json: \"bos_token\" must be a string or an object with \"content\", not number"},
       {"tokenizer_config.json", R"({"eos_token": ["x"]})", "\"eos_token\" must be a string or an object"},
+      {"special_tokens_map.json", R"({"additional_special_tokens": "x"})",
+       "/special_tokens_map.json: \"additional_special_tokens\" must be array"},
+      {"tokenizer_config.json", R"({"additional_special_tokens": ["<nope>"]})", "the token \"<nope>\" is not in"},
       {"special_tokens_map.json", R"({"eos_token": 5})", "/special_tokens_map.json: \"eos_token\" must be a string"},
       {"special_tokens_map.json", R"({"eos_token": "<nope>"})", "/special_tokens_map.json: \"eos_token\": the token"},
       {"tokenizer_config.json", R"({"bos_token": {}})", "\"bos_token\": \"content\" is missing"},
