@@ -205,10 +205,10 @@ std::vector<ChatPiece> render_pieces(const Tokenizer& tokenizer, const ChatTempl
   }
   Renderer out(tokenizer, chat);
   out.begin(messages[0].role);
-  if (chat.writes_bos || tokenizer.spec().add_bos) {
-    if (tokenizer.spec().bos < 0)
-      tokenizer_fail("the chat template begins with bos, but the model names no such token");
-    out.id(tokenizer.spec().bos);
+  const TokenizerSpec& spec = tokenizer.spec();
+  if (chat.writes_bos || spec.add_bos_in_chats || (chat.family == ChatFamily::Plain && spec.add_bos)) {
+    if (spec.bos < 0) tokenizer_fail("the chat begins with bos, but the model names no such token");
+    out.id(spec.bos);
   }
   switch (chat.family) {
     case ChatFamily::ChatML: render_chatml(out, tokenizer, chat, messages, generation); break;

@@ -54,9 +54,10 @@ struct ChatPiece {
 /// template's own fallback ("26 Jul 2024"), so that ids do not change overnight.
 ChatTemplate recognise_chat_template(const TokenizerSpec& spec);
 
-/// The chat in pieces whose ids, joined, are the whole of it. Bos stands in front where the template or the spec's
-/// add_bos says so, never twice. Throws TokenizerError on no messages, an unknown role, roles out of Llama-2's order,
-/// and on a template that needs a control token which the vocabulary lacks.
+/// The chat in pieces whose ids, joined, are the whole of it. Bos stands in front where the template writes it, where
+/// the spec asks for it in chats, and without a template where it asks for it in texts; never twice. Throws
+/// TokenizerError on no messages, an unknown role, roles out of Llama-2's order, and on a template that needs a control
+/// token which the vocabulary lacks.
 std::vector<ChatPiece> render_pieces(const Tokenizer& tokenizer, const ChatTemplate& chat,
                                      std::span<const Message> messages, GenerationPrompt generation);
 

@@ -269,6 +269,7 @@ void read_settings(TokenizerSpec& spec, const json& file, const std::string& fol
   const auto front = token_in_front(file.value("post_processor", json()), tokenizer_file);
   if (front) spec.bos = id_of_token(spec, *front, tokenizer_file);
   spec.add_bos = is_on(config, "add_bos_token", front.has_value());
+  spec.add_bos_in_chats = is_on(config, "add_bos_token");
 
   const std::string template_file = folder + "/chat_template.jinja";
   spec.chat_template =

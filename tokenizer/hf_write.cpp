@@ -81,8 +81,9 @@ json config_file(const TokenizerSpec& spec) {
   json config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
                  {"bos_token", token(spec.bos)},
                  {"eos_token", token(spec.eos)},
-                 {"add_bos_token", spec.add_bos},
                  {"clean_up_tokenization_spaces", false}};
+  // Without the key a bos in front of texts is read from tokenizer.json, and counts for texts only.
+  if (!spec.add_bos || spec.add_bos_in_chats) config["add_bos_token"] = spec.add_bos;
   if (!spec.chat_template.empty()) config["chat_template"] = spec.chat_template;
   return config;
 }

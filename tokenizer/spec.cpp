@@ -73,6 +73,7 @@ void check_spec(const TokenizerSpec& spec, const std::string& where) {
   check_id(spec.bos, "bos");
   check_id(spec.eos, "eos");
   for (int32_t id : spec.end_ids) check_id(id, "end token");
+  if (spec.add_bos_in_chats && !spec.add_bos) tokenizer_fail(where, ": asks for a bos token in chats but not in texts");
   if (spec.add_bos && spec.bos < 0) tokenizer_fail(where, ": asks for a bos token in front but names none");
 }
 

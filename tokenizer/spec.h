@@ -27,11 +27,12 @@ struct TokenizerSpec {
   std::vector<TokenType> types;  // (V)
   std::vector<std::string> merges;  // "left right" in byte-level form, best first
   Pattern pattern = Pattern::Gpt2;
-  bool ignore_merges = false;    // a piece that is a token is that token, whatever the merges say (Llama-3)
-  int32_t bos = -1, eos = -1;    // -1: none
-  std::vector<int32_t> end_ids;  // further tokens that end a generation (generation_config.json, GGUF's eot_token_id)
-  bool add_bos = false;          // the model wants bos in front of every text
-  std::string chat_template;     // Jinja; only recognised, never run (chat_template.h)
+  bool ignore_merges = false;     // a piece that is a token is that token, whatever the merges say (Llama-3)
+  int32_t bos = -1, eos = -1;     // -1: none
+  std::vector<int32_t> end_ids;   // further tokens that end a generation (generation_config.json, GGUF's eot_token_id)
+  bool add_bos = false;           // bos stands in front of every text; of a chat only where there is no chat template
+  bool add_bos_in_chats = false;  // and in front of every chat, though its template writes none: asked for by name
+  std::string chat_template;      // Jinja; only recognised, never run (chat_template.h)
 };
 
 /// The most tokens that a vocabulary may have: far above any real one, small enough to bound what a bad file allocates.

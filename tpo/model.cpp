@@ -55,7 +55,9 @@ TokenizerSpec read_tokenizer_gguf(const GgufFile& file) {
   if (const auto eot = file.find<int64_t>("tokenizer.ggml.eot_token_id")) {
     spec.end_ids.push_back(static_cast<int32_t>(*eot));
   }
-  spec.add_bos = file.find<bool>("tokenizer.ggml.add_bos_token").value_or(false);
+  const auto add_bos = file.find<bool>("tokenizer.ggml.add_bos_token");
+  spec.add_bos = add_bos.value_or(spec.pattern == Pattern::Llama3 && spec.bos >= 0);  // as llama.cpp has it
+  spec.add_bos_in_chats = add_bos.value_or(false);
   spec.chat_template = file.find<std::string>("tokenizer.chat_template").value_or("");
   return spec;
 }

@@ -141,17 +141,19 @@ TEST_CASE("control tokens in message content stay text") {
   }
 }
 
-TEST_CASE("bos: where the template or add_bos says so, never twice") {
+TEST_CASE("bos: where the template or the spec says so, never twice") {
   const std::vector<Message> messages = {{"user", "hi"}};
   for (const std::string name : {"qwen2", "chatml bos", "llama3", "llama2", ""}) {
-    for (const bool add_bos : {false, true}) {
+    for (const int asked : {0, 1, 2}) {  // not at all, in front of texts, in chats too
       TokenizerSpec spec = spec_with(name);
-      spec.add_bos = add_bos;
+      spec.add_bos = asked > 0;
+      spec.add_bos_in_chats = asked > 1;
       const Tokenizer tokenizer(spec);
       const ChatTemplate chat = recognise_chat_template(spec);
       const Ids ids = render_ids(tokenizer, chat, messages, GenerationPrompt::Add);
-      CHECK(std::count(ids.begin(), ids.end(), spec.bos) == (chat.writes_bos || add_bos ? 1 : 0));
-      CHECK((ids[0] == spec.bos) == (chat.writes_bos || add_bos));
+      const bool expected = chat.writes_bos || asked > 1 || (name.empty() && asked > 0);
+      CHECK(std::count(ids.begin(), ids.end(), spec.bos) == (expected ? 1 : 0));
+      CHECK((ids[0] == spec.bos) == expected);
     }
   }
 }

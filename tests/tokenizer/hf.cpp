@@ -79,6 +79,7 @@ TEST_CASE("written and read again, a tokenizer is the same") {
     spec.bos = 1;
     spec.eos = 2;
     spec.add_bos = true;
+    spec.add_bos_in_chats = std::string(pattern) == "llama3";
     spec.chat_template = "{{ 'é\n' }}";
     const TemporaryFolder folder;
     write_files(folder, spec);
@@ -91,6 +92,7 @@ TEST_CASE("written and read again, a tokenizer is the same") {
     CHECK(again.bos == 1);
     CHECK(again.eos == 2);
     CHECK(again.add_bos);
+    CHECK(again.add_bos_in_chats == spec.add_bos_in_chats);
     CHECK(again.chat_template == spec.chat_template);
     const Tokenizer before(spec), after(again);
     for (const json& row : read_jsonl(golden_path(pattern) + "/probes.jsonl")) {
@@ -122,6 +124,13 @@ TEST_CASE("settings beside tokenizer.json") {
       "single": [{"SpecialToken": {"id": "<|im_start|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]}]})");
   folder.write("tokenizer.json", file.dump());
   CHECK(read_tokenizer_json(folder.path()).add_bos);
+  CHECK(!read_tokenizer_json(folder.path()).add_bos_in_chats);
+  for (const bool asked : {false, true}) {
+    folder.write("tokenizer_config.json", json{{"add_bos_token", asked}}.dump());
+    CHECK(read_tokenizer_json(folder.path()).add_bos == asked);
+    CHECK(read_tokenizer_json(folder.path()).add_bos_in_chats == asked);
+  }
+  std::filesystem::remove(folder.path() + "/tokenizer_config.json");
   CHECK(read_tokenizer_json(folder.path()).bos == 1);
 
   folder.write("tokenizer_config.json",
@@ -324,6 +333,7 @@ TEST_CASE("specs that contradict themselves") {
       [](TokenizerSpec& s) { s.eos = -2; },
       [](TokenizerSpec& s) { s.end_ids = {100000}; },
       [](TokenizerSpec& s) { s.add_bos = true; },
+      [](TokenizerSpec& s) { s.add_bos_in_chats = true; },
       [](TokenizerSpec& s) { s.pattern = static_cast<Pattern>(99); },
   };
   for (const auto& change : changes) {

@@ -1,6 +1,8 @@
 // Opening models: SmolLM2's tokenizer from GGUF against transformers, and folders that are written and read back.
 #include "tpo/model.h"
 
+#include <algorithm>
+#include <array>
 #include <filesystem>
 #include <iostream>
 
@@ -14,6 +16,44 @@ namespace {
 
 constexpr const char* kTemplate =
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}";
+
+// A GGUF file that has a tokenizer and nothing else: four special tokens, and those that "user" and "assistant" take.
+struct TokenizerGguf {
+  static constexpr std::array kTokens{"<s>", "</s>", "<|im_start|>", "<|im_end|>", "u", "s", "e", "r", "a", "i", "t",
+                                      "n",   "Ċ"};
+  std::string keys;
+  uint64_t count = 0;
+
+  TokenizerGguf() {
+    text("tokenizer.ggml.model", "gpt2");
+    key("tokenizer.ggml.tokens", 9).put<uint32_t>(8).put<uint64_t>(kTokens.size());
+    for (const char* token : kTokens) string(token);
+    key("tokenizer.ggml.token_type", 9).put<uint32_t>(5).put<uint64_t>(kTokens.size());
+    for (size_t id = 0; id < kTokens.size(); ++id) put<int32_t>(id < 4 ? 3 : 1);
+    key("tokenizer.ggml.merges", 9).put<uint32_t>(8).put<uint64_t>(0);
+    key("tokenizer.ggml.bos_token_id", 4).put<uint32_t>(0);
+    key("tokenizer.ggml.eos_token_id", 4).put<uint32_t>(1);
+  }
+  template <class T>
+  TokenizerGguf& put(T value) {
+    keys.append(reinterpret_cast<const char*>(&value), sizeof value);
+    return *this;
+  }
+  TokenizerGguf& string(std::string_view s) {
+    put<uint64_t>(s.size());
+    keys += s;
+    return *this;
+  }
+  TokenizerGguf& key(std::string_view name, uint32_t type) {
+    ++count;
+    return string(name).put(type);
+  }
+  TokenizerGguf& text(std::string_view name, std::string_view value) { return key(name, 8).string(value); }
+  std::string bytes() const {
+    const std::string version("\3\0\0\0", 4), no_tensors(8, '\0');
+    return "GGUF" + version + no_tensors + std::string(reinterpret_cast<const char*>(&count), 8) + keys;
+  }
+};
 
 }  // namespace
 
@@ -45,6 +85,44 @@ TEST_CASE("model: SmolLM2's GGUF tokenizer and chat template give transformers' 
   const Ids hello = text.completion_ids("Hello");
   CHECK(hello.back() == text.end_ids.front());
   CHECK(text.tokenizer.decode(hello, SpecialTokens::Keep) == "Hello<|im_end|>");
+}
+
+TEST_CASE("model: where a GGUF file puts bos in front of a chat") {
+  const TempFolder folder;
+  const auto chat_begins_with_bos = [&](const TokenizerGguf& file) {
+    folder.write("t.gguf", file.bytes());
+    const ChatTokenizer text = open_tokenizer(folder / "t.gguf");
+    const Ids ids = text.prompt_ids({{"user", "ru"}});
+    CHECK(std::count(ids.begin(), ids.end(), text.tokenizer.spec().bos) <= 1);
+    return ids.at(0) == text.tokenizer.spec().bos;
+  };
+  for (const char* pre : {"gpt-2", "llama-bpe"}) {
+    for (const bool with_template : {false, true}) {
+      TokenizerGguf silent;
+      silent.text("tokenizer.ggml.pre", pre);
+      if (with_template) silent.text("tokenizer.chat_template", kTemplate);
+      CHECK(chat_begins_with_bos(silent) == (std::string(pre) == "llama-bpe" && !with_template));
+      for (const bool asked : {false, true}) {
+        TokenizerGguf telling = silent;
+        telling.key("tokenizer.ggml.add_bos_token", 7).put<uint8_t>(asked);
+        CHECK(chat_begins_with_bos(telling) == asked);
+      }
+    }
+  }
+}
+
+TEST_CASE("model: a GGUF file that does not say how its text is cut is refused") {
+  const TempFolder folder;
+  const auto error_with = [&](const TokenizerGguf& file) {
+    folder.write("t.gguf", file.bytes());
+    return error_of([&] { open_tokenizer(folder / "t.gguf"); });
+  };
+  TokenizerGguf named;
+  named.text("tokenizer.ggml.pre", "default");
+  CHECK(holds(error_with(named),
+              "t.gguf: the file does not say how its text is cut into words (tokenizer.ggml.pre is \"default\")"));
+  CHECK(holds(error_with({}),
+              "t.gguf: the file does not say how its text is cut into words (tokenizer.ggml.pre is missing)"));
 }
 
 TEST_CASE("model: saved and opened, it has the same ids, ends and log-probs") {
