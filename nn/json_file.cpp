@@ -21,7 +21,8 @@ json read_object(const std::string& path) {
   try {
     object = json::parse(read_text_file(path), bounded);
   } catch (const json::exception& e) {
-    fail(path, ": is not JSON (", e.what(), ")");
+    const std::string reason = e.what();  // "[json.exception.parse_error.101] parse error at …"
+    fail(path, ": is not JSON (", reason.substr(reason.find(' ') + 1), ")");
   }
   if (too_deep || !object.is_object()) fail(path, ": is not a JSON object of a usable depth");
   return object;

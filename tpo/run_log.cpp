@@ -14,9 +14,13 @@ namespace {
 bool is_repeated(const std::string& line, int64_t iteration, const std::string& stage, int64_t finished_epochs) {
   const Json object = Json::parse(line, nullptr, false);
   if (!object.is_object()) return true;
-  if (object.value("iteration", int64_t{-1}) != iteration || object.value("stage", "") != stage) return false;
+  const auto integer = [&](const char* key, int64_t otherwise) {
+    const auto found = object.find(key);
+    return found != object.end() && found->is_number_integer() ? found->get<int64_t>() : otherwise;
+  };
+  if (integer("iteration", -1) != iteration || object.value("stage", Json()) != stage) return false;
   const int64_t unknown = finished_epochs + 1;
-  return std::min(object.value("epoch", unknown), object.value("select_epoch", unknown)) > finished_epochs;
+  return std::min(integer("epoch", unknown), integer("select_epoch", unknown)) > finished_epochs;
 }
 
 }  // namespace

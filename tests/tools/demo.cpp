@@ -156,6 +156,8 @@ TEST_CASE("demo: a wrong --set names the key and the remedy") {
   CHECK(error_of_set("test_prompts=7") == "");
   CHECK(error_of_set("iterations=0").find("--set iterations: must be at least 1") != std::string::npos);
   CHECK(error_of_set("device=cuda") == "--set device: use --device");
+  for (const char* as_it_is : {"seed=1", "thought=generic", "prompts={}"})  // else it would be taken for done
+    CHECK(error_of_set(as_it_is).find("the demo sets it itself") != std::string::npos);
   CHECK(error_of_set("prompts.train=x.jsonl").find("--set prompts") != std::string::npos);
 }
 
