@@ -144,7 +144,7 @@ __device__ inline int64_t global_thread() {
   return static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
 }
 
-// ---- reductions over a block: every thread calls, every thread receives the result ------------------------------
+// ---- reductions over a block of Threads: every thread calls, every thread receives the result --------------------
 
 /// Over a warp only.
 template <class A>
@@ -153,9 +153,9 @@ __device__ A warp_sum(A x) {
   return x;
 }
 
-template <class A>
+template <int Threads = kThreads, class A>
 __device__ A block_sum(A x) {
-  __shared__ A warps[kThreads / kWarp];
+  __shared__ A warps[Threads / kWarp];
   x = warp_sum(x);
   __syncthreads();  // nobody still reads the last call's numbers
   if (threadIdx.x % kWarp == 0) warps[threadIdx.x / kWarp] = x;
@@ -165,9 +165,9 @@ __device__ A block_sum(A x) {
   return sum;
 }
 
-template <class A>
+template <int Threads = kThreads, class A>
 __device__ A block_max(A x) {
-  __shared__ A warps[kThreads / kWarp];
+  __shared__ A warps[Threads / kWarp];
   for (int apart = kWarp / 2; apart > 0; apart /= 2) x = fmax(x, __shfl_xor_sync(0xffffffffu, x, apart));
   __syncthreads();
   if (threadIdx.x % kWarp == 0) warps[threadIdx.x / kWarp] = x;

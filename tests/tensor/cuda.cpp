@@ -462,12 +462,13 @@ void rows_case(Run& run) {
 }
 
 /// The drawn ids; the logits are F32 whatever the dtype of the model.
-void sample_case(Run& run) {
-  const int64_t n = 6, v = 1003;
+void sample_from(Run& run, int64_t v) {
+  const int64_t n = 6;
   Tape tape(run.device, Tape::Mode::no_grad);
   Values values = run.random(n * v);
   for (double& x : values) x *= 3;
   values[2 * v + 5] = values[2 * v + 900] = values[2 * v + 17] = 20;  // the best token is tied
+  std::fill_n(values.begin() + 3 * v, v, 1.5);                        // all tokens are
   const Tensor logits = run.fill(tape.make({n, v}, DType::F32), values);
   const std::vector<SampleRow> rows = {{0.0, -1, false},    {0.3, -1, true},  {0.7, -1, false},
                                        {0.9999, -1, false}, {0.5, 11, false}, {0.5, -1, true}};
@@ -486,6 +487,10 @@ void sample_case(Run& run) {
     run.keep("ids", Values(ids.begin(), ids.end()), DType::F64);
     run.keep("logprobs", Values(logprobs.begin(), logprobs.end()), DType::F32);
   }
+}
+/// A vocabulary for blocks of few threads, and one for large blocks, where a row has more equal tokens than are listed.
+void sample_case(Run& run) {
+  for (const int64_t v : {1003, 5003}) sample_from(run, v);
 }
 
 /// Nothing to do is no error: CUDA refuses launches without blocks.
