@@ -282,7 +282,14 @@ class Backend {
 /// The CPU backend: oneDNN for products, OpenMP for the rest. F32 and F64; BF16 for storage and conversion.
 std::unique_ptr<Backend> make_cpu_backend();
 
-/// The CUDA backend on the first GPU, or null with the reason in `why_not` (no GPU, no driver, or built without CUDA).
-std::unique_ptr<Backend> make_cuda_backend(std::string& why_not);
+/// Why there is no CUDA backend.
+struct NoCuda {
+  std::string reason;
+  bool has_gpu = false;  // one that cannot be used: another process has it or its memory, or its driver is too old
+};
+
+/// The CUDA backend on the first GPU, or null with the reason in `why_not` (no GPU that can be used, no driver, or
+/// built without CUDA).
+std::unique_ptr<Backend> make_cuda_backend(NoCuda& why_not);
 
 }  // namespace thinker

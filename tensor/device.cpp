@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstdio>
 
 namespace thinker {
 
@@ -30,11 +31,12 @@ void BufferPool::give_back(void* p) {
 }
 
 std::unique_ptr<Device> open_device(const std::string& name) {
-  std::string why_not;
+  NoCuda why_not;
   if (name == "cpu") return std::make_unique<Device>(make_cpu_backend());
   if (name != "cuda" && name != "auto") fail("unknown device \"", name, "\": use cpu, cuda or auto");
   if (auto cuda = make_cuda_backend(why_not)) return std::make_unique<Device>(std::move(cuda));
-  if (name == "cuda") fail("device cuda: ", why_not, "; use --device cpu");
+  if (name == "cuda") fail("device cuda: ", why_not.reason, "; use --device cpu");
+  if (why_not.has_gpu) std::fprintf(stderr, "device auto: %s; the CPU computes\n", why_not.reason.c_str());
   return std::make_unique<Device>(make_cpu_backend());
 }
 

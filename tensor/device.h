@@ -52,7 +52,8 @@ class Device {
 };
 
 /// Opens "cpu", "cuda" or "auto" (the GPU where there is one). Throws Error when cuda is asked for and missing.
-/// With auto on a machine without a GPU the CPU is taken silently.
+/// With auto the CPU is taken where there is no GPU, and, with a line on stderr, where there is one that cannot be
+/// used.
 std::unique_ptr<Device> open_device(const std::string& name);
 
 }  // namespace thinker

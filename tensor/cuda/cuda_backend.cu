@@ -30,14 +30,12 @@ void* device_malloc(int64_t bytes) {
   return p;
 }
 
-/// held: what has the GPU's memory, told in words.
-[[noreturn]] void out_of_memory(const char* what, int64_t bytes, const std::string& held) {
+/// more: who has the GPU's memory, and what helps.
+[[noreturn]] void out_of_memory(const char* what, int64_t bytes, const std::string& more) {
   size_t left = 0, total = 0;
   CUDA_CHECK(cudaMemGetInfo(&left, &total));
   fail("CUDA: out of memory: ", what, " asked for ", size_in_words(bytes), ", the GPU has ", left / (1 << 20), " of ",
-       total / (1 << 20), " MiB left", held,
-       "; lower --micro-tokens, set checkpoint_blocks, sample with a smaller k or max_new, or use --device cpu [",
-       __FILE__, ":", __LINE__, "]");
+       total / (1 << 20), " MiB left", more, " [", __FILE__, ":", __LINE__, "]");
 }
 
 /// Chooses the GPU for this thread and gives its name for reports.
@@ -103,7 +101,11 @@ std::string CudaBackend::use_cudnn() {
 
 void* CudaBackend::allocate(int64_t bytes, const char* what) {
   void* p = device_malloc(bytes);
-  if (!p) out_of_memory(what, bytes, high_water());
+  if (!p)
+    out_of_memory(what, bytes,
+                  high_water() +
+                      "; lower --micro-tokens, set checkpoint_blocks, sample with a smaller k or max_new, or use "
+                      "--device cpu");
   Use& use = uses_[what];
   use.now += bytes;
   use.most = std::max(use.most, use.now);
@@ -166,7 +168,7 @@ void CudaBackend::convert(void* dst, const void* src, int64_t n, DType dst_t, DT
   });
 }
 
-std::unique_ptr<Backend> make_cuda_backend(std::string& why_not) {
+std::unique_ptr<Backend> make_cuda_backend(NoCuda& why_not) {
   int gpus = 0;
   cudaError_t status = cudaGetDeviceCount(&gpus);
   if (status == cudaSuccess && gpus == 0) status = cudaErrorNoDevice;
@@ -174,7 +176,17 @@ std::unique_ptr<Backend> make_cuda_backend(std::string& why_not) {
     cudaGetLastError();
     int driver = 0;  // stays 0 where no driver is installed
     const bool has_driver = cudaDriverGetVersion(&driver) == cudaSuccess && driver > 0;
-    why_not = has_driver ? concat("no GPU can be used: ", cudaGetErrorString(status)) : "no NVIDIA driver is installed";
+    why_not = {
+        has_driver ? concat("no GPU can be used: ", cudaGetErrorString(status)) : "no NVIDIA driver is installed",
+        has_driver && status != cudaErrorNoDevice};
+    return nullptr;
+  }
+  std::unique_ptr<CudaBackend> backend;
+  try {
+    backend = std::make_unique<CudaBackend>(0);
+  } catch (const Error& e) {  // another process has the GPU for itself, or all of its memory
+    cudaGetLastError();
+    why_not = {concat("the GPU cannot be used: ", e.what(), "; CUDA_VISIBLE_DEVICES=1 takes a second one"), true};
     return nullptr;
   }
   // A GPU older than the ones that this program was built for has none of its kernels, an old driver cannot load them.
@@ -182,10 +194,9 @@ std::unique_ptr<Backend> make_cuda_backend(std::string& why_not) {
   status = cudaFuncGetAttributes(&attributes, convert_kernel<float, float>);
   if (status != cudaSuccess) {
     cudaGetLastError();
-    why_not = concat("this program has no kernels for the GPU here: ", cudaGetErrorString(status));
+    why_not = {concat("this program has no kernels for the GPU here: ", cudaGetErrorString(status)), true};
     return nullptr;
   }
-  auto backend = std::make_unique<CudaBackend>(0);
   if (const std::string no_cudnn = backend->use_cudnn(); !no_cudnn.empty())
     std::fprintf(stderr, "attention is our own throughout: cuDNN: %s\n", no_cudnn.c_str());
   return backend;

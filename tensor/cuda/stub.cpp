@@ -3,8 +3,8 @@
 
 namespace thinker {
 
-std::unique_ptr<Backend> make_cuda_backend(std::string& why_not) {
-  why_not = "this program was built without CUDA (make CUDA=1 builds it in)";
+std::unique_ptr<Backend> make_cuda_backend(NoCuda& why_not) {
+  why_not = {"this program was built without CUDA (make CUDA=1 builds it in)"};
   return nullptr;
 }
 

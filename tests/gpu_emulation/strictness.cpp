@@ -9,7 +9,11 @@
 #include <cstdio>
 #include <cstring>
 #include <functional>
+#include <memory>
+#include <string>
 #include <vector>
+
+#include "tensor/device.h"
 
 namespace {
 
@@ -165,6 +169,23 @@ TEST_CASE("emulated GPU: a vector that is not aligned is an error") {
             stream.start(read_vector_kernel, 32, out.get(), static_cast<const float*>(from.get()) + place);
             cudaStreamSynchronize(stream.get());
           }) == (place % 4 == 0));
+}
+
+TEST_CASE("emulated GPU: one whose memory others have is an error for device cuda, and left alone by device auto") {
+  size_t left = 0, total = 0;
+  REQUIRE(cudaMemGetInfo(&left, &total) == cudaSuccess);
+  const auto others = std::make_unique<DeviceArray>((left - (1 << 20)) / sizeof(float));
+  CHECK(thinker::open_device("auto")->backend().kind() == "cpu");
+  std::string message;
+  try {
+    thinker::open_device("cuda");
+  } catch (const thinker::Error& e) {
+    message = e.what();
+  }
+  INFO(message);
+  CHECK(message.starts_with("device cuda: the GPU cannot be used: CUDA: out of memory: scratch memory asked for "));
+  CHECK(message.find("CUDA_VISIBLE_DEVICES") != message.npos);
+  CHECK(message.find("--micro-tokens") == message.npos);  // no program of ours has the memory
 }
 
 TEST_CASE("emulated GPU: work waits in its stream: pinned memory is read late, other memory of the host at once") {

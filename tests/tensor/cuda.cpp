@@ -568,11 +568,11 @@ void compare(const Run& gpu, const Run& cpu) {
 }  // namespace
 
 TEST_CASE("every op gives on the GPU what it gives on the CPU") {
-  std::string why_not;
+  NoCuda why_not;
   std::unique_ptr<Backend> backend = make_cuda_backend(why_not);
   if (!backend) {
-    CHECK_FALSE(why_not.empty());
-    for (const Case& c : kCases) std::fprintf(stderr, "SKIP: %s on the GPU: %s\n", c.name, why_not.c_str());
+    CHECK_FALSE(why_not.reason.empty());
+    for (const Case& c : kCases) std::fprintf(stderr, "SKIP: %s on the GPU: %s\n", c.name, why_not.reason.c_str());
     return;
   }
   Device gpu(std::move(backend));

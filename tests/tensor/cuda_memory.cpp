@@ -12,10 +12,10 @@
 namespace thinker {
 
 TEST_CASE("a GPU without memory says who has it, and how much it has been at most") {
-  std::string why_not;
+  NoCuda why_not;
   const std::unique_ptr<Backend> gpu = make_cuda_backend(why_not);
   if (!gpu) {
-    std::fprintf(stderr, "SKIP: a GPU without memory: %s\n", why_not.c_str());
+    std::fprintf(stderr, "SKIP: a GPU without memory: %s\n", why_not.reason.c_str());
     return;
   }
   constexpr int64_t kMiB = int64_t{1} << 20;
@@ -40,7 +40,7 @@ TEST_CASE("a GPU without memory says who has it, and how much it has been at mos
 TEST_CASE("a GPU takes the attention that THINKER_ATTENTION names, and no other word") {
   const char* set = std::getenv("THINKER_ATTENTION");
   const std::string before = set ? set : "";
-  std::string why_not;
+  NoCuda why_not;
   const auto error = [&](const char* name) -> std::string {
     setenv("THINKER_ATTENTION", name, 1);
     try {
@@ -51,8 +51,8 @@ TEST_CASE("a GPU takes the attention that THINKER_ATTENTION names, and no other 
     return "";
   };
   CHECK(error("own") == "");
-  if (!why_not.empty()) {
-    std::fprintf(stderr, "SKIP: a GPU's attention by name: %s\n", why_not.c_str());
+  if (!why_not.reason.empty()) {
+    std::fprintf(stderr, "SKIP: a GPU's attention by name: %s\n", why_not.reason.c_str());
   } else {
     CHECK(error("flash") == "THINKER_ATTENTION=flash: is neither own nor cudnn");
     const std::string missing = error("cudnn");
