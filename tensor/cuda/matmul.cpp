@@ -89,7 +89,9 @@ Matmul::Plan Matmul::make_plan(const MatmulKey& key) {
   int count = 0;
   const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle_.get(), desc, plan.left.get(), plan.right.get(),
                                                                plan.out.get(), plan.out.get(), raw, 1, &found, &count);
-  if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_SUCCESS && count == 0))
+  // Only a state of success says that the algorithm is one.
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED ||
+      (status == CUBLAS_STATUS_SUCCESS && (count == 0 || found.state != CUBLAS_STATUS_SUCCESS)))
     fail("[matmul] cuBLASLt has no algorithm for (", key.m, ", ", key.k, ") . (", key.k, ", ", key.n, ") in ",
          name(key.t), " to ", name(key.out_t));
   CUDA_CHECK(status);

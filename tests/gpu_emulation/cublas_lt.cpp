@@ -173,6 +173,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
       a->type == b->type && c->type == d->type && (d->type == a->type || wide) && (a->type == CUDA_R_64F) == desc->f64;
   *found = types ? 1 : 0;
   results->algo = preference->algo;
+  results->state = types ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
   return types ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 
