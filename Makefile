@@ -11,9 +11,10 @@ Q := $(if $(filter 1,$(V)),,@)
 say = @$(if $(filter 1,$(V)),:,echo "  $(1)")
 
 NVCC  ?= $(firstword $(wildcard /usr/local/cuda/bin/nvcc) $(shell command -v nvcc 2>/dev/null))
-# The GPU's compute capability, such as 90 for 9.0; empty without a GPU. Tensor cores multiply bf16 (mma) from 80 on.
-GPU_ARCH := $(if $(NVCC),$(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | sed -n '1s/^\([0-9]*\)\.\([0-9]\)$$/\1\2/p'))
-CUDA  ?= $(if $(shell [ 0$(GPU_ARCH) -ge 80 ] && echo yes),1,0)
+# The GPUs' compute capabilities, such as 90 for 9.0, each once: CUDA's first GPU need not be the first that nvidia-smi
+# tells of. Tensor cores multiply bf16 (mma) from 80 on; older ones are left out.
+GPU_ARCH := $(if $(NVCC),$(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | sed -n 's/^\([0-9]*\)\.\([0-9]\)$$/\1\2/p' | awk '$$1 >= 80' | sort -nu))
+CUDA  ?= $(if $(GPU_ARCH),1,0)
 BUILD ?= build
 CUDA_HOME ?= $(patsubst %/bin/nvcc,%,$(NVCC))
 
@@ -53,10 +54,10 @@ $(foreach l,$(LAYERS),$(eval OBJ_$(l) := $(call objects,$(call sources,$(l)))))
 
 , := ,
 ifeq ($(CUDA),1)
-  # One device: its own architecture. None here (CI): all that we support, and PTX of the newest for later cards.
+  # The architectures of the GPUs here. Without one (CI): all that we support, and PTX of the newest for later cards.
   CUDA_ARCH ?= $(GPU_ARCH)
-  GENCODE := $(if $(CUDA_ARCH),-gencode arch=compute_$(CUDA_ARCH)$(,)code=sm_$(CUDA_ARCH),\
-    $(foreach a,80 86 89 90,-gencode arch=compute_$(a),code=sm_$(a)) -gencode arch=compute_90,code=compute_90)
+  GENCODE := $(foreach a,$(or $(CUDA_ARCH),80 86 89 90),-gencode arch=compute_$(a),code=sm_$(a)) \
+    $(if $(CUDA_ARCH),,-gencode arch=compute_90$(,)code=compute_90)
   # cudnn-frontend has headers only, and loads cuDNN when the program starts: nothing of it is linked.
   CUDNN_FRONTEND ?= $(if $(BUNDLE),$(BUNDLE)/cuda-include,cudnn-frontend/include)
   CUDNN_HEADERS := $(wildcard $(CUDNN_FRONTEND)/cudnn_frontend.h)

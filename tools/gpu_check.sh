@@ -3,7 +3,7 @@
 # needed), then tests, compute-sanitizer, the benchmark and the quick demo. Each step's log and its line in summary.txt
 # are there as soon as it ends. Without a GPU its steps are skipped and counted.
 #   tools/gpu_check.sh [FOLDER]         results go to FOLDER (default: build/gpu-check)
-#   BUNDLE=gpu-bundle  CUDA=1  CUDA_ARCH=90 (default: this machine's card)  JOBS=…
+#   BUNDLE=gpu-bundle  CUDA=1  CUDA_ARCH=90 (default: this machine's cards)  JOBS=…
 #   BUILD_LIMIT=240 (seconds; a build that takes longer is a failure, but is waited for, so that the rest is checked)
 #   MODEL=FOLDER-or-.gguf  for the benchmark
 set -u
@@ -12,7 +12,7 @@ out=${1:-build/gpu-check}
 build=build/gpu
 bundle=${BUNDLE-gpu-bundle}
 cuda=${CUDA:-1}
-arch=${CUDA_ARCH:-$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | sed -n '1s/^\([0-9]*\)\.\([0-9]\)$/\1\2/p')}
+arch=${CUDA_ARCH:-}
 jobs=${JOBS:-$(nproc)}
 passed=0; failed=0; skipped=0
 mkdir -p "$out"
@@ -51,7 +51,7 @@ gpu_step() {
   fi
 }
 
-make_here() { make --no-print-directory CUDA="$cuda" ${arch:+CUDA_ARCH=$arch} BUILD=$build BUNDLE="$bundle" "$@"; }
+make_here() { make --no-print-directory CUDA="$cuda" ${arch:+CUDA_ARCH="$arch"} BUILD=$build BUNDLE="$bundle" "$@"; }
 build_all() { make_here -j"$jobs" $build/thinker $build/test-tensor $build/test-nn $build/test-tpo; }
 
 # compute-sanitizer does not know every device and driver: then it says so, and nothing was checked.
@@ -73,6 +73,7 @@ sanitize() {
 export out build bundle cuda arch jobs
 export -f make_here build_all sanitize
 cudnn=$(make_here --eval='say-cudnn: ; @echo $(CUDNN)' say-cudnn)
+arch=$(make_here --eval='say-arch: ; @echo $(CUDA_ARCH)' say-arch)
 note "commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown), architecture ${arch:-all}, bundle ${bundle:-none}, $([ "$cudnn" = 1 ] && echo with || echo without) cuDNN"
 nvidia-smi >"$out/nvidia-smi.txt" 2>&1 && note "$(nvidia-smi -L)"
 
