@@ -24,6 +24,8 @@ OpenDevice DeviceOptions::open() const {
   if (cpu && !opened->backend().set_product_dtype(t))
     std::cerr << "This processor has no bf16 products: factors are rounded to bf16, then multiplied in fp32. "
                  "Training is no faster so.\n";
+  if (!cpu && t == DType::F32)
+    std::cerr << "f32 leaves this GPU's tensor cores idle: its products take many times as long as those of bf16.\n";
   return {std::move(opened), cpu ? DType::F32 : t};
 }
 

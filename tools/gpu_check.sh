@@ -100,6 +100,7 @@ if step build 1500 build_all; then
   gpu_step sanitizer 600 sanitize
   gpu_step bench 600 $build/thinker bench ${MODEL:+"$MODEL"} --device cuda
   gpu_step demo 900 $build/thinker demo --quick --fresh --device cuda --quiet --out "$out/demo"
+  gpu_step demo-bf16 900 $build/thinker demo --quick --fresh --device cuda --quiet --set dtype=bf16 --out "$out/demo-bf16"
 fi
 note "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ]
