@@ -28,13 +28,13 @@ std::optional<RopeScaling> read_rope_scaling(const Keys& rope) {
 }
 
 /// rope_theta and the stretch, which transformers 5 moved into one object.
-void read_rope(Config& c, const json& config, const std::string& path) {
-  c.rope_theta = Keys(config, path).number_or("rope_theta", 10000.0);
+void read_rope(Config& c, const Keys& keys) {
+  c.rope_theta = keys.number_or("rope_theta", 10000.0);
   for (const char* name : {"rope_parameters", "rope_scaling"}) {
-    const json* object = Keys(config, path).find(name);
+    const json* object = keys.find(name);
     if (!object) continue;
-    if (!object->is_object()) fail(path, ": \"", name, "\" is not an object");
-    const Keys rope(*object, path + ": " + name);
+    if (!object->is_object()) fail(keys.path(), ": \"", name, "\" is not an object");
+    const Keys rope(*object, keys.path() + ": " + name);
     for (const auto& [key, value] : object->items()) {
       if (value.is_object()) fail(rope.path(), ": angles that differ by layer (\"", key, "\") are not supported");
     }
@@ -121,7 +121,7 @@ Config read_config_file(const std::string& path) {
   if (c.model_type != "qwen2" && c.attention_bias)
     fail(path, ": attention_bias of a ", c.model_type, " model is not supported");
   c.head_norms = c.model_type == "qwen3";
-  read_rope(c, object, path);
+  read_rope(c, keys);
   c.validate(path);
   return c;
 }

@@ -9,6 +9,12 @@ namespace thinker {
 
 using nlohmann::json;
 
+std::string reason_of(const json::exception& e) {
+  const std::string text = e.what();
+  const size_t tag = text.find("] ");
+  return tag == std::string::npos ? text : text.substr(tag + 2);
+}
+
 json read_object(const std::string& path) {
   // Nesting is bounded: the parser recurses nowhere, but a tree's destructor does.
   constexpr int kDepth = 64;
@@ -21,8 +27,7 @@ json read_object(const std::string& path) {
   try {
     object = json::parse(read_text_file(path), bounded);
   } catch (const json::exception& e) {
-    const std::string reason = e.what();  // "[json.exception.parse_error.101] parse error at …"
-    fail(path, ": is not JSON (", reason.substr(reason.find(' ') + 1), ")");
+    fail(path, ": is not JSON (", reason_of(e), ")");
   }
   if (too_deep || !object.is_object()) fail(path, ": is not a JSON object of a usable depth");
   return object;

@@ -6,6 +6,9 @@
 
 namespace thinker {
 
+/// What the library says is wrong, without its "[json.exception.parse_error.101]".
+std::string reason_of(const nlohmann::json::exception& e);
+
 /// Parses a file that holds one JSON object. Throws Error naming the file.
 nlohmann::json read_object(const std::string& path);
 

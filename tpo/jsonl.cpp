@@ -11,6 +11,7 @@
 #include <set>
 #include <vector>
 
+#include "nn/json_file.h"
 #include "tensor/check.h"
 #include "tensor/file.h"
 #include "tokenizer/json_depth.h"
@@ -19,13 +20,6 @@
 namespace thinker {
 
 namespace {
-
-/// The library's message without its "[json.exception...]" tag.
-std::string reason_of(const nlohmann::json::exception& e) {
-  const std::string text = e.what();
-  const size_t tag = text.find("] ");
-  return tag == std::string::npos ? text : text.substr(tag + 2);
-}
 
 void round_floats(Json& value) {
   if (value.is_number_float()) {
@@ -46,21 +40,24 @@ int64_t integer_of(const Json& value, const std::string& place, const std::strin
   return value.get<int64_t>();
 }
 
-}  // namespace
-
-Json parse_json(std::string_view text, const std::string& place) {
+/// callback: see nlohmann::json::parse; it may throw.
+Json parse_with(std::string_view text, const std::string& place, const Json::parser_callback_t& callback) {
   if (const int64_t bad = first_invalid_utf8(text); bad >= 0) fail(place, ": invalid UTF-8 at byte ", bad + 1);
   if (is_too_deep(text)) fail(place, ": JSON nested deeper than ", kMaxJsonDepth, " levels");
   try {
-    return Json::parse(text);
+    return Json::parse(text, callback);
   } catch (const Json::exception& e) {
     fail(place, ": broken JSON: ", excerpt(reason_of(e), 200));
   }
 }
 
+}  // namespace
+
+Json parse_json(std::string_view text, const std::string& place) {
+  return parse_with(text, place, nullptr);
+}
+
 Json parse_settings(const std::string& path) {
-  const std::string text = read_text_file(path);
-  parse_json(text, path);                   // for its errors
   std::vector<std::set<std::string>> open;  // the keys of each object that has begun
   const auto once = [&](int, Json::parse_event_t event, Json& parsed) {
     if (event == Json::parse_event_t::object_start) open.emplace_back();
@@ -69,7 +66,7 @@ Json parse_settings(const std::string& path) {
       fail(path, ": \"", excerpt(parsed.get<std::string>()), "\" stands twice in one object");
     return true;
   };
-  return Json::parse(text, once);
+  return parse_with(read_text_file(path), path, once);
 }
 
 std::string dump_json(Json value) {

@@ -40,6 +40,21 @@ bool is_control(std::string_view character) {
   return character.size() == 1 && (static_cast<unsigned char>(character[0]) < 0x20 || character[0] == 0x7F);
 }
 
+/// Appends characters until *out would be longer than the limit; '?' for what is ill-formed or a control character that
+/// is not in `kept`. Returns where in the text it stopped.
+size_t append_shown(std::string_view text, size_t limit, std::string_view kept, std::string* out) {
+  size_t i = 0;
+  while (i < text.size()) {
+    const size_t length = character_length(text.substr(i));
+    if (out->size() + std::max<size_t>(1, length) > limit) break;
+    const std::string_view character = text.substr(i, length);
+    const bool shown = length > 0 && (!is_control(character) || kept.find(character) != kept.npos);
+    *out += shown ? character : "?";
+    i += std::max<size_t>(1, length);
+  }
+  return i;
+}
+
 /// Levenshtein distance, one row at a time.
 size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<size_t> row(b.size() + 1);
@@ -92,26 +107,12 @@ std::string nearest_name(std::string_view name, std::span<const std::string> can
 
 std::string excerpt(std::string_view text, size_t limit) {
   std::string out;
-  size_t i = 0;
-  while (i < text.size()) {
-    const size_t length = character_length(text.substr(i));
-    if (out.size() + std::max<size_t>(1, length) > limit) break;
-    const bool shown = length > 0 && !is_control(text.substr(i, length));
-    out += shown ? std::string(text.substr(i, length)) : "?";
-    i += std::max<size_t>(1, length);
-  }
-  return i < text.size() ? out + "..." : out;
+  return append_shown(text, limit, "", &out) < text.size() ? out + "..." : out;
 }
 
 std::string for_terminal(std::string_view text) {
   std::string out;
-  for (size_t i = 0; i < text.size();) {
-    const size_t length = character_length(text.substr(i));
-    const std::string_view character = text.substr(i, length);
-    const bool shown = length > 0 && (!is_control(character) || character == "\n" || character == "\t");
-    out += shown ? std::string(character) : "?";
-    i += std::max<size_t>(1, length);
-  }
+  append_shown(text, std::string::npos, "\n\t", &out);
   return out;
 }
 

@@ -7,6 +7,7 @@
 #include <random>
 #include <vector>
 
+#include "tests/tensor/gguf_builder.h"
 #include "tests/tensor/temp_folder.h"
 
 using namespace thinker;
@@ -14,37 +15,6 @@ using namespace thinker;
 namespace {
 
 const std::string kGolden = "tests/goldens/formats/metadata.gguf";
-
-/// A GGUF file put together by hand, so that it can say what no honest writer would.
-struct Builder {
-  std::string bytes;
-
-  template <class T>
-  Builder& put(T value) {
-    bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
-    return *this;
-  }
-  Builder& string(std::string_view s) {
-    put<uint64_t>(s.size());
-    bytes += s;
-    return *this;
-  }
-  Builder& header(uint64_t tensors, uint64_t keys, uint32_t version = 3) {
-    bytes += "GGUF";
-    return put(version).put(tensors).put(keys);
-  }
-  Builder& key(std::string_view name, GgufValueType type) { return string(name).put(type); }
-  Builder& tensor(std::string_view name, std::vector<uint64_t> dims, uint64_t offset, uint32_t type = 0) {
-    string(name).put(static_cast<uint32_t>(dims.size()));
-    for (uint64_t d : dims) put(d);
-    return put(type).put(offset);
-  }
-  /// Pads to 32 and adds so many bytes of data.
-  Builder& data(size_t n) {
-    bytes.resize((bytes.size() + 31) / 32 * 32 + n);
-    return *this;
-  }
-};
 
 /// The error of opening such a file, or "" when it opens.
 std::string error_of_file(const TempFolder& folder, std::string_view bytes) {
@@ -196,21 +166,22 @@ TEST_CASE("randomly damaged files are refused or read within their bounds") {
 
 TEST_CASE("lying headers: counts, lengths and types") {
   TempFolder folder;
-  const auto error = [&](const Builder& b) { return error_of_file(folder, b.bytes); };
-  CHECK(error(Builder().header(0, 0)) == "");
-  CHECK(error(Builder().header(0, 1).key("k", GgufValueType::U8).put<uint8_t>(1).data(0)) == "");
+  const auto error = [&](const GgufBuilder& b) { return error_of_file(folder, b.bytes); };
+  CHECK(error(GgufBuilder().header(0, 0)) == "");
+  CHECK(error(GgufBuilder().header(0, 1).key("k", GgufValueType::U8).put<uint8_t>(1).data(0)) == "");
 
-  CHECK(holds(error(Builder().header(uint64_t{1} << 60, 0).data(64)), "tensors do not fit"));
-  CHECK(holds(error(Builder().header(0, uint64_t{1} << 60).data(64)), "keys do not fit"));
-  CHECK(holds(error(Builder().header(~uint64_t{0}, ~uint64_t{0}).data(64)), "do not fit"));
-  CHECK(holds(error(Builder().header(0, 2).key("k", GgufValueType::U8).put<uint8_t>(1)), "do not fit"));
-  CHECK(holds(error(Builder().header(0, 1).put(uint64_t{1} << 62).data(64)), "a key needs 4611686018427387904 bytes"));
-  CHECK(holds(error(Builder().header(0, 1).key("k", GgufValueType::String).put(uint64_t{1} << 62).data(64)),
+  CHECK(holds(error(GgufBuilder().header(uint64_t{1} << 60, 0).data(64)), "tensors do not fit"));
+  CHECK(holds(error(GgufBuilder().header(0, uint64_t{1} << 60).data(64)), "keys do not fit"));
+  CHECK(holds(error(GgufBuilder().header(~uint64_t{0}, ~uint64_t{0}).data(64)), "do not fit"));
+  CHECK(holds(error(GgufBuilder().header(0, 2).key("k", GgufValueType::U8).put<uint8_t>(1)), "do not fit"));
+  CHECK(holds(error(GgufBuilder().header(0, 1).put(uint64_t{1} << 62).data(64)),
+              "a key needs 4611686018427387904 bytes"));
+  CHECK(holds(error(GgufBuilder().header(0, 1).key("k", GgufValueType::String).put(uint64_t{1} << 62).data(64)),
               "a string needs"));
-  CHECK(holds(error(Builder().header(0, 1).key("k", static_cast<GgufValueType>(13)).data(64)), "no value type 13"));
+  CHECK(holds(error(GgufBuilder().header(0, 1).key("k", static_cast<GgufValueType>(13)).data(64)), "no value type 13"));
 
   const auto array = [](GgufValueType type, uint64_t count) {
-    return Builder().header(0, 1).key("k", GgufValueType::Array).put(type).put(count);
+    return GgufBuilder().header(0, 1).key("k", GgufValueType::Array).put(type).put(count);
   };
   CHECK(holds(error(array(GgufValueType::U8, uint64_t{1} << 62).data(64)), "does not fit"));
   CHECK(
@@ -218,17 +189,17 @@ TEST_CASE("lying headers: counts, lengths and types") {
   CHECK(holds(error(array(GgufValueType::String, 5).put<uint64_t>(1000).data(64)), "a string of an array needs"));
   CHECK(holds(error(array(static_cast<GgufValueType>(99), 0).data(64)), "no value type 99"));
 
-  Builder twice = Builder().header(0, 2);
+  GgufBuilder twice = GgufBuilder().header(0, 2);
   for (int i = 0; i < 2; ++i) twice.key("k", GgufValueType::U8).put<uint8_t>(1);
   CHECK(holds(error(twice), "'k' appears twice"));
-  const auto split = Builder().header(0, 1).key("split.count", GgufValueType::U16).put<uint16_t>(3);
+  const auto split = GgufBuilder().header(0, 1).key("split.count", GgufValueType::U16).put<uint16_t>(3);
   CHECK(holds(error(split), "one part of a split model"));
 }
 
 TEST_CASE("nested arrays are walked, to a limit") {
   TempFolder folder;
   const auto nested = [](int depth) {
-    Builder b = Builder().header(0, 1).key("k", GgufValueType::Array);
+    GgufBuilder b = GgufBuilder().header(0, 1).key("k", GgufValueType::Array);
     for (int i = 1; i < depth; ++i) b.put(GgufValueType::Array).put<uint64_t>(1);
     return b.put(GgufValueType::I32).put<uint64_t>(1).put<int32_t>(7).bytes;
   };
@@ -243,9 +214,9 @@ TEST_CASE("nested arrays are walked, to a limit") {
 
 TEST_CASE("lying headers: tensors") {
   TempFolder folder;
-  const auto error = [&](const Builder& b) { return error_of_file(folder, b.bytes); };
+  const auto error = [&](const GgufBuilder& b) { return error_of_file(folder, b.bytes); };
   const auto one = [&](std::vector<uint64_t> dims, uint64_t offset, uint32_t type = 0) {
-    return error(Builder().header(1, 0).tensor("a", std::move(dims), offset, type).data(64));
+    return error(GgufBuilder().header(1, 0).tensor("a", std::move(dims), offset, type).data(64));
   };
   CHECK(one({16}, 0) == "");
   CHECK(one({}, 0) == "");
@@ -265,7 +236,7 @@ TEST_CASE("lying headers: tensors") {
   CHECK(holds(one({16, 2}, 0, 2), "not whole blocks of Q4_0"));  // rows, not the whole, are blocks
 
   const auto two = [&](uint64_t first, uint64_t second, std::string_view name) {
-    return error(Builder().header(2, 0).tensor("a", {16}, first).tensor(name, {16}, second).data(128));
+    return error(GgufBuilder().header(2, 0).tensor("a", {16}, first).tensor(name, {16}, second).data(128));
   };
   CHECK(two(0, 64, "b") == "");
   CHECK(two(64, 0, "b") == "");
@@ -274,7 +245,7 @@ TEST_CASE("lying headers: tensors") {
   CHECK(holds(two(0, 64, "a"), "'a' appears twice"));
 
   const auto aligned = [&](uint32_t alignment, uint64_t offset) {
-    Builder b = Builder().header(1, 1).key("general.alignment", GgufValueType::U32).put(alignment);
+    GgufBuilder b = GgufBuilder().header(1, 1).key("general.alignment", GgufValueType::U32).put(alignment);
     return error(b.tensor("a", {4}, offset).data(64));
   };
   CHECK(aligned(16, 16) == "");
@@ -287,7 +258,7 @@ TEST_CASE("lying headers: tensors") {
 TEST_CASE("a vocabulary of 150,000 strings is read quickly") {
   TempFolder folder;
   constexpr uint64_t kCount = 150'000;
-  Builder b = Builder().header(0, 1).key("tokens", GgufValueType::Array).put(GgufValueType::String).put(kCount);
+  GgufBuilder b = GgufBuilder().header(0, 1).key("tokens", GgufValueType::Array).put(GgufValueType::String).put(kCount);
   for (uint64_t i = 0; i < kCount; ++i) b.string("token " + std::to_string(i));
   const std::string path = folder.write("vocabulary", b.bytes);
   const auto start = std::chrono::steady_clock::now();

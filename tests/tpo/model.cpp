@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <iostream>
 
+#include "tests/tensor/gguf_builder.h"
 #include "tests/tokenizer/goldens.h"
 #include "tests/tpo/tiny_world.h"
 #include "tokenizer/hf.h"
@@ -18,41 +19,29 @@ constexpr const char* kTemplate =
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endfor %}";
 
 // A GGUF file that has a tokenizer and nothing else: four special tokens, and those that "user" and "assistant" take.
-struct TokenizerGguf {
+struct TokenizerGguf : GgufBuilder {
   static constexpr std::array kTokens{"<s>", "</s>", "<|im_start|>", "<|im_end|>", "u", "s", "e", "r", "a", "i", "t",
                                       "n",   "Ċ"};
-  std::string keys;
   uint64_t count = 0;
 
   TokenizerGguf() {
     text("tokenizer.ggml.model", "gpt2");
-    key("tokenizer.ggml.tokens", 9).put<uint32_t>(8).put<uint64_t>(kTokens.size());
+    key("tokenizer.ggml.tokens", GgufValueType::Array).put(GgufValueType::String).put<uint64_t>(kTokens.size());
     for (const char* token : kTokens) string(token);
-    key("tokenizer.ggml.token_type", 9).put<uint32_t>(5).put<uint64_t>(kTokens.size());
+    key("tokenizer.ggml.token_type", GgufValueType::Array).put(GgufValueType::I32).put<uint64_t>(kTokens.size());
     for (size_t id = 0; id < kTokens.size(); ++id) put<int32_t>(id < 4 ? 3 : 1);
-    key("tokenizer.ggml.merges", 9).put<uint32_t>(8).put<uint64_t>(0);
-    key("tokenizer.ggml.bos_token_id", 4).put<uint32_t>(0);
-    key("tokenizer.ggml.eos_token_id", 4).put<uint32_t>(1);
+    key("tokenizer.ggml.merges", GgufValueType::Array).put(GgufValueType::String).put<uint64_t>(0);
+    key("tokenizer.ggml.bos_token_id", GgufValueType::U32).put<uint32_t>(0);
+    key("tokenizer.ggml.eos_token_id", GgufValueType::U32).put<uint32_t>(1);
   }
-  template <class T>
-  TokenizerGguf& put(T value) {
-    keys.append(reinterpret_cast<const char*>(&value), sizeof value);
-    return *this;
-  }
-  TokenizerGguf& string(std::string_view s) {
-    put<uint64_t>(s.size());
-    keys += s;
-    return *this;
-  }
-  TokenizerGguf& key(std::string_view name, uint32_t type) {
+  GgufBuilder& key(std::string_view name, GgufValueType type) {
     ++count;
-    return string(name).put(type);
+    return GgufBuilder::key(name, type);
   }
-  TokenizerGguf& text(std::string_view name, std::string_view value) { return key(name, 8).string(value); }
-  std::string bytes() const {
-    const std::string version("\3\0\0\0", 4), no_tensors(8, '\0');
-    return "GGUF" + version + no_tensors + std::string(reinterpret_cast<const char*>(&count), 8) + keys;
+  GgufBuilder& text(std::string_view name, std::string_view value) {
+    return key(name, GgufValueType::String).string(value);
   }
+  std::string file() const { return GgufBuilder{}.header(0, count).bytes + bytes; }
 };
 
 }  // namespace
@@ -90,7 +79,7 @@ TEST_CASE("model: SmolLM2's GGUF tokenizer and chat template give transformers' 
 TEST_CASE("model: where a GGUF file puts bos in front of a chat") {
   const TempFolder folder;
   const auto chat_begins_with_bos = [&](const TokenizerGguf& file) {
-    folder.write("t.gguf", file.bytes());
+    folder.write("t.gguf", file.file());
     const ChatTokenizer text = open_tokenizer(folder / "t.gguf");
     const Ids ids = text.prompt_ids({{"user", "ru"}});
     CHECK(std::count(ids.begin(), ids.end(), text.tokenizer.spec().bos) <= 1);
@@ -104,7 +93,7 @@ TEST_CASE("model: where a GGUF file puts bos in front of a chat") {
       CHECK(chat_begins_with_bos(silent) == (std::string(pre) == "llama-bpe" && !with_template));
       for (const bool asked : {false, true}) {
         TokenizerGguf telling = silent;
-        telling.key("tokenizer.ggml.add_bos_token", 7).put<uint8_t>(asked);
+        telling.key("tokenizer.ggml.add_bos_token", GgufValueType::Bool).put<uint8_t>(asked);
         CHECK(chat_begins_with_bos(telling) == asked);
       }
     }
@@ -114,7 +103,7 @@ TEST_CASE("model: where a GGUF file puts bos in front of a chat") {
 TEST_CASE("model: a GGUF file that does not say how its text is cut is refused") {
   const TempFolder folder;
   const auto error_with = [&](const TokenizerGguf& file) {
-    folder.write("t.gguf", file.bytes());
+    folder.write("t.gguf", file.file());
     return error_of([&] { open_tokenizer(folder / "t.gguf"); });
   };
   TokenizerGguf named;

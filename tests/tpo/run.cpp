@@ -14,6 +14,7 @@
 #include "tpo/text.h"
 
 using namespace thinker;
+using tiny::log_of;
 using tiny::World;
 
 namespace fs = std::filesystem;
@@ -78,14 +79,6 @@ std::set<std::string> keys_of(const JsonLine& line) {
   std::set<std::string> keys;
   for (const auto& [key, value] : line.json().items()) keys.insert(key);
   return keys;
-}
-
-std::vector<Json> log_of(const std::string& folder, int64_t iteration, const std::string& stage) {
-  std::vector<Json> lines;
-  for (const JsonLine& line : read_jsonl(folder + "/log.jsonl")) {
-    if (line.integer("iteration") == iteration && line.string("stage") == stage) lines.push_back(line.json());
-  }
-  return lines;
 }
 
 struct Killed {};

@@ -12,6 +12,7 @@
 #include "tpo/step_log.h"
 
 using namespace thinker;
+using tiny::log_of;
 using tiny::World;
 
 namespace fs = std::filesystem;
@@ -21,14 +22,6 @@ namespace {
 const World& world() {
   static const World shared;
   return shared;
-}
-
-std::vector<Json> log_of(const std::string& folder, int64_t iteration, const std::string& stage) {
-  std::vector<Json> lines;
-  for (const JsonLine& line : read_jsonl(folder + "/log.jsonl")) {
-    if (line.integer("iteration") == iteration && line.string("stage") == stage) lines.push_back(line.json());
-  }
-  return lines;
 }
 
 /// Runs one iteration without anything held out, and gives its folder.

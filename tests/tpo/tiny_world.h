@@ -142,4 +142,13 @@ class World {
   ThoughtStyle style;
 };
 
+/// The lines that a stage of an iteration left in a run's log.
+inline std::vector<Json> log_of(const std::string& folder, int64_t iteration, const std::string& stage) {
+  std::vector<Json> lines;
+  for (const JsonLine& line : read_jsonl(folder + "/log.jsonl")) {
+    if (line.integer("iteration") == iteration && line.string("stage") == stage) lines.push_back(line.json());
+  }
+  return lines;
+}
+
 }  // namespace thinker::tiny

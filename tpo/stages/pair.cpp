@@ -29,6 +29,15 @@ std::string named(const Key& key) {
   return concat("sample ", key.second, " of prompt ", key.first);
 }
 
+std::set<Key> keys_of(const std::vector<SampleRecord>& samples) {
+  std::set<Key> keys;
+  for (const SampleRecord& s : samples) {
+    const Key key{s.id.dump(), s.sample};
+    if (!keys.insert(key).second) fail(named(key), " stands twice among the samples");
+  }
+  return keys;
+}
+
 std::vector<Group> group_by_prompt(const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples) {
   std::vector<Group> groups;
   std::map<std::string, size_t> index;
@@ -36,11 +45,8 @@ std::vector<Group> group_by_prompt(const std::vector<Prompt>& prompts, const std
     index[p.id.value_or(Json()).dump()] = groups.size();
     groups.push_back({&p, {}});
   }
-  std::set<Key> seen;
   for (const SampleRecord& s : samples) {
-    const Key key{s.id.dump(), s.sample};
-    if (!seen.insert(key).second) fail(named(key), " stands twice among the samples");
-    const auto it = index.find(key.first);
+    const auto it = index.find(s.id.dump());
     if (it == index.end()) fail("sample ", s.id.dump(), " belongs to no prompt; give the prompts it was drawn from");
     if (drawn_tokens(s.ids, s.forced) == 0) continue;  // cut within what was written for it: nothing to train
     groups[it->second].samples.push_back(&s);
@@ -49,9 +55,7 @@ std::vector<Group> group_by_prompt(const std::vector<Prompt>& prompts, const std
 }
 
 std::map<Key, const JudgmentRecord*> index_judgments(const std::vector<JudgmentRecord>& judgments,
-                                                     const std::vector<SampleRecord>& samples) {
-  std::set<Key> known;
-  for (const SampleRecord& s : samples) known.insert({s.id.dump(), s.sample});
+                                                     const std::set<Key>& known) {
   std::map<Key, const JudgmentRecord*> index;
   for (const JudgmentRecord& j : judgments) {
     const Key key{j.id.dump(), j.sample};
@@ -199,7 +203,7 @@ Json trials_to_json(const std::vector<RhoTrial>& trials) {
 PairResult pair_samples(const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples,
                         const std::vector<JudgmentRecord>& judgments, const PairStage& stage,
                         const ChatTokenizer* tokenizer) {
-  const std::map<Key, const JudgmentRecord*> judged = index_judgments(judgments, samples);
+  const std::map<Key, const JudgmentRecord*> judged = index_judgments(judgments, keys_of(samples));
   const std::vector<Group> groups = group_by_prompt(prompts, samples);
   std::vector<std::vector<Candidate>> candidates;
   for (const Group& group : groups) {
