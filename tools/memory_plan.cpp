@@ -4,6 +4,7 @@
 #include <ostream>
 
 #include "tools/plan.h"
+#include "tpo/recipe_stages.h"
 
 namespace thinker {
 

@@ -54,14 +54,17 @@ void count_samples(const std::vector<Candidate>& candidates, PairCounts* counts)
   }
 }
 
-/// The counter of the reason for which the extremes make no pair; null when they make one.
-int64_t* objection(const std::vector<Candidate>& candidates, const std::optional<Extremes>& e, PairCounts* counts) {
-  if (!e || e->valid < 2) return &counts->too_few_valid;
-  if (e->equal_scores) return &counts->equal_scores;
+/// A counter of prompts without a pair.
+using Reason = int64_t PairCounts::*;
+
+/// Why the extremes make no pair; nothing when they make one.
+std::optional<Reason> objection(const std::vector<Candidate>& candidates, const std::optional<Extremes>& e) {
+  if (!e || e->valid < 2) return &PairCounts::too_few_valid;
+  if (e->equal_scores) return &PairCounts::equal_scores;
   const Candidate &chosen = candidates[e->best], &rejected = candidates[e->worst];
-  if (chosen.text == rejected.text) return &counts->equal_texts;
-  if (!(*chosen.score > *rejected.score)) return &counts->not_better;
-  return nullptr;
+  if (chosen.text == rejected.text) return &PairCounts::equal_texts;
+  if (!(*chosen.score > *rejected.score)) return &PairCounts::not_better;
+  return std::nullopt;
 }
 
 /// The first sample that may be rejected for its format, beside this chosen text.
@@ -77,11 +80,41 @@ std::optional<int64_t> failed_sample(const std::vector<Candidate>& candidates, c
   return first;
 }
 
-/// What one prompt can give.
+/// What one prompt can give: the pair of its extremes, or the reason for none; and one against a failed sample.
 struct Possible {
   std::optional<Pair> ordinary, failure;
-  int64_t* reason = nullptr;  // why there is no ordinary pair
+  std::optional<Reason> reason;
 };
+
+Possible possible_of(const std::vector<Candidate>& candidates, int64_t prompt, const PairOptions& options) {
+  Possible possible;
+  const auto e = extremes_of(candidates, options.rho);
+  possible.reason = objection(candidates, e);
+  if (!possible.reason) possible.ordinary = Pair{prompt, e->best, e->worst, e->s_best, e->s_worst};
+  if (!e) return possible;
+  if (const auto failed = failed_sample(candidates, options, candidates[e->best].text))
+    possible.failure = Pair{prompt, e->best, *failed, e->s_best, std::nullopt};
+  return possible;
+}
+
+/// The pairs, with those against failed samples among them (in the order that build_pairs tells); how many these are.
+int64_t choose(std::span<const Possible> prompts, std::vector<std::optional<Pair>>* chosen) {
+  int64_t pairs = 0, failures = 0;
+  for (const Possible& p : prompts) {
+    chosen->push_back(p.ordinary);
+    pairs += p.ordinary ? 1 : 0;
+  }
+  for (const bool replaces : {false, true})
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      const int64_t pairs_then = pairs + (replaces ? 0 : 1);
+      if (!prompts[i].failure || prompts[i].ordinary.has_value() != replaces || 10 * (failures + 1) > pairs_then)
+        continue;
+      (*chosen)[i] = prompts[i].failure;
+      pairs = pairs_then;
+      ++failures;
+    }
+  return failures;
+}
 
 void measure_lengths(std::span<const std::vector<Candidate>> prompts, PairSet* set) {
   double chosen = 0, rejected = 0, count = 0;
@@ -99,40 +132,22 @@ void measure_lengths(std::span<const std::vector<Candidate>> prompts, PairSet* s
 
 PairSet build_pairs(std::span<const std::vector<Candidate>> prompts, const PairOptions& options) {
   PairSet set;
-  std::vector<Possible> possible(prompts.size());
+  PairCounts& counts = set.counts;
+  std::vector<Possible> possible;
   for (size_t p = 0; p < prompts.size(); ++p) {
-    count_samples(prompts[p], &set.counts);
-    const auto e = extremes_of(prompts[p], options.rho);
-    possible[p].reason = objection(prompts[p], e, &set.counts);
-    const auto prompt = static_cast<int64_t>(p);
-    if (!possible[p].reason) possible[p].ordinary = Pair{prompt, e->best, e->worst, e->s_best, e->s_worst};
-    if (!e) continue;
-    if (const auto failed = failed_sample(prompts[p], options, prompts[p][e->best].text))
-      possible[p].failure = Pair{prompt, e->best, *failed, e->s_best, std::nullopt};
+    count_samples(prompts[p], &counts);
+    possible.push_back(possible_of(prompts[p], static_cast<int64_t>(p), options));
   }
-
-  int64_t pairs =
-      std::count_if(possible.begin(), possible.end(), [](const Possible& p) { return p.ordinary.has_value(); });
-  int64_t failures = 0;
-  for (const bool replaces : {false, true}) {
-    for (Possible& p : possible) {
-      const int64_t pairs_then = pairs + (replaces ? 0 : 1);
-      if (!p.failure || p.ordinary.has_value() != replaces || 10 * (failures + 1) > pairs_then) continue;
-      if (!replaces) p.reason = nullptr;
-      p.ordinary = p.failure;
-      p.failure.reset();
-      pairs = pairs_then;
-      ++failures;
-    }
+  std::vector<std::optional<Pair>> chosen;
+  counts.failure_pairs = choose(possible, &chosen);
+  for (size_t p = 0; p < prompts.size(); ++p) {
+    if (chosen[p])
+      set.pairs.push_back(*chosen[p]);
+    else
+      ++(counts.*possible[p].reason.value());
   }
-
-  for (const Possible& p : possible) {
-    if (p.reason) ++*p.reason;
-    if (p.ordinary) set.pairs.push_back(*p.ordinary);
-  }
-  set.counts.prompts = static_cast<int64_t>(prompts.size());
-  set.counts.pairs = pairs;
-  set.counts.failure_pairs = failures;
+  counts.prompts = static_cast<int64_t>(prompts.size());
+  counts.pairs = static_cast<int64_t>(set.pairs.size());
   measure_lengths(prompts, &set);
   return set;
 }

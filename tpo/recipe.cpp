@@ -1,235 +1,16 @@
 #include "tpo/recipe.h"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
 
 #include "tensor/check.h"
 #include "tensor/file.h"
-#include "tpo/judge.h"
+#include "tpo/recipe_keys.h"
 #include "tpo/text.h"
 #include "tpo/thought.h"
 
 namespace thinker {
 
 namespace {
-
-/// The values that a number may have, and the words for them.
-struct Limits {
-  double low, high;
-  bool low_allowed;
-  std::string words;
-  bool hold(double x) const { return (low_allowed ? x >= low : x > low) && x <= high; }
-};
-
-constexpr double kMost = 1e9;
-Limits at_least(double low) {
-  return {low, kMost, true, concat("at least ", low)};
-}
-Limits above(double low) {
-  return {low, kMost, false, concat("above ", low)};
-}
-Limits within(double low, double high) {
-  return {low, high, true, concat("from ", low, " to ", high)};
-}
-Limits probability() {
-  return {0, 1, false, "above 0 and at most 1"};
-}
-
-/// visit() calls one of these for every key, in the file's order, with the place where its value lives. Two visitors
-/// follow: one reads a JSON object into the struct, one writes the struct as JSON. A third only collects the paths, for
-/// "did you mean".
-class Reader {
- public:
-  Reader(const Json& json, std::string place, std::string path)
-      : json_(json), place_(std::move(place)), path_(std::move(path)) {}
-
-  [[noreturn]] void error(const std::string& key, const std::string& reason) const {
-    fail(place_, ": ", path_, key, ": ", reason);
-  }
-
-  /// The value of a key; null pointer when it is not given. Remembers the key as known.
-  const Json* find(const std::string& key) {
-    known_.push_back(key);
-    const auto found = json_.find(key);
-    return found == json_.end() ? nullptr : &*found;
-  }
-
-  void text(const char* key, std::string& to) {
-    if (const Json* value = find(key)) to = string_of(key, *value);
-  }
-  void flag(const char* key, bool& to) {
-    const Json* value = find(key);
-    if (value && !value->is_boolean()) error(key, "is not true or false");
-    if (value) to = value->get<bool>();
-  }
-  void number(const char* key, double& to, const Limits& limits) {
-    const Json* value = find(key);
-    if (value) to = number_of(key, *value, limits);
-  }
-  void integer(const char* key, int64_t& to, const Limits& limits) {
-    const Json* value = find(key);
-    if (value && !value->is_number_integer()) error(key, "is not an integer");
-    if (value) to = static_cast<int64_t>(number_of(key, *value, limits));
-  }
-  void seed(const char* key, uint64_t& to) {
-    const Json* value = find(key);
-    if (value && !value->is_number_unsigned()) error(key, "is not an integer of at least 0");
-    if (value) to = value->get<uint64_t>();
-  }
-  template <class E>
-  void choice(const char* key, E& to, const std::vector<std::string>& names) {
-    if (const Json* value = find(key)) to = static_cast<E>(index_of(key, string_of(key, *value), names));
-  }
-  void rho(const char* key, double& to, bool& automatic) {
-    const Json* value = find(key);
-    if (!value) return;
-    automatic = *value == "auto";
-    if (value->is_string() && !automatic) error(key, "is a number from 0 to 0.5, or \"auto\"");
-    to = automatic ? 0.0 : number_of(key, *value, within(0, 0.5));
-  }
-  void prompts(const char* key, PromptSource& to) {
-    const Json* value = find(key);
-    if (!value || value->is_null()) return;
-    if (value->is_string()) {
-      to = {string_of(key, *value), "", 0};
-      return;
-    }
-    if (!value->is_object()) error(key, "is a file's name or {\"generator\": \"constraints\", \"count\": N}");
-    Reader source(*value, place_, path_ + key + ".");
-    source.text("generator", to.generator);
-    source.integer("count", to.count, within(1, 1e6));
-    source.refuse_unknown({});
-    if (to.generator != "constraints")
-      source.error("generator", "is \"" + excerpt(to.generator) + "\"; the only one is \"constraints\"");
-    if (to.count == 0) source.error("count", "is missing");
-  }
-  void judge(const char* key, Json& to) {
-    const Json* value = find(key);
-    if (value) to = *value;
-    try {
-      check_judge(to);
-    } catch (const Error& e) {
-      fail(place_, ": ", e.what());
-    }
-  }
-  void names(const char* key, std::vector<std::string>& to, const std::vector<std::string>& allowed) {
-    const Json* value = find(key);
-    if (!value) return;
-    if (!value->is_array()) error(key, "is not a list");
-    to.clear();
-    for (const Json& item : *value) to.push_back(allowed[index_of(key, string_of(key, item), allowed)]);
-  }
-  /// The same for a set: some of the words, each once.
-  void subset(const char* key, std::vector<std::string>& to, const std::vector<std::string>& allowed) {
-    names(key, to, allowed);
-    if (to.empty()) error(key, "is empty");
-    for (auto at = to.begin(); at != to.end(); ++at)
-      if (std::find(to.begin(), at, *at) != at) error(key, "names \"" + *at + "\" twice");
-  }
-
-  /// A nested object. Null, where it is allowed, is told to the caller.
-  enum class Section { object, absent, null };
-  template <class Body>
-  Section section(const char* key, const Body& body, bool null_allowed = false) {
-    const Json* value = find(key);
-    if (value && value->is_null() && null_allowed) return Section::null;
-    if (value && !value->is_object()) error(key, "is not an object");
-    static const Json kNothing = Json::object();
-    Reader inner(value ? *value : kNothing, place_, path_ + key + ".");
-    body(inner);
-    inner.refuse_unknown(all_paths_ ? *all_paths_ : std::vector<std::string>{});
-    return value ? Section::object : Section::absent;
-  }
-
-  /// A nested object, or null (the default) for nothing.
-  template <class T, class Body>
-  void optional_section(const char* key, std::optional<T>& to, const Body& body) {
-    to.emplace();
-    if (section(
-            key, [&](auto& s) { body(s, *to); }, true) != Section::object)
-      to.reset();
-  }
-
-  /// all_paths: of the whole recipe, so that a key in the wrong section can be told where it belongs.
-  void know_paths(const std::vector<std::string>* all_paths) { all_paths_ = all_paths; }
-
-  void refuse_unknown(const std::vector<std::string>& all_paths) const {
-    for (const auto& [key, value] : json_.items()) {
-      if (std::find(known_.begin(), known_.end(), key) != known_.end()) continue;
-      std::string meant = path_ + nearest_name(key, known_);
-      for (const std::string& path : all_paths)
-        if (path == key || path.ends_with("." + key)) meant = path;
-      error(excerpt(key), "unknown key; did you mean " + meant + "?");
-    }
-  }
-
- private:
-  std::string string_of(const char* key, const Json& value) const {
-    if (!value.is_string()) error(key, "is not a string");
-    if (value.get<std::string>().empty()) error(key, "is empty");
-    if (value.get<std::string>().find('\0') != std::string::npos) error(key, "holds a NUL, where names of files end");
-    return value.get<std::string>();
-  }
-  double number_of(const char* key, const Json& value, const Limits& limits) const {
-    if (!value.is_number()) error(key, "is not a number");
-    const double x = value.get<double>();
-    if (!limits.hold(x))
-      error(key,
-            concat("is ", value.dump(), "; it must be ", limits.words, x > kMost ? " (and not absurdly large)" : ""));
-    return x;
-  }
-  size_t index_of(const char* key, const std::string& word, const std::vector<std::string>& names) const {
-    const auto found = std::find(names.begin(), names.end(), word);
-    if (found != names.end()) return static_cast<size_t>(found - names.begin());
-    error(key, "\"" + excerpt(word) + "\" is unknown; did you mean \"" + nearest_name(word, names) + "\"?");
-  }
-
-  const Json& json_;
-  std::string place_, path_;  // path_ ends in a dot, or is empty
-  std::vector<std::string> known_;
-  const std::vector<std::string>* all_paths_ = nullptr;
-};
-
-class Writer {
- public:
-  Json json = Json::object();
-
-  void text(const char* key, const std::string& value) { json[key] = value; }
-  void flag(const char* key, bool value) { json[key] = value; }
-  void number(const char* key, double value, const Limits&) { json[key] = value; }
-  void integer(const char* key, int64_t value, const Limits&) { json[key] = value; }
-  void seed(const char* key, uint64_t value) { json[key] = value; }
-  template <class E>
-  void choice(const char* key, E value, const std::vector<std::string>& names) {
-    json[key] = names[static_cast<size_t>(value)];
-  }
-  void rho(const char* key, double value, bool automatic) { json[key] = automatic ? Json("auto") : Json(value); }
-  void prompts(const char* key, const PromptSource& source) {
-    json[key] = !source.given()            ? Json()
-                : source.generator.empty() ? Json(source.file)
-                                           : Json{{"generator", source.generator}, {"count", source.count}};
-  }
-  void judge(const char* key, const Json& value) { json[key] = value; }
-  void names(const char* key, const std::vector<std::string>& list, const std::vector<std::string>&) {
-    json[key] = list;
-  }
-  void subset(const char* key, const std::vector<std::string>& list, const std::vector<std::string>&) {
-    json[key] = list;
-  }
-  template <class Body>
-  Reader::Section section(const char* key, const Body& body, bool = false) {
-    Writer inner;
-    body(inner);
-    json[key] = inner.json;
-    return Reader::Section::object;
-  }
-  template <class T, class Body>
-  void optional_section(const char* key, const std::optional<T>& value, const Body& body) {
-    json[key] = nullptr;
-    if (value) section(key, [&](auto& s) { body(s, *value); });
-  }
-};
 
 /// Names each key once: name, place, what it may be. R is Recipe or const Recipe.
 template <class R, class Visitor>
@@ -256,7 +37,7 @@ void visit(R& r, Visitor& v) {
       },
       true);
   if constexpr (!std::is_const_v<R>)
-    if (warmup == Reader::Section::null) r.warmup.samples = 0;
+    if (warmup == SectionWas::null) r.warmup.samples = 0;
   v.integer("iterations", r.iterations, within(0, 1000));
   v.integer("prompts_per_iteration", r.prompts_per_iteration, at_least(1));
   v.section("sampling", [&](auto& s) {
@@ -360,7 +141,7 @@ Recipe parse_recipe(const Json& given, const std::string& place) {
   with_all_sections.lora.emplace();
   collect_paths(recipe_to_json(with_all_sections), "", &paths);
   Recipe recipe;
-  Reader reader(json, place, "");
+  RecipeReader reader(json, place);
   reader.know_paths(&paths);
   visit(recipe, reader);
   reader.refuse_unknown(paths);
@@ -394,7 +175,7 @@ void override_key(Json* json, const std::string& assignment) {
 }
 
 Json recipe_to_json(const Recipe& recipe) {
-  Writer writer;
+  RecipeWriter writer;
   visit(recipe, writer);
   return writer.json;
 }

@@ -7,10 +7,10 @@
 #include "tpo/judges/opponent.h"
 #include "tpo/judges/pairwise.h"
 #include "tpo/provenance.h"
+#include "tpo/recipe_stages.h"
 #include "tpo/run_log.h"
 #include "tpo/stages/judge.h"
-#include "tpo/stages/pair.h"
-#include "tpo/stages/preference.h"
+#include "tpo/stages/train_state.h"
 #include "tpo/step_log.h"
 #include "tpo/supervised.h"
 
@@ -103,33 +103,12 @@ class Run {
   /// Where the seed's direct outputs on the test prompts are.
   std::string opponent_path() const { return start_ + (style_.thinks() ? "/eval_direct.jsonl" : "/eval.jsonl"); }
 
-  SampleStage sample_stage(const ThoughtStyle& style, Format format) const {
-    SampleStage stage;
-    stage.style = style;
-    stage.format = format;
-    stage.thought_budget = recipe_.thought_budget;
-    stage.k = recipe_.sampling.k;
-    stage.max_new = recipe_.sampling.max_new;
-    stage.max_rows = sampling_rows(model_.net.parameters());
-    stage.sampling = {
-        .temperature = recipe_.sampling.temperature, .top_k = 0, .top_p = recipe_.sampling.top_p, .min_p = 0.0};
-    stage.seed = recipe_.seed;
-    stage.on_token = options_.on_token;
-    return stage;
-  }
-
-  SampleStage eval_stage(const ThoughtStyle& style, Format format, int64_t iteration) const {
-    SampleStage stage = sample_stage(style, format);
-    stage.sampling.temperature = recipe_.eval.temperature;
-    stage.sampling.greedy = recipe_.eval.temperature == 0.0;
-    stage.sampling.top_p = recipe_.eval.top_p;
-    stage.iteration = static_cast<uint32_t>(iteration);
-    return stage;
-  }
+  int64_t parameters() const { return model_.net.parameters(); }
 
   std::vector<EvalRecord> outputs_on(const std::vector<Prompt>& prompts, const ThoughtStyle& style, Format format,
                                      int64_t iteration, const std::string& what) const {
-    return sample_outputs(model_, prompts, eval_stage(style, format, iteration), recipe_.eval.resample, named(what));
+    const SampleStage stage = evaluation_of(recipe_, style, format, iteration, parameters());
+    return sample_outputs(model_, prompts, watched(stage), recipe_.eval.resample, named(what));
   }
 
   /// Evaluates the current model on the test prompts, or reads what an earlier run left; adds a row to the table.
@@ -162,8 +141,7 @@ class Run {
     const std::string folder = options_.folder + "/warmup";
     fs::create_directories(folder);
     if (!fs::exists(folder + "/checkpoint/model.safetensors")) {
-      SampleStage stage = sample_stage(style_, Format::forced);
-      stage.k = 1;
+      const SampleStage stage = warm_up_sampling_of(recipe_, style_, parameters());
       log_.begin(0, "warmup");
       const std::vector<Prompt> prompts = prompts_.train(0, recipe_.warmup.samples);
       const std::vector<SampleRecord> samples =
@@ -188,14 +166,7 @@ class Run {
   }
 
   void train_warm_up(const std::vector<SftExample>& examples) {
-    TrainOptions train;
-    train.lr = recipe_.warmup.lr;
-    train.schedule = ScheduleKind::linear;
-    train.batch = 4;  // few examples: steps count for more than the smoothness of each
-    train.epochs = recipe_.warmup.epochs;
-    train.seed = recipe_.seed;
-    train.adamw.state = recipe_.dpo.optimizer_state;
-    train.micro_tokens = recipe_.dpo.micro_tokens;
+    const TrainOptions train = warm_up_training_of(recipe_);
     const int64_t steps = total_steps(static_cast<int64_t>(examples.size()), train);
     const Progress progress = named("warm-up: train");
     TrainHooks hooks;
@@ -205,12 +176,10 @@ class Run {
     };
     progress("", 0, steps);
     if (recipe_.lora) add_lora(model_.net, *recipe_.lora, recipe_.seed, 0);
-    model_.net.set_recompute(recompute());
+    model_.net.set_recompute(recipe_.checkpoint_blocks ? Recompute::blocks : Recompute::nothing);
     train_sft(model_.net, examples, train, hooks);
     model_.net.set_recompute(Recompute::nothing);
   }
-
-  Recompute recompute() const { return recipe_.checkpoint_blocks ? Recompute::blocks : Recompute::nothing; }
 
   // ---- one iteration ----
 
@@ -226,7 +195,7 @@ class Run {
       pair(t, prompts, samples, judgments, folder + "/pairs.jsonl");
       train(t, folder);
     }
-    remove_train_state(folder);
+    TrainStateFolder(folder).remove();
     load(folder + "/checkpoint");
     evaluate_as(t, "iteration " + std::to_string(t), folder + "/eval.jsonl", style_, recipe_.format);
   }
@@ -244,7 +213,7 @@ class Run {
   }
 
   std::vector<SampleRecord> sample(int64_t t, const std::vector<Prompt>& prompts, const std::string& path) {
-    SampleStage stage = sample_stage(style_, recipe_.format);
+    SampleStage stage = sampling_of(recipe_, style_, recipe_.format, parameters());
     stage.iteration = static_cast<uint32_t>(t);
     const auto samples = sample_once(prompts, stage, path, "sample");
     if (fs::exists(fs::path(path).replace_filename("judgments.jsonl"))) return samples;  // and so the log has them too
@@ -294,8 +263,7 @@ class Run {
             const std::vector<JudgmentRecord>& judgments, const std::string& path) {
     if (fs::exists(path)) return;
     log_.begin(t, "pair");
-    const PairStage stage{recipe_.pairs.options, recipe_.pairs.auto_rho, recipe_.pairs.length, style_};
-    const PairResult result = pair_samples(prompts, samples, judgments, stage, &model_.text);
+    const PairResult result = pair_samples(prompts, samples, judgments, pairing_of(recipe_, style_), &model_.text);
     Json line = counts_to_json(result);
     line["rho_trials"] = trials_to_json(result.trials);
     log_.write(line);
@@ -307,23 +275,9 @@ class Run {
   }
 
   void train(int64_t t, const std::string& folder) {
-    log_.begin(t, "train", finished_epochs(folder));
-    PreferenceStage stage;
-    stage.loss = recipe_.dpo.options;
-    stage.train.lr = recipe_.dpo.lr;
-    stage.train.schedule = recipe_.dpo.schedule;
-    stage.train.warmup = recipe_.dpo.warmup;
-    stage.train.batch = recipe_.dpo.batch;
-    stage.train.epochs = recipe_.dpo.epochs;
-    stage.train.steps = recipe_.dpo.steps;
-    stage.train.seed = recipe_.seed;
-    stage.train.iteration = static_cast<uint32_t>(t);
-    stage.train.adamw.clip = recipe_.dpo.clip;
-    stage.train.adamw.weight_decay = recipe_.dpo.weight_decay;
-    stage.train.adamw.state = recipe_.dpo.optimizer_state;
-    stage.train.micro_tokens = recipe_.dpo.micro_tokens;
-    stage.recompute = recompute();
-    stage.lora = recipe_.lora;
+    const int64_t finished = TrainStateFolder(folder).finished_epochs();
+    log_.begin(t, "train", finished);
+    PreferenceStage stage = training_of(recipe_, t);
     stage.base = result_.checkpoint.empty() ? recipe_.model : result_.checkpoint;
     stage.reference_folder = recipe_.dpo.reference == Reference::seed && t > 1 ? seed_checkpoint() : "";
     const std::vector<IdPair> pairs = read_id_pairs(folder + "/pairs.jsonl", model_.text);
@@ -333,25 +287,27 @@ class Run {
       log_.write(dpo_step_to_json(step));
       progress("", step.step, steps);
     };
-    progress("", steps_per_epoch(n, stage.train) * finished_epochs(folder), total_steps(n, stage.train));
-    if (recipe_.select == Select::judge && !prompts_.select.empty()) {
-      stage.select = [&](int64_t epoch) {
-        std::vector<EvalRecord> records = outputs_on(prompts_.select, style_, recipe_.format, t, "select");
-        judge_records(records, *judge_, prompts_.select, named("judge"));
-        const EvalSummary summary = summarise(records, recipe_.seed);
-        // The mean of no scores is 0, which may be better than an honest one.
-        if (!summary.scored())
-          fail("iteration ", t, ": the judge scored none of the ", summary.unjudged,
-               " outputs it was shown after epoch ", epoch, "; mend it and resume");
-        log_.write({{"select_epoch", epoch},
-                    {"score", summary.score},
-                    {"low", summary.interval.low},
-                    {"high", summary.interval.high},
-                    {"parse_rate", summary.parse_rate}});
-        return summary.score;
-      };
-    }
+    progress("", steps_per_epoch(n, stage.train) * finished, total_steps(n, stage.train));
+    if (recipe_.select == Select::judge && !prompts_.select.empty())
+      stage.select = [this, t](int64_t epoch) { return score_of_epoch(t, epoch); };
     train_on_pairs(model_, pairs, stage, folder);
+  }
+
+  /// The judge's mean score of the policy as it is, on the prompts for the selection of epochs.
+  double score_of_epoch(int64_t t, int64_t epoch) {
+    std::vector<EvalRecord> records = outputs_on(prompts_.select, style_, recipe_.format, t, "select");
+    judge_records(records, *judge_, prompts_.select, named("judge"));
+    const EvalSummary summary = summarise(records, recipe_.seed);
+    // The mean of no scores is 0, which may be better than an honest one.
+    if (!summary.scored())
+      fail("iteration ", t, ": the judge scored none of the ", summary.unjudged, " outputs it was shown after epoch ",
+           epoch, "; mend it and resume");
+    log_.write({{"select_epoch", epoch},
+                {"score", summary.score},
+                {"low", summary.interval.low},
+                {"high", summary.interval.high},
+                {"parse_rate", summary.parse_rate}});
+    return summary.score;
   }
 
   /// The policy's own beginning: after the warm-up, or the recipe's model.
@@ -363,9 +319,14 @@ class Run {
   /// The samples of an earlier run's file, or fresh ones.
   std::vector<SampleRecord> sample_once(const std::vector<Prompt>& prompts, const SampleStage& stage,
                                         const std::string& path, const std::string& what) {
-    if (!fs::exists(path)) return sample_to_file(model_, sample_prompts_of(prompts), stage, path, named(what));
+    if (!fs::exists(path)) return sample_to_file(model_, sample_prompts_of(prompts), watched(stage), path, named(what));
     fs::remove(path + ".part");
     return read_samples(path);
+  }
+
+  SampleStage watched(SampleStage stage) const {
+    stage.on_token = options_.on_token;
+    return stage;
   }
 
   Progress named(const std::string& what) const {
@@ -390,11 +351,6 @@ class Run {
 };
 
 }  // namespace
-
-int64_t sampling_rows(int64_t parameters) {
-  constexpr int64_t kTinyModel = 20'000'000;
-  return parameters < kTinyModel ? 256 : 64;
-}
 
 int64_t check_run_prompts(const Recipe& recipe, const Model& model, const PromptSets& prompts) {
   const ThoughtStyle style = thought_style(recipe.thought);

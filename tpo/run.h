@@ -59,10 +59,6 @@ struct RunResult {
   std::string checkpoint;  // the last one
 };
 
-/// How many samples a run decodes at the same time: enough rows for efficient products; a tiny model needs more of
-/// them, and they cost it little.
-int64_t sampling_rows(int64_t parameters);
-
 /// check_prompts (stages/sample.h) of every prompt that the recipe's run asks the model.
 int64_t check_run_prompts(const Recipe& recipe, const Model& model, const PromptSets& prompts);
 

@@ -7,6 +7,7 @@
 #include "tpo/stages/judge.h"
 #include "tpo/stages/pair.h"
 #include "tpo/stages/preference.h"
+#include "tpo/stages/train_state.h"
 #include "tpo/supervised.h"
 
 using namespace thinker;
@@ -224,7 +225,7 @@ TEST_CASE("train: killed while one epoch's state takes the place of another's, i
     CHECK_THROWS_AS(trained(folder), Error);
     kill();
     stage.on_step = [&](const StepLog&, int64_t) { ++steps; };
-    CHECK(finished_epochs(folder) == 1);
+    CHECK(TrainStateFolder(folder).finished_epochs() == 1);
     CHECK(trained(folder) == straight);
     CHECK(steps == 2);
     for (const char* part : {"", ".new", ".old"}) CHECK(!fs::exists(state + part));

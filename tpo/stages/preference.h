@@ -26,16 +26,10 @@ struct PreferenceStage {
   std::function<double(int64_t epoch)> select;
 };
 
-/// Epochs that an interrupted training of the folder need not run again; 0 where there is none.
-int64_t finished_epochs(const std::string& folder);
-
-/// Removes what an interrupted training left beside its checkpoint.
-void remove_train_state(const std::string& folder);
-
-/// Trains the model in place and writes FOLDER/checkpoint. Between epochs FOLDER/train_state holds what is needed to go
-/// on; it is removed at the end. After an interruption a call with the same arguments (and the model as it was at the
-/// iteration's start) ends with the same bits. With stage.lora the checkpoint is the model with its adapters merged,
-/// and FOLDER/checkpoint/adapter holds these alone.
+/// Trains the model in place and writes FOLDER/checkpoint. Between epochs a TrainStateFolder (train_state.h) holds what
+/// is needed to go on; it is removed at the end. After an interruption a call with the same arguments (and the model as
+/// it was at the iteration's start) ends with the same bits. With stage.lora the checkpoint is the model with its
+/// adapters merged, and FOLDER/checkpoint/adapter holds these alone.
 void train_on_pairs(Model& model, const std::vector<IdPair>& pairs, const PreferenceStage& stage,
                     const std::string& folder);
 
