@@ -24,6 +24,7 @@ Tensor frequencies_on(Device& device, const Config& config, DType t) {
 struct Transformer::Pass {
   Tensor tokens;      // I32 (N)
   Tensor positions;   // I32 (N)
+  Tensor angles;      // acc (N, D): of all layers' rope
   Tensor cache_rows;  // I32 (N), undefined without a cache
   Tensor rows;        // I32 (M)
   AttentionPlan plan;
@@ -111,16 +112,15 @@ Tensor Transformer::block_forward(Tape& tape, const Pass& pass, int64_t layer, c
     qkv[0] = rmsnorm(tape, qkv[0], b.q_norm, config_.norm_eps);
     qkv[1] = rmsnorm(tape, qkv[1], b.k_norm, config_.norm_eps);
   }
-  Tensor q = rope(tape, qkv[0], pass.positions, inverse_frequency_);  // (N, H*D)
-  Tensor k = rope(tape, qkv[1], pass.positions, inverse_frequency_);  // (N, Hkv*D)
-  Tensor v = qkv[2];                                                  // (N, Hkv*D)
+  const Tensor q = qkv[0];        // (N, H*D)
+  Tensor k = qkv[1], v = qkv[2];  // (N, Hkv*D)
+  rope(tape, q, k, pass.angles);
   if (KvCache* cache = pass.decoding.cache) {
-    const int64_t n = k.dim(0), width = k.dim(1);
-    const int32_t* rows = pass.cache_rows.data<int32_t>();
-    tape.backend().scatter_rows(cache->keys(layer).raw(), k.raw(), rows, n, width, dtype_);
-    tape.backend().scatter_rows(cache->values(layer).raw(), v.raw(), rows, n, width, dtype_);
-    k = cache->keys(layer);
-    v = cache->values(layer);
+    const Tensor keys = cache->keys(layer), values = cache->values(layer);
+    tape.backend().append_to_cache(keys.raw(), values.raw(), k.raw(), v.raw(), pass.cache_rows.data<int32_t>(),
+                                   k.dim(0), k.dim(1), dtype_);
+    k = keys;
+    v = values;
   }
   Tensor y = pass.residual(tape, x, attention(tape, q, k, v, pass.plan), b.wo);  // (N, C)
   h = rmsnorm(tape, y, b.ffn_norm, config_.norm_eps);                            // (N, C)
@@ -149,7 +149,8 @@ Transformer::Pass Transformer::upload(Tape& tape, const Batch& batch, const Deco
   return pass;
 }
 
-Tensor Transformer::hidden(Tape& tape, const Pass& pass) const {
+Tensor Transformer::hidden(Tape& tape, Pass pass) const {
+  pass.angles = rope_angles(tape, pass.positions, inverse_frequency_);
   Tensor x = embedding(tape, embedding_, pass.tokens, dtype_);  // (N, C)
   for (int64_t layer = 0; layer < config_.layers; ++layer) {
     if (tape.recording() && recompute_ == Recompute::blocks) {

@@ -123,7 +123,7 @@ class Transformer {
 
   Pass upload(Tape& tape, const Batch& batch, const Decoding& decoding) const;
   Tensor block_forward(Tape& tape, const Pass& pass, int64_t layer, const Tensor& x) const;
-  Tensor hidden(Tape& tape, const Pass& pass) const;
+  Tensor hidden(Tape& tape, Pass pass) const;
   Tensor last_rows(Tape& tape, const Pass& pass) const;
   void head_forward(Tape& tape, const Tensor& logits, const Tensor& x, const Decoding& decoding) const;
 

@@ -212,8 +212,9 @@ class Backend {
   /// parameter); dx has `rows` rows and is zeroed first with Write::set.
   virtual void gather_backward(void* dx, const void* dy, const int32_t* index, int64_t n, int64_t rows, int64_t c,
                                DType dx_t, DType t, Write write) = 0;
-  /// dst[index[i]] = src[i]; no index repeats. Appends keys and values to a cache.
-  virtual void scatter_rows(void* dst, const void* src, const int32_t* index, int64_t n, int64_t c, DType t) = 0;
+  /// keys[index[i]] = k[i] and values[index[i]] = v[i], all (.., C); no index repeats.
+  virtual void append_to_cache(void* keys, void* values, const void* k, const void* v, const int32_t* index, int64_t n,
+                               int64_t c, DType t) = 0;
 
   // ---- element-wise -------------------------------------------------------------------------------------------
   /// y = factor x or y += factor x; y may be x.
@@ -232,10 +233,15 @@ class Backend {
   /// dx (N, C) by `write`; dw acc (C) is added to, or skipped when null.
   virtual void rmsnorm_backward(void* dx, void* dw, const void* dy, const void* x, const void* w, const void* rstd,
                                 int64_t n, int64_t c, DType t, Write write) = 0;
-  /// Rotates x (N, H, D) in place by angle position[i] * inverse_frequency[j], pairing j with j + D/2 ("rotate-half").
-  /// inverse_frequency acc (D/2). direction +1 is forward; -1 undoes it, which is the backward of the gradient.
-  virtual void rope(void* x, const int32_t* position, const void* inverse_frequency, int64_t n, int64_t h, int64_t d,
-                    int direction, DType t) = 0;
+  /// angles acc (N, D): the D/2 cosines, then the sines, of position[i] * inverse_frequency[j]; that is acc (D/2). All
+  /// layers turn by the same.
+  virtual void rope_angles(void* angles, const int32_t* position, const void* inverse_frequency, int64_t n, int64_t d,
+                           DType acc) = 0;
+  /// Rotates q (N, Hq, D) and k (N, Hk, D) in place by the angles of their rows, pairing j with j + D/2
+  /// ("rotate-half"). direction +1 is forward; -1 undoes it, which is the backward of the gradient. k may be null with
+  /// Hk = 0.
+  virtual void rope(void* q, void* k, const void* angles, int64_t n, int64_t hq, int64_t hk, int64_t d, int direction,
+                    DType t) = 0;
 
   // ---- attention ----------------------------------------------------------------------------------------------
   /// out (N, H, D) = softmax(scale * q.k^T) v over each query's visible keys; query head h reads kv head h/(H/Hkv).

@@ -39,7 +39,7 @@ class DryBackend : public Backend {
   void bias_backward(void*, const void*, int64_t, int64_t, DType) override {}
   void gather_forward(void*, const void*, const int32_t*, int64_t, int64_t, DType) override {}
   void gather_backward(void*, const void*, const int32_t*, int64_t, int64_t, int64_t, DType, DType, Write) override {}
-  void scatter_rows(void*, const void*, const int32_t*, int64_t, int64_t, DType) override {}
+  void append_to_cache(void*, void*, const void*, const void*, const int32_t*, int64_t, int64_t, DType) override {}
   void accumulate(void*, const void*, int64_t, DType, Write) override {}
   void scale(void*, const void*, double, int64_t, DType, Write) override {}
   void swiglu_forward(void*, const void*, const void*, int64_t, DType) override {}
@@ -47,7 +47,8 @@ class DryBackend : public Backend {
   void rmsnorm_forward(void*, void*, const void*, const void*, int64_t, int64_t, double, DType) override {}
   void rmsnorm_backward(void*, void*, const void*, const void*, const void*, const void*, int64_t, int64_t, DType,
                         Write) override {}
-  void rope(void*, const int32_t*, const void*, int64_t, int64_t, int64_t, int, DType) override {}
+  void rope_angles(void*, const int32_t*, const void*, int64_t, int64_t, DType) override {}
+  void rope(void*, void*, const void*, int64_t, int64_t, int64_t, int64_t, int, DType) override {}
   void attention_forward(void*, void*, const void*, const void*, const void*, const Segment*, const AttentionShape&,
                          DType) override {}
   void attention_backward(void*, void*, void*, const void*, const void*, const void*, const void*, const void*,

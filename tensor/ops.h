@@ -43,9 +43,12 @@ std::vector<Tensor> linears(Tape& tape, const Tensor& x, const std::vector<Linea
 /// x (N, H*D), weight (D): each of the H groups by itself.
 Tensor rmsnorm(Tape& tape, const Tensor& x, const Tensor& weight, double eps);
 
-/// Rotates x (N, H*D) in place by rotary position embeddings (Su et al., arXiv 2104.09864), halves paired as in the
-/// Hugging Face layout; positions I32 (N), inverse_frequency acc (D/2). Returns x.
-Tensor rope(Tape& tape, const Tensor& x, const Tensor& positions, const Tensor& inverse_frequency);
+/// positions I32 (N), inverse_frequency acc (D/2) -> what rope() turns rows at these positions by, acc (N, D).
+Tensor rope_angles(Tape& tape, const Tensor& positions, const Tensor& inverse_frequency);
+
+/// Rotates q (N, H*D) and k (N, Hkv*D) in place by rotary position embeddings (Su et al., arXiv 2104.09864), halves
+/// paired as in the Hugging Face layout. k may be undefined.
+void rope(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& angles);
 
 /// Which queries see which keys: segments as in tensor/backend.h, on the device, with the sizes that they cover.
 struct AttentionPlan {

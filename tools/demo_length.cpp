@@ -75,6 +75,7 @@ Recipe recipe_of(const Options& options, bool controlled) {
 /// One line of the table: what came of an iteration, scored without the judge's taste for length.
 struct Row {
   double length, quality;
+  Interval known;  // quality, at 95 %
 };
 
 std::vector<Row> run_arm(Device& device, const Options& options, bool controlled, Display& display) {
@@ -94,7 +95,7 @@ std::vector<Row> run_arm(Device& device, const Options& options, bool controlled
     std::vector<EvalRecord> records = read_evals(run.folder + "/iter-" + std::to_string(t) + "/eval.jsonl");
     judge_records(records, *fair, prompts.test);
     const EvalSummary summary = summarise(records, recipe.seed);
-    rows.push_back({summary.response_length, summary.score});
+    rows.push_back({summary.response_length, summary.score, summary.interval});
   }
   return rows;
 }
@@ -119,7 +120,7 @@ void run(const Options& options) {
   const double seed = free.front().length;
   print_claim(free.back().length > kGrown * seed, "without length control responses grow", seed, free.back().length);
   print_claim(controlled.back().length < kStayed * seed, "with it they do not", seed, controlled.back().length);
-  print_claim(controlled.back().quality > controlled.front().quality, "and still the answers get better, %",
+  print_claim(controlled.back().known.low > controlled.front().known.high, "and still the answers get better, %",
               100 * controlled.front().quality, 100 * controlled.back().quality);
   const std::string page = options.out + "/report.html";
   write_report({options.out + "/free", options.out + "/controlled"}, "Length control against a judge that likes length",

@@ -111,10 +111,10 @@ void run(const Options& options) {
   if (pairwise) {
     OpponentJudge games(*pair_judge);
     games.add(prompts, outputs_of(sides.theirs));
-    judge_records(sides.ours, games, prompts, display->progress());
+    judge_records(sides.ours, games, prompts, 0.0, display->progress());
   } else {
-    judge_records(sides.ours, *judge, prompts, display->progress());
-    judge_records(sides.theirs, *judge, prompts, display->progress());
+    judge_records(sides.theirs, *judge, prompts, 0.0, display->progress());
+    judge_records(sides.ours, *judge, prompts, lowest_score(sides.theirs), display->progress());
   }
   write_jsonl(options.out, sides.ours, eval_to_json);
   Json summary = summary_to_json(summarise(sides.ours, stage.seed));

@@ -81,13 +81,14 @@ void games(const Options& options, const Json& recipe, const std::vector<Prompt>
   const auto display = options.progress.show("the same command goes on from there");
   const std::vector<GameRecord> played = play_games(*judge, prompts, samples, display->progress());
   const GameSummary s = summarise_games(played);
+  const auto share = [](const std::optional<double>& x) { return x ? percent(*x) : "-"; };
   write_jsonl(options.out, played, game_to_json);
   const auto failed = std::ranges::find_if(played, [](const GameRecord& g) { return !g.judged.verdict; });
   if (failed != played.end()) std::cerr << "a game without a verdict: " << excerpt(failed->judged.error, 200) << "\n";
   std::cerr << s.games << " games, " << s.errors << " without a verdict (ties), " << s.ties
             << " ties; the two orders agree in " << s.consistent << " of " << s.pairs << " pairs ("
-            << percent(s.consistency()) << "); the response shown first won " << s.first_wins << " of "
-            << s.first_wins + s.second_wins << " (" << percent(s.first_rate()) << ")\n";
+            << share(s.consistency()) << "); the response shown first won " << s.first_wins << " of "
+            << s.first_wins + s.second_wins << " (" << share(s.first_rate()) << ")\n";
 }
 
 void run(const Options& options) {

@@ -24,7 +24,7 @@ std::string describe_length(const PairResult& result, bool auto_rho) {
   std::snprintf(lengths, sizeof lengths, ": mean length of chosen responses %.1f, of rejected %.1f ",
                 result.mean_chosen_length, result.mean_rejected_length);
   const char* balance = result.balanced() ? "; balanced"
-                        : auto_rho        ? "; not balanced, even with this"
+                        : auto_rho        ? "; not balanced, even with this (trials leave out pairs for the format)"
                                           : "; not balanced";
   return concat("rho ", result.rho, auto_rho ? " (auto)" : "", lengths, name(result.length), balance);
 }

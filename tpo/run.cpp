@@ -119,7 +119,7 @@ class Run {
       log_.begin(iteration, fs::path(path).parent_path().filename().string() + "/" + fs::path(path).stem().string());
       std::vector<EvalRecord> records = outputs_on(prompts_.test, style, format, iteration, "evaluate: " + label);
       if (opponent_ && path == opponent_path()) opponent_->add(prompts_.test, outputs_of(records));
-      judge_records(records, *judge_, prompts_.test, named("judge"));
+      judge_records(records, *judge_, prompts_.test, lowest_, named("judge"));
       Json fields{{"label", label}};
       fields.update(summary_to_json(summarise(records, recipe_.seed)));
       log_.write(fields);
@@ -127,6 +127,7 @@ class Run {
     }
     const std::vector<EvalRecord> records = read_evals(path);
     if (opponent_ && path == opponent_path()) opponent_->add(prompts_.test, outputs_of(records));
+    lowest_ = lowest_score(records, lowest_);
     result_.rows.push_back({iteration, label, summarise(records, recipe_.seed)});
   }
 
@@ -296,7 +297,7 @@ class Run {
   /// The judge's mean score of the policy as it is, on the prompts for the selection of epochs.
   double score_of_epoch(int64_t t, int64_t epoch) {
     std::vector<EvalRecord> records = outputs_on(prompts_.select, style_, recipe_.format, t, "select");
-    judge_records(records, *judge_, prompts_.select, named("judge"));
+    judge_records(records, *judge_, prompts_.select, lowest_, named("judge"));
     const EvalSummary summary = summarise(records, recipe_.seed);
     // The mean of no scores is 0, which may be better than an honest one.
     if (!summary.scored())
@@ -344,6 +345,7 @@ class Run {
   std::unique_ptr<PairJudge> pair_judge_;  // of a pairwise recipe, as are the next two
   ScoreRule score_rule_;
   OpponentJudge* opponent_ = nullptr;  // judge_
+  double lowest_ = 0.0;                // score of an evaluation so far: what outputs get that do not parse
   FolderLock lock_;
   RunLog log_;
   std::string start_;

@@ -138,6 +138,10 @@ GameRecord parse_game(const JsonLine& line) {
   g.view = line.at("view");
   g.judged = parse_verdict(line);
   if (g.judged.verdict) g.judged.verdict = static_cast<Verdict>(g.for_a());  // the same turn goes both ways
+  if (g.a > g.b) {  // the same game by the names that the pair's other game has, so that the two are one pair
+    std::swap(g.a, g.b);
+    g.order = g.order == GameRecord::Order::ab ? GameRecord::Order::ba : GameRecord::Order::ab;
+  }
   return g;
 }
 
@@ -184,7 +188,8 @@ class Tournament {
     for (const auto& [pair, orders] : pairs_) {
       const auto [a, b] = pair;
       const auto& [ab, ba] = orders;
-      const bool tied = rule.inconsistent == Inconsistent::tie && ab != ba;
+      const bool both = !ab.empty() && !ba.empty();
+      const bool tied = rule.inconsistent == Inconsistent::tie && both && ab != ba;
       for (const std::vector<int>* games : {&ab, &ba}) {
         for (int verdict : *games) {
           if (tied) verdict = 0;

@@ -50,7 +50,8 @@ class CpuBackend final : public Backend {
   void gather_forward(void* y, const void* x, const int32_t* index, int64_t n, int64_t c, DType t) override;
   void gather_backward(void* dx, const void* dy, const int32_t* index, int64_t n, int64_t rows, int64_t c, DType dx_t,
                        DType t, Write write) override;
-  void scatter_rows(void* dst, const void* src, const int32_t* index, int64_t n, int64_t c, DType t) override;
+  void append_to_cache(void* keys, void* values, const void* k, const void* v, const int32_t* index, int64_t n,
+                       int64_t c, DType t) override;
 
   void scale(void* y, const void* x, double factor, int64_t n, DType t, Write write) override;
   void accumulate(void* dst, const void* src, int64_t n, DType t, Write write) override;
@@ -62,8 +63,10 @@ class CpuBackend final : public Backend {
                        DType t) override;
   void rmsnorm_backward(void* dx, void* dw, const void* dy, const void* x, const void* w, const void* rstd, int64_t n,
                         int64_t c, DType t, Write write) override;
-  void rope(void* x, const int32_t* position, const void* inverse_frequency, int64_t n, int64_t h, int64_t d,
-            int direction, DType t) override;
+  void rope_angles(void* angles, const int32_t* position, const void* inverse_frequency, int64_t n, int64_t d,
+                   DType acc) override;
+  void rope(void* q, void* k, const void* angles, int64_t n, int64_t hq, int64_t hk, int64_t d, int direction,
+            DType t) override;
 
   void attention_forward(void* out, void* lse, const void* q, const void* k, const void* v, const Segment* segments,
                          const AttentionShape& s, DType t) override;

@@ -40,12 +40,15 @@ void CpuBackend::gather_backward(void* dx, const void* dy, const int32_t* index,
   });
 }
 
-void CpuBackend::scatter_rows(void* dst, const void* src, const int32_t* index, int64_t n, int64_t c, DType t) {
-  check_dtype("scatter_rows", t);
+void CpuBackend::append_to_cache(void* keys, void* values, const void* k, const void* v, const int32_t* index,
+                                 int64_t n, int64_t c, DType t) {
+  check_dtype("append_to_cache", t);
   const int64_t row = c * size_of(t);
-  parallel_ranges(n, c, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
-      std::memcpy(static_cast<char*>(dst) + index[i] * row, static_cast<const char*>(src) + i * row, row);
+  parallel_ranges(n, 2 * c, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      std::memcpy(static_cast<char*>(keys) + index[i] * row, static_cast<const char*>(k) + i * row, row);
+      std::memcpy(static_cast<char*>(values) + index[i] * row, static_cast<const char*>(v) + i * row, row);
+    }
   });
 }
 

@@ -11,12 +11,22 @@ namespace thinker {
 namespace {
 
 template <class T>
-void rotate(T* x, const T* cosine, const T* sine, int64_t half) {
+void rotate(T* x, const T* cosine, const T* sine, T direction, int64_t half) {
 #pragma omp simd
   for (int64_t j = 0; j < half; ++j) {
-    const T a = x[j], b = x[j + half];
-    x[j] = a * cosine[j] - b * sine[j];
-    x[j + half] = b * cosine[j] + a * sine[j];
+    const T a = x[j], b = x[j + half], turn = direction * sine[j];
+    x[j] = a * cosine[j] - b * turn;
+    x[j + half] = b * cosine[j] + a * turn;
+  }
+}
+
+/// The angles (D) of one position.
+template <class T>
+void angles_at(T* angles, int32_t position, const T* frequency, int64_t half) {
+  for (int64_t j = 0; j < half; ++j) {
+    const T angle = static_cast<T>(position) * frequency[j];
+    angles[j] = std::cos(angle);
+    angles[half + j] = std::sin(angle);
   }
 }
 
@@ -24,32 +34,42 @@ void rotate(T* x, const T* cosine, const T* sine, int64_t half) {
 
 // A batch of sequences has each position many times, so sines and cosines are made once a position. Where there are
 // more positions than rows (decoding: few rows, far along), once a row. Positions are not negative.
-void CpuBackend::rope(void* x, const int32_t* position, const void* inverse_frequency, int64_t n, int64_t h, int64_t d,
-                      int direction, DType t) {
+void CpuBackend::rope_angles(void* angles, const int32_t* position, const void* inverse_frequency, int64_t n, int64_t d,
+                             DType acc) {
   if (n == 0) return;
+  with_scalar("rope", acc, [&]<class T>(T) {
+    T* to = static_cast<T*>(angles);
+    const T* frequency = static_cast<const T*>(inverse_frequency);
+    const int64_t positions = int64_t{1} + *std::max_element(position, position + n), cost = 16 * d;
+    if (positions >= n) {
+      parallel_ranges(n, cost, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) angles_at(to + i * d, position[i], frequency, d / 2);
+      });
+      return;
+    }
+    T* table = scratch_.take<T>(positions * d);
+    parallel_ranges(positions, cost, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) angles_at(table + i * d, static_cast<int32_t>(i), frequency, d / 2);
+    });
+    parallel_ranges(n, d, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) std::copy_n(table + position[i] * d, d, to + i * d);
+    });
+  });
+}
+
+void CpuBackend::rope(void* q, void* k, const void* angles, int64_t n, int64_t hq, int64_t hk, int64_t d, int direction,
+                      DType t) {
   with_scalar("rope", t, [&]<class T>(T) {
     const int64_t half = d / 2;
-    const T* frequency = static_cast<const T*>(inverse_frequency);
-    const int64_t positions = int64_t{1} + *std::max_element(position, position + n);
-    const bool by_position = positions < n;
-    const int64_t entries = by_position ? positions : n;
-    T* table = scratch_.take<T>(entries * d);  // (entries, D): cosines, sines
-    parallel_ranges(entries, 16 * d, [&](int64_t begin, int64_t end) {
+    parallel_ranges(n, (hq + hk) * d, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
-        const T at = static_cast<T>(by_position ? i : position[i]);
-        T* cosine = table + i * d;
-        for (int64_t j = 0; j < half; ++j) {
-          const T angle = at * frequency[j];
-          cosine[j] = std::cos(angle);
-          cosine[half + j] = static_cast<T>(direction) * std::sin(angle);
-        }
-      }
-    });
-    parallel_ranges(n, h * d, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        const T* cosine = table + (by_position ? position[i] : i) * d;
-        for (int64_t head = 0; head < h; ++head)
-          rotate(static_cast<T*>(x) + (i * h + head) * d, cosine, cosine + half, half);
+        const T* cosine = static_cast<const T*>(angles) + i * d;
+        const auto turn = [&](void* x, int64_t heads) {
+          for (int64_t head = 0; head < heads; ++head)
+            rotate(static_cast<T*>(x) + (i * heads + head) * d, cosine, cosine + half, static_cast<T>(direction), half);
+        };
+        turn(q, hq);
+        turn(k, hk);
       }
     });
   });

@@ -15,9 +15,12 @@ __global__ void gather_forward_kernel(T* y, const T* x, const int32_t* index, in
 }
 
 template <class T>
-__global__ void scatter_rows_kernel(T* dst, const T* src, const int32_t* index, int64_t n, int64_t c) {
+__global__ void append_kernel(T* keys, T* values, const T* k, const T* v, const int32_t* index, int64_t n, int64_t c) {
   const int64_t i = global_thread();
-  if (i < n * c) dst[index[i / c] * c + i % c] = src[i];
+  if (i >= n * c) return;
+  const int64_t to = index[i / c] * c + i % c;
+  keys[to] = k[i];
+  values[to] = v[i];
 }
 
 /// One block for kThreads columns of the row of dx (rows, C) that one place in the index names. `tiles` such blocks
@@ -49,9 +52,10 @@ void CudaBackend::gather_forward(void* y, const void* x, const int32_t* index, i
   });
 }
 
-void CudaBackend::scatter_rows(void* dst, const void* src, const int32_t* index, int64_t n, int64_t c, DType t) {
-  for_dtype("scatter_rows", t, [&]<class T>(Type<T>) {
-    CUDA_CHECK(launch(stream(), blocks_for(n * c), scatter_rows_kernel<T>, dst, src, index, n, c));
+void CudaBackend::append_to_cache(void* keys, void* values, const void* k, const void* v, const int32_t* index,
+                                  int64_t n, int64_t c, DType t) {
+  for_dtype("append_to_cache", t, [&]<class T>(Type<T>) {
+    CUDA_CHECK(launch(stream(), blocks_for(n * c), append_kernel<T>, keys, values, k, v, index, n, c));
   });
 }
 

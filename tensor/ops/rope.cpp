@@ -5,19 +5,28 @@
 
 namespace thinker {
 
-Tensor rope(Tape& tape, const Tensor& x, const Tensor& positions, const Tensor& inverse_frequency) {
-  ENSURE(x.shape().rank() == 2 && positions.numel() == x.dim(0) && inverse_frequency.numel() > 0, "[rope] x ",
-         x.shape(), " with positions ", positions.shape());
-  const int64_t d = 2 * inverse_frequency.numel();
-  ENSURE(x.dim(1) % d == 0 && inverse_frequency.dtype() == accumulator_of(x.dtype()), "[rope] x ", x.shape(),
-         " does not hold heads of size ", d);
-  const int64_t n = x.dim(0), h = x.dim(1) / d;
-  const DType t = x.dtype();
-  tape.backend().rope(x.raw(), positions.data<int32_t>(), inverse_frequency.raw(), n, h, d, +1, t);
-  tape.record_in_place("rope", x, {}, [&tape, x, positions, inverse_frequency, n, h, d, t] {
-    tape.backend().rope(tape.upstream(x), positions.data<int32_t>(), inverse_frequency.raw(), n, h, d, -1, t);
-  });
-  return x;
+Tensor rope_angles(Tape& tape, const Tensor& positions, const Tensor& inverse_frequency) {
+  const int64_t n = positions.numel(), d = 2 * inverse_frequency.numel();
+  ENSURE(d > 0, "[rope] no frequencies");
+  Tensor angles = tape.make({n, d}, inverse_frequency.dtype());
+  tape.backend().rope_angles(angles.raw(), positions.data<int32_t>(), inverse_frequency.raw(), n, d, angles.dtype());
+  return angles;
+}
+
+void rope(Tape& tape, const Tensor& q, const Tensor& k, const Tensor& angles) {
+  const int64_t n = angles.dim(0), d = angles.dim(1);
+  const DType t = q.dtype();
+  for (const Tensor& x : {q, k})
+    ENSURE(!x.defined() || (x.shape().rank() == 2 && x.dim(0) == n && x.dim(1) % d == 0 && x.dtype() == t &&
+                            angles.dtype() == accumulator_of(t)),
+           "[rope] x ", x.shape(), " does not hold heads of size ", d, " in ", n, " rows");
+  const auto heads = [d](const Tensor& x) { return x.defined() ? x.dim(1) / d : 0; };
+  tape.backend().rope(q.raw(), k.defined() ? k.raw() : nullptr, angles.raw(), n, heads(q), heads(k), d, +1, t);
+  for (const Tensor& x : {q, k})
+    if (x.defined())
+      tape.record_in_place("rope", x, {}, [&tape, x, angles, n, h = heads(x), d, t] {
+        tape.backend().rope(tape.upstream(x), nullptr, angles.raw(), n, h, 0, d, -1, t);
+      });
 }
 
 }  // namespace thinker

@@ -65,8 +65,9 @@ class WatchedBackend final : public DryBackend {
   void gather_forward(void* y, const void* x, const int32_t* index, int64_t n, int64_t c, DType) override {
     note("gather", y, x, index, n, c);
   }
-  void scatter_rows(void* dst, const void* src, const int32_t* index, int64_t n, int64_t c, DType) override {
-    note("scatter", dst, src, index, n, c);
+  void append_to_cache(void* keys, void* values, const void* k, const void* v, const int32_t* index, int64_t n,
+                       int64_t c, DType) override {
+    note("append", keys, values, k, v, index, n, c);
   }
   void accumulate(void* dst, const void* src, int64_t n, DType, Write) override { note("accumulate", dst, src, n); }
   void swiglu_forward(void* y, const void* gate, const void* up, int64_t n, DType) override {
@@ -76,9 +77,11 @@ class WatchedBackend final : public DryBackend {
                        DType) override {
     note("rmsnorm", y, rstd, x, w, n, c);
   }
-  void rope(void* x, const int32_t* position, const void* frequency, int64_t n, int64_t h, int64_t d, int,
-            DType) override {
-    note("rope", x, position, frequency, n, h, d);
+  void rope_angles(void* angles, const int32_t* position, const void* frequency, int64_t n, int64_t d, DType) override {
+    note("angles", angles, position, frequency, n, d);
+  }
+  void rope(void* q, void* k, const void* angles, int64_t n, int64_t hq, int64_t hk, int64_t d, int, DType) override {
+    note("rope", q, k, angles, n, hq, hk, d);
   }
   void attention_forward(void* out, void* lse, const void* q, const void* k, const void* v, const Segment* segments,
                          const AttentionShape& s, DType) override {

@@ -205,11 +205,14 @@ void rope_case(Run& run) {
     for (int64_t j = 0; j < d / 2; ++j)
       frequency[j] = std::pow(10000.0, -2.0 * static_cast<double>(j) / static_cast<double>(d));
     const Tensor inverse_frequency = run.fill(tape.make({d / 2}, run.acc), frequency);
-    const Tensor x = run.input(tape, {n, h * d});
-    const Tensor y = rope(tape, x, tape.from(run.indices(n, 2000)), inverse_frequency);
-    run.keep("y", y);
-    run.backward(tape, y);
-    run.keep_grad("x", x);
+    const Tensor angles = rope_angles(tape, tape.from(run.indices(n, 2000)), inverse_frequency);
+    run.keep("angles", angles);
+    const Tensor q = run.input(tape, {n, h * d}), k = run.input(tape, {n, d});
+    rope(tape, q, k, angles);
+    run.keep("q", q);
+    run.keep("k", k);
+    run.backward(tape, q);
+    run.keep_grad("q", q);
   }
 }
 
@@ -450,10 +453,12 @@ void compact_optimizer_case(Run& run) {
 
 void rows_case(Run& run) {
   Tape tape(run.device, Tape::Mode::no_grad);
-  const Tensor cache = run.input(tape, {9, 35}), rows = run.input(tape, {3, 35});
+  const Tensor keys = run.input(tape, {9, 35}), values = run.input(tape, {9, 35});
+  const Tensor rows = run.input(tape, {3, 35}), more = run.input(tape, {3, 35});
   const Tensor index = tape.from(std::vector<int32_t>{7, 0, 4});
-  run.backend.scatter_rows(cache.raw(), rows.raw(), index.data<int32_t>(), 3, 35, run.t);
-  run.keep("cache", cache);
+  run.backend.append_to_cache(keys.raw(), values.raw(), rows.raw(), more.raw(), index.data<int32_t>(), 3, 35, run.t);
+  run.keep("keys", keys);
+  run.keep("values", values);
   for (DType to : {DType::F32, DType::F64, DType::BF16}) {
     const Tensor y = tape.make({3, 35}, to);
     run.backend.convert(y.raw(), rows.raw(), rows.numel(), to, run.t);

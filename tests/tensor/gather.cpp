@@ -62,13 +62,14 @@ TEST_CASE("gather's backward repeats its bits although many rows meet") {
   check_repeats(*device, embedding_op(index), {parameter({7, 96}, rng)});
 }
 
-TEST_CASE("rows are scattered into a cache") {
+TEST_CASE("keys and values are appended to a cache") {
   const auto device = open_device("cpu");
-  std::vector<float> cache(8, -1.0f);
-  const std::vector<float> rows = {1, 2, 3, 4};
+  std::vector<float> keys(8, -1.0f), values(8, -2.0f);
+  const std::vector<float> k = {1, 2, 3, 4}, v = {5, 6, 7, 8};
   const std::vector<int32_t> index = {3, 0};
-  device->backend().scatter_rows(cache.data(), rows.data(), index.data(), 2, 2, DType::F32);
-  CHECK(cache == std::vector<float>{3, 4, -1, -1, -1, -1, 1, 2});
+  device->backend().append_to_cache(keys.data(), values.data(), k.data(), v.data(), index.data(), 2, 2, DType::F32);
+  CHECK(keys == std::vector<float>{3, 4, -1, -1, -1, -1, 1, 2});
+  CHECK(values == std::vector<float>{7, 8, -2, -2, -2, -2, 5, 6});
 }
 
 TEST_CASE("gather wants an index of I32") {

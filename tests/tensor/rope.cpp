@@ -1,6 +1,7 @@
 // Rotary embedding: against complex multiplication, in place, undone by the opposite direction.
 #include <complex>
 
+#include "add.h"
 #include "gradcheck.h"
 
 namespace thinker::test {
@@ -23,7 +24,9 @@ Rotation rotation(int64_t head_dim, std::vector<int32_t> positions) {
 Op rope_op(const Rotation& r) {
   return [r](Tape& tape, const std::vector<Tensor>& x) {
     const auto half = static_cast<int64_t>(r.frequencies.size());
-    return rope(tape, x[0], indices(tape, r.positions), constant(tape, x[0].dtype(), {half}, r.frequencies));
+    const Tensor frequency = constant(tape, x[0].dtype(), {half}, r.frequencies);
+    rope(tape, x[0], {}, rope_angles(tape, indices(tape, r.positions), frequency));
+    return x[0];
   };
 }
 
@@ -88,12 +91,34 @@ TEST_CASE("rope works in place, and the opposite direction undoes it") {
   const Rotation r = rotation(8, {3, 11});
   const Tensor x = tape.from<double>({2, 16}, normal_values(32, rng));
   const std::vector<double> before = x.to_host<double>();
-  const Tensor frequency = constant(tape, DType::F64, {4}, r.frequencies), positions = indices(tape, r.positions);
-  const Tensor y = rope(tape, x, positions, frequency);
-  CHECK(y == x);
+  const Tensor frequency = constant(tape, DType::F64, {4}, r.frequencies);
+  const Tensor angles = rope_angles(tape, indices(tape, r.positions), frequency);
+  rope(tape, x, {}, angles);
   CHECK(relative_error(x.to_host<double>(), before) > 0.1);
-  tape.backend().rope(x.raw(), positions.data<int32_t>(), frequency.raw(), 2, 2, 8, -1, DType::F64);
+  tape.backend().rope(x.raw(), nullptr, angles.raw(), 2, 2, 0, 8, -1, DType::F64);
   CHECK(relative_error(x.to_host<double>(), before) < 1e-14);
+}
+
+TEST_CASE("rope of queries and keys together is rope of each, forward and backward") {
+  const auto device = open_device("cpu");
+  Rng rng = test_rng(7);
+  const Rotation r = rotation(8, {3, 0, 11});
+  const Input q = activation({3, 40}, rng), k = activation({3, 16}, rng);
+  const auto both = [&](size_t which) {
+    return [&r, which](Tape& tape, const std::vector<Tensor>& x) {
+      rope(tape, x[0], x[1],
+           rope_angles(tape, indices(tape, r.positions), constant(tape, x[0].dtype(), {4}, r.frequencies)));
+      return x[which];
+    };
+  };
+  check_forward(*device, both(0), {q, k}, plain_rope(q, r));
+  check_forward(*device, both(1), {q, k}, plain_rope(k, r));
+  const Op sum = [&r](Tape& tape, const std::vector<Tensor>& x) {
+    const Tensor y = linear(tape, x[0], x[2]), z = linear(tape, x[1], x[2]);
+    rope(tape, y, z, rope_angles(tape, indices(tape, r.positions), constant(tape, x[0].dtype(), {4}, r.frequencies)));
+    return add(tape, y, z);
+  };
+  check_op(*device, sum, {activation({3, 5}, rng), activation({3, 5}, rng), parameter({16, 5}, rng)});
 }
 
 TEST_CASE("rope at position 0 changes nothing; NaN stays") {

@@ -287,6 +287,9 @@ TEST_CASE("pairwise: position bias cancels, failures are ties, and both are coun
   CHECK(s.pairs == 1);
   CHECK(s.consistency() == 1.0);
   CHECK(s.first_rate() == 0.5);
+  CHECK(!summarise_games({}).consistency());
+  CHECK(!summarise_games({}).first_rate());
+  CHECK(game_summary_to_json(summarise_games({})).at("first_rate").is_null());
   auto scores = scores_of_games(games);
   CHECK(*scores[1].judged.score > *scores[2].judged.score);
   CHECK(*scores[2].judged.score == 0.0);
@@ -317,6 +320,10 @@ TEST_CASE("pairwise: \"inconsistent\": \"tie\" voids pairs whose orders disagree
   CHECK(*scores_of_games(games, {GameScores::wins, Inconsistent::tie})[1].judged.score == 0.5);
   CHECK(*scores_of_games(games, {GameScores::bt, Inconsistent::keep})[1].judged.score > 0.5);
   CHECK(*scores_of_games(games, {GameScores::bt, Inconsistent::tie})[1].judged.score == 0.0);
+  // A pair that played in one order only has nothing to disagree with.
+  const auto won = std::find_if(games.begin(), games.end(), [](const GameRecord& g) { return g.for_a() != 0; });
+  REQUIRE(won != games.end());
+  CHECK(*scores_of_games({*won}, {GameScores::wins, Inconsistent::tie})[1].judged.score == 1.0);
 }
 
 TEST_CASE("pairwise: judgments.jsonl of games gives one score a sample; damaged lines are named") {
@@ -328,6 +335,19 @@ TEST_CASE("pairwise: judgments.jsonl of games gives one score a sample; damaged 
   const auto scores = read_judgments(folder.write("J", good), {GameScores::wins, Inconsistent::keep});
   REQUIRE(scores.size() == 2);
   CHECK(*scores[0].judged.score == 0.75);
+  // The second game by the other names, 1 before 0: the same game, and of the same pair.
+  const std::string won = R"({"id":1,"a":0,"b":1,"order":"ab","view":{},"verdict":1})"
+                          "\n";
+  const std::string same = won + R"({"id":1,"a":0,"b":1,"order":"ba","view":{},"verdict":1})"
+                                 "\n",
+                    turned = won + R"({"id":1,"a":1,"b":0,"order":"ab","view":{},"verdict":-1})"
+                                   "\n";
+  for (const std::string& text : {same, turned}) {
+    const std::vector<GameRecord> games = read_judgment_file(folder.write("J", text)).games;
+    REQUIRE(games.size() == 2);
+    CHECK(games[1].for_a() == 1);
+    CHECK(summarise_games(games).consistency() == 1.0);
+  }
   const auto error = [&](const std::string& line) {
     return error_of([&] { read_judgments(folder.write("J", good + line + "\n")); });
   };

@@ -13,6 +13,7 @@
 #include "tpo/report/arms.h"
 #include "tpo/report/html.h"
 #include "tpo/report/run_data.h"
+#include "tpo/report/sections.h"
 #include "tpo/report/svg.h"
 
 using namespace thinker;
@@ -263,6 +264,7 @@ TEST_CASE("report svg: bars begin at 0, on both sides of it") {
   CHECK(contains(svg, "<rect x=\"14\" y=\"24.75\" width=\"195\""));   // -1 … 0
   CHECK(contains(svg, "<rect x=\"209\" y=\"33.75\" width=\"195\""));  // 0 … 1
   CHECK(occurrences(svg, "class=\"error\"") == 1);
+  CHECK(contains(svg, "<text x=\"14\" y=\"19\" text-anchor=\"start\""));  // its name begins where the drawing does
   chart.groups[0].bars.pop_back();
   CHECK_THROWS_AS(bar_chart(chart), Error);
 }
@@ -479,6 +481,13 @@ TEST_CASE("report: a hash in the recipe is told by its first digits, and whole i
   CHECK(occurrences(page, "models/" + hash) == 1);
 }
 
+TEST_CASE("report: a difference is higher or lower when its interval is, and there are prompts enough") {
+  CHECK(verdict({0.5, {0.4, 0.6}, 10}) == "higher");
+  CHECK(verdict({-0.5, {-0.6, -0.4}, 10}) == "lower");
+  CHECK(verdict({0.5, {0.0, 0.6}, 10}) == "not told apart");
+  CHECK(verdict({0.5, {0.4, 0.6}, 9}) == "too few prompts to tell");
+}
+
 TEST_CASE("report: arms of several seeds, claims, the seed model's recipe") {
   std::vector<std::unique_ptr<MadeUpRun>> keep;
   Experiment e = three_seeds(keep);
@@ -502,7 +511,8 @@ TEST_CASE("report: arms of several seeds, claims, the seed model's recipe") {
   CHECK(contains(page, "&lt;s&gt;"));
   CHECK(occurrences(page, "class=\"thin\"") >= 6);
   // The mean of the differences, seed by seed, and the sign of the comparison.
-  CHECK(contains(page, "thinking arm minus direct arm is +0.500 [0.500, 0.500] on the same prompts: higher."));
+  CHECK(contains(
+      page, "thinking arm minus direct arm is +0.500 [0.500, 0.500] on the same prompts: too few prompts to tell."));
   for (RunData run : {read_run(e.arms[0].runs[0])}) CHECK(run.seed == 11);
   // Only the first seed's samples are browsed.
   CHECK(occurrences(page, "hidden-thought") == 2);

@@ -103,8 +103,9 @@ int64_t crossing(const Arm& thinking, const Arm& direct) {
 Claim curves_cross(const Arm& thinking, const Arm& direct) {
   const Difference begin = difference(thinking, direct, at_begin), end = difference(thinking, direct, at_end);
   const int64_t above = seeds_above(end), crossed = crossing(thinking, direct);
-  const std::string where =
-      crossed < 0 ? "the curves cross (at no iteration)" : concat("the curves cross at iteration ", crossed);
+  const std::string where = begin.all.mean >= 0 ? "the curves cross (thinking is ahead from the start)"
+                            : crossed < 0       ? "the curves cross (at no iteration)"
+                                                : concat("the curves cross at iteration ", crossed);
   return {"b", Claim::Kind::finding,
           begin.all.mean < 0 && crossed > 0 && above == static_cast<int64_t>(end.seeds.size()),
           concat(where, ", and TPO ends above the direct baseline: ",
@@ -124,14 +125,15 @@ Claim gain_is_where_it_should(const Arm& thinking, const Arm& direct) {
     list += (list.empty() ? "" : ", ") + (name(category) + (" " + with_sign(m)));
   }
   return {"c", Claim::Kind::finding, held,
-          concat("thinking helps where there are steps to follow: ", helped, "; and loses nothing elsewhere: ", kept)};
+          concat("thinking helps where there are steps to follow: ", helped, "; elsewhere no loss is shown: ", kept)};
 }
 
 Claim lengths(const ArmsByName& arms) {
   const Arm& thinking = arms.at("thinking");
   const Measured before = first(thinking, thought_length), after = last(thinking, thought_length);
+  const double change = before.mean > 0 ? 100 * (after.mean / before.mean - 1) : 0.0;
   std::string text = format("thoughts get shorter: %.1f -> %.1f characters, %+.0f %% (paper: -61 %% and -30 %%)",
-                            before.mean, after.mean, 100 * (after.mean / before.mean - 1));
+                            before.mean, after.mean, change);
   bool held = after.interval.high < before.interval.low;
   if (const auto controlled = arms.find("thinking-rho"); controlled != arms.end()) {
     const Measured r0 = first(controlled->second, response_length), r1 = last(controlled->second, response_length);

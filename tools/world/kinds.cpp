@@ -85,9 +85,9 @@ Exhibit kinds_of_thought(const report::Arm& arm) {
   exhibit.title = "Which thoughts were kept";
   exhibit.words =
       "Kinds are told by form alone. Worked: a solution step by step, right or wrong. Draft: the answer written once "
-      "before. Doubt: two answers and no decision. Ramble: sentences that fit any task. Other: none of these. The "
-      "judge "
-      "saw none of them; a kind is kept when the responses behind it score well. The chart is of held-out prompts, the "
+      "before. Doubt: two answers and no decision. Ramble: sentences that fit any task. Other: none of these, or "
+      "an output that did not parse. The judge saw none of them; a kind is kept when the responses behind it score "
+      "well. The chart is of held-out prompts, the "
       "table of the training samples: of all that were sampled, of the chosen and of the rejected sides of pairs.";
   exhibit.y_title = "% of thoughts";
   for (ThoughtKind kind : kThoughtKinds) exhibit.lines.push_back(line_of(arm, kind));

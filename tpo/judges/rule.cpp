@@ -252,7 +252,8 @@ Judged judge_one(const JudgeView& view, const RuleKnobs& knobs) {
     return {std::nullopt, e.what(), ""};
   }
   if (total == 0) return {std::nullopt, undecided, ""};
-  double score = share / total;
+  // Equal weights that are met by other checks are added up in another order: they must not differ in the last bit.
+  double score = std::round(share / total * 1e12) / 1e12;
   if (knobs.length_bias != 0) score += knobs.length_bias * static_cast<double>(count_code_points(response)) / 1000;
   if (knobs.noise != 0) score += knobs.noise * noise_of(view, knobs.seed);
   if (!std::isfinite(total) || !std::isfinite(score))

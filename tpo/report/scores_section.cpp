@@ -51,6 +51,8 @@ std::string signed_interval(const Measured& d, int decimals) {
 }
 
 std::string verdict(const Measured& d) {
+  constexpr int64_t kFew = 10;  // of so few prompts a bootstrap draws intervals that are far too narrow
+  if (d.count < kFew) return "too few prompts to tell";
   if (d.interval.low > 0) return "higher";
   if (d.interval.high < 0) return "lower";
   return "not told apart";
@@ -150,8 +152,8 @@ Html scores_section(const Runs& runs) {
   const bool seeds = arms_of(runs).size() < runs.size();
   Html inner = paragraph(
       "Held-out prompts, one sampled answer to each. An output that still did not parse after the allowed attempts "
-      "counts "
-      "as 0 (or the judge's lowest); an answer that the judge gave no score is left out.");
+      "counts as 0 (or the judge's lowest); an answer that the judge gave no score is left out. Where all answers "
+      "scored the same an interval has no width; that does not mean that no answer would score otherwise.");
   inner +=
       paragraph(seeds ? "Thick lines are means over an arm's seeds, thin lines the single seeds. Bands and square "
                         "brackets are 95 % intervals: Student's t over the seeds, or where that is narrower, what the "
@@ -165,7 +167,10 @@ Html scores_section(const Runs& runs) {
   Html below;
   const Table differences = difference_table(runs);
   if (!differences.empty())
-    below = paragraph("Differences on the same prompts are known better than either score alone:") + differences.html();
+    below =
+        paragraph(
+            "Differences are taken prompt by prompt, so that what makes a prompt hard for both sides does not count:") +
+        differences.html();
   const Table wins = win_table(runs);
   if (!wins.empty())
     below +=

@@ -264,7 +264,7 @@ Html line_chart(const LineChart& chart) {
 }
 
 Html bar_chart(const BarChart& chart) {
-  constexpr double kBar = 9, kLabel = 18, kGap = 8;
+  constexpr double kBar = 9, kLabel = 18, kGap = 8, kLeftEdge = 14;
   Range values;
   values.add(0);
   for (const BarGroup& g : chart.groups) {
@@ -275,7 +275,7 @@ Html bar_chart(const BarChart& chart) {
     }
   }
   const std::vector<Tick> ticks = round_ticks(values.low, values.high, 5);
-  const Scale x = scale_of(ticks, 14, kWidth - 16);
+  const Scale x = scale_of(ticks, kLeftEdge, kWidth - 16);
   const double group = kLabel + kBar * static_cast<double>(chart.kinds.size()) + kGap;
   const double bottom = 6 + group * static_cast<double>(chart.groups.size());
   Html drawn, legend;
@@ -286,7 +286,7 @@ Html bar_chart(const BarChart& chart) {
   for (const BarGroup& g : chart.groups) {
     ENSURE(g.bars.size() == chart.kinds.size(), "a group of ", g.bars.size(), " bars for ", chart.kinds.size(),
            " kinds");
-    drawn += words(x(0), y + 13, "start", g.label);
+    drawn += words(kLeftEdge, y + 13, "start", g.label);
     for (size_t k = 0; k < g.bars.size(); ++k) {
       const auto& bar = g.bars[k];
       if (!bar || !drawable(bar->value)) continue;

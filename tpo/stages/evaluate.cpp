@@ -44,22 +44,23 @@ std::vector<EvalRecord> read_evals(const std::string& path) {
   return read_jsonl_as(path, parse_eval);
 }
 
-void judge_records(std::vector<EvalRecord>& records, Judge& judge, const std::vector<Prompt>& prompts,
+double lowest_score(const std::vector<EvalRecord>& records, double known) {
+  for (const EvalRecord& r : records) known = std::min(known, r.judged.score.value_or(known));
+  return known;
+}
+
+void judge_records(std::vector<EvalRecord>& records, Judge& judge, const std::vector<Prompt>& prompts, double known,
                    const Progress& progress) {
   std::vector<SampleRecord> valid;
   for (const EvalRecord& r : records) {
     if (r.sample.valid()) valid.push_back(r.sample);
   }
   std::vector<JudgmentRecord> judgments = judge_samples(judge, prompts, valid, progress);
-  double lowest = 0.0;
-  for (const JudgmentRecord& j : judgments) lowest = std::min(lowest, j.judged.score.value_or(0.0));
   size_t next = 0;
-  for (EvalRecord& r : records) {
-    if (r.sample.valid())
-      r.judged = std::move(judgments[next++].judged);
-    else
-      r.judged = {lowest, "", ""};
-  }
+  for (EvalRecord& r : records) r.judged = r.sample.valid() ? std::move(judgments[next++].judged) : Judged{};
+  const double lowest = lowest_score(records, known);
+  for (EvalRecord& r : records)
+    if (!r.sample.valid()) r.judged = {lowest, "", ""};
 }
 
 std::vector<EvalRecord> sample_outputs(const Model& model, const std::vector<Prompt>& prompts, SampleStage stage,

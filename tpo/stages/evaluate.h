@@ -1,6 +1,6 @@
 // Evaluation: one sampled output a prompt, judged like any other. An output that does not parse is sampled again, up to
-// a limit, and then loses: a model must not gain by failing where it would be weak. Its score is 0, or the lowest of
-// the evaluation where a judge (a reward model, say) goes below 0.
+// a limit, and then loses: a model must not gain by failing where it would be weak. Its score is 0, or the lowest that
+// is known where a judge (a reward model, say) goes below 0: of this evaluation, and of others it is compared with.
 #pragma once
 
 #include <map>
@@ -56,10 +56,12 @@ Json summary_to_json(const EvalSummary& summary);
 /// records: zeros.
 EvalSummary summarise(const std::vector<EvalRecord>& records, uint64_t seed);
 
-/// Judges the records whose sample parsed; the others lose. Throws Error when a record's prompt is not in the list, and
-/// what the judge throws.
+/// The lowest score of the records, or `known` where that is lower.
+double lowest_score(const std::vector<EvalRecord>& records, double known = 0.0);
+/// Judges the records whose sample parsed; the others get the lowest score, theirs or `known`. Throws Error when a
+/// record's prompt is not in the list, and what the judge throws.
 void judge_records(std::vector<EvalRecord>& records, Judge& judge, const std::vector<Prompt>& prompts,
-                   const Progress& progress = {});
+                   double known = 0.0, const Progress& progress = {});
 
 /// Samples (with stage.k = 1), resamples failures up to `resample` times. Ordered like the prompts; nothing is judged.
 /// Throws Error when a prompt fills the model's context.

@@ -135,9 +135,10 @@ GameSummary summarise_games(const std::vector<GameRecord>& games) {
 }
 
 Json game_summary_to_json(const GameSummary& s) {
+  const auto or_null = [](const std::optional<double>& x) { return x ? Json(*x) : Json(); };
   return {{"games", s.games},           {"errors", s.errors},           {"ties", s.ties},
-          {"pairs", s.pairs},           {"consistent", s.consistent},   {"consistency", s.consistency()},
-          {"first_wins", s.first_wins}, {"second_wins", s.second_wins}, {"first_rate", s.first_rate()}};
+          {"pairs", s.pairs},           {"consistent", s.consistent},   {"consistency", or_null(s.consistency())},
+          {"first_wins", s.first_wins}, {"second_wins", s.second_wins}, {"first_rate", or_null(s.first_rate())}};
 }
 
 }  // namespace thinker

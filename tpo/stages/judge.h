@@ -2,6 +2,7 @@
 // all pairs of a prompt's responses, in both orders.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,12 +31,15 @@ struct GameSummary {
   int64_t pairs = 0, consistent = 0;        // pairs with a verdict in both orders; those with the same one in both
   int64_t first_wins = 0, second_wins = 0;  // won by the response that was shown first, second
 
-  /// Share of pairs whose two orders agree; 0 for none.
-  double consistency() const { return pairs == 0 ? 0.0 : static_cast<double>(consistent) / static_cast<double>(pairs); }
-  /// Share of decided games that went to the response shown first: one half is no bias, and it is that for no games.
-  double first_rate() const {
-    const int64_t decided = first_wins + second_wins;
-    return decided == 0 ? 0.5 : static_cast<double>(first_wins) / static_cast<double>(decided);
+  /// Share of pairs whose two orders agree; nothing where there are none.
+  std::optional<double> consistency() const { return share(consistent, pairs); }
+  /// Share of decided games that went to the response shown first: one half is no bias.
+  std::optional<double> first_rate() const { return share(first_wins, first_wins + second_wins); }
+
+ private:
+  static std::optional<double> share(int64_t part, int64_t whole) {
+    if (whole == 0) return std::nullopt;
+    return static_cast<double>(part) / static_cast<double>(whole);
   }
 };
 
