@@ -30,6 +30,9 @@ std::optional<RopeScaling> read_rope_scaling(const Keys& rope) {
 /// rope_theta and the stretch, which transformers 5 moved into one object.
 void read_rope(Config& c, const Keys& keys) {
   c.rope_theta = keys.number_or("rope_theta", 10000.0);
+  // Which of two transformers follows depends on its version.
+  if (keys.find("rope_parameters") && keys.find("rope_scaling"))
+    fail(keys.path(), ": has both \"rope_parameters\" and \"rope_scaling\"; leave one of them");
   for (const char* name : {"rope_parameters", "rope_scaling"}) {
     const json* object = keys.find(name);
     if (!object) continue;
@@ -43,6 +46,10 @@ void read_rope(Config& c, const Keys& keys) {
     c.rope_theta = rope.number_or("rope_theta", c.rope_theta);
     if (const auto scaling = read_rope_scaling(rope)) c.rope_scaling = scaling;
   }
+  constexpr const char* kOriginal = "original_max_position_embeddings";
+  if (c.rope_scaling &&
+      keys.integer_or(kOriginal, c.rope_scaling->original_context) != c.rope_scaling->original_context)
+    fail(keys.path(), ": \"", kOriginal, "\" is given twice, with two values");
 }
 
 bool is_supported(const std::string& model_type) {

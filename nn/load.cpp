@@ -117,6 +117,18 @@ void check_all_used(const std::string& where, const Tensors& tensors, const std:
   }
 }
 
+/// A head of its own in a file whose configuration says that the embedding is the head: not to be left out in silence.
+void check_tied(const std::string& folder, const SafetensorsFolder& files) {
+  const NamedTensor *table = files.find("model.embed_tokens.weight"), *head = files.find("lm_head.weight");
+  if (!table || !head) return;
+  std::vector<float> rows(table->shape.numel()), head_rows(head->shape.numel());
+  to_f32(rows.data(), *table);
+  to_f32(head_rows.data(), *head);
+  if (rows != head_rows)
+    fail(folder, ": config.json ties the output head to the embedding, but lm_head.weight has other values; set ",
+         "\"tie_word_embeddings\" to false, or remove that weight");
+}
+
 /// Fills every weight of a Transformer or RewardModel from a folder's file of weights.
 template <class Model>
 void assign_all(const Model& model, Device& device, const std::string& folder, WeightStorage storage) {
@@ -148,7 +160,9 @@ Transformer load_huggingface(Device& device, const std::string& folder, DType t,
   if (read_head(folder) == Head::reward) {
     fail(folder, ": is a reward model and writes no text; name it as the model of a judge of kind \"reward\"");
   }
-  Transformer model(device, with_head(read_config(folder), head), t);
+  const Config config = read_config(folder);
+  if (config.tied_head && head == OutputHead::loaded) check_tied(folder, SafetensorsFolder(folder));
+  Transformer model(device, with_head(config, head), t);
   assign_all(model, device, folder, storage);
   return model;
 }

@@ -80,7 +80,8 @@ ChatTokenizer fitting(Tokenizer tokenizer, const Config& config, const std::stri
 }
 
 /// A token to pad with that never ends a turn: transformers looks for a sequence's last token that is not padding, and
-/// must find the end of the turn. -1 where the vocabulary has none.
+/// must find the end of the turn; it trains no embedding of the pad token; and trainers leave padding out of the loss.
+/// -1 where the vocabulary has none.
 int32_t pad_beside_the_end(const ChatTokenizer& text) {
   if (text.end_ids.size() > 1) return text.end_ids[1];
   const std::vector<TokenType>& types = text.tokenizer.spec().types;
@@ -163,8 +164,7 @@ ChatTokenizer open_tokenizer(const std::string& path) {
 
 void Model::save(const std::string& folder, StoredAs stored_as) const {
   const TokenizerSpec& spec = text.tokenizer.spec();
-  // Batches of other programs need a pad token; an end token serves, since nothing of ours ever pads.
-  save_checkpoint(folder, net, {text.end_ids, spec.bos, text.end_ids.front()}, stored_as);
+  save_checkpoint(folder, net, {text.end_ids, spec.bos, pad_beside_the_end(text)}, stored_as);
   save_tokenizer(folder, spec);
 }
 

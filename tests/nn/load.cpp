@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "nn/weight_file.h"
 #include "tensor/safetensors.h"
 #include "tests/nn/models.h"
 #include "tests/tensor/temp_folder.h"
@@ -128,6 +129,28 @@ TEST_CASE("config: the published forms of the three families are read") {
   CHECK(holds(error_of([&] { read_config(folder.path()); }), "attention_bias of a qwen3 model"));
 }
 
+TEST_CASE("checkpoint: a head of its own is not left out because the configuration ties it; the same one may be") {
+  const auto device = open_device("cpu");
+  const TempFolder folder;
+  save_checkpoint(folder.path(), random_model(*device, tiny_qwen_config(), DType::F32), {}, StoredAs::f32);
+  json config = read_json(folder / "config.json");
+  REQUIRE(!config["tie_word_embeddings"].get<bool>());
+  config["tie_word_embeddings"] = true;
+  folder.write("config.json", config.dump());
+  const auto load = [&] { return load_huggingface(*device, folder.path(), DType::F32); };
+  CHECK(holds(error_of(load), "ties the output head to the embedding, but lm_head.weight has other values"));
+
+  Config tied = tiny_qwen_config();
+  tied.tied_head = true;
+  const Transformer model = random_model(*device, tied, DType::F32);
+  NamedWeights weights;
+  model.visit([&](const std::string& name, const Tensor& w) { weights.emplace_back(name, w); });
+  weights.emplace_back("lm_head.weight", weights.front().second);
+  REQUIRE(weights.front().first == "model.embed_tokens.weight");
+  write_weights(folder / "model.safetensors", weights, StoredAs::f32, [](const Tensor& w) { return w; });
+  CHECK(weights_of(load()) == weights_of(model));
+}
+
 TEST_CASE("config: a rope of the default kind is no scaling") {
   const TempFolder folder;
   json config = read_json(kLlama + "/config.json");
@@ -189,6 +212,16 @@ TEST_CASE("config: what is broken or not supported is named, with file and key")
                                      {"original_max_position_embeddings", 128}};
               }),
               "rope scaling"));
+  CHECK(holds(error_with_config([](json& c) {
+                c["rope_parameters"] = {{"rope_theta", 77.0}};
+                c["rope_scaling"] = {{"rope_type", "default"}};
+              }),
+              "both \"rope_parameters\" and"));
+  CHECK(holds(error_with_config([](json& c) {
+                c["rope_scaling"] = {{"rope_type", "llama3"}, {"original_max_position_embeddings", 32}};
+                c["original_max_position_embeddings"] = 64;
+              }),
+              "\"original_max_position_embeddings\" is given twice"));
   // The configuration and the weights disagree.
   CHECK(holds(error_with_config([](json& c) { c["vocab_size"] = 98; }), "model.embed_tokens.weight"));
   CHECK(holds(error_with_config([](json& c) { c["num_hidden_layers"] = 3; }), "model.layers.2.input_layernorm.weight"));

@@ -192,3 +192,36 @@ TEST_CASE("evaluation: an output that did not parse has the lowest score where s
     CHECK(s.categories.at("").interval.low <= s.score);
   }
 }
+
+TEST_CASE("evaluation: an output that did not parse scores no more than any that is known") {
+  struct Severe : Judge {
+    std::vector<Judged> judge(std::span<const JudgeView> views, const OnJudged&) override {
+      std::vector<Judged> all;
+      for (const JudgeView& v : views) all.push_back({-static_cast<double>(v.response().size()), "", ""});
+      return all;
+    }
+  } judge;
+  const TempFolder folder;
+  const auto prompts = prompts_from(folder, "prompts.jsonl", kPrompts);
+  const auto judged = [&](const std::vector<std::string>& responses, double known) {
+    std::vector<EvalRecord> records(2);
+    for (size_t i = 0; i < 2; ++i) {
+      records[i].sample.id = *prompts[i].id;
+      if (responses[i].empty())
+        records[i].sample.split.parse = Parse::no_marker;
+      else
+        records[i].sample.split.response = responses[i];
+    }
+    judge_records(records, judge, prompts, known);
+    return records;
+  };
+  const auto scores = [&](const std::vector<std::string>& responses, double known) {
+    const auto records = judged(responses, known);
+    return std::pair{*records[0].judged.score, *records[1].judged.score};
+  };
+  CHECK(scores({"aa", ""}, 0.0) == std::pair{-2.0, -2.0});
+  CHECK(scores({"aa", ""}, -7.0) == std::pair{-2.0, -7.0});
+  CHECK(scores({"", ""}, -7.0) == std::pair{-7.0, -7.0});  // where nothing parsed: not 0, the best of all
+  CHECK(lowest_score(judged({"aa", "aaaa"}, 0.0)) == -4.0);
+  CHECK(lowest_score(judged({"aa", "aaaa"}, 0.0), -5.0) == -5.0);
+}

@@ -233,43 +233,6 @@ TEST_CASE("train: killed while one epoch's state takes the place of another's, i
   }
 }
 
-TEST_CASE("evaluate: an output that does not parse scores no more than any that is known, below 0 too") {
-  class Severe : public Judge {
-   public:
-    std::vector<Judged> judge(std::span<const JudgeView> views, const OnJudged&) override {
-      std::vector<Judged> all;
-      for (const JudgeView& v : views) all.push_back({-static_cast<double>(v.response().size()), "", ""});
-      return all;
-    }
-  } judge;
-  const std::vector<Prompt> prompts = tiny::prompts(3, 6);
-  const auto records_of = [&](const std::vector<std::string>& responses) {
-    std::vector<EvalRecord> records(3);
-    for (size_t i = 0; i < 3; ++i) {
-      records[i].sample.id = *prompts[i].id;
-      const bool parses = !responses[i].empty();
-      if (parses)
-        records[i].sample.split.response = responses[i];
-      else
-        records[i].sample.split.parse = Parse::no_marker;
-    }
-    return records;
-  };
-  const auto scores = [&](std::vector<EvalRecord> records, double known) {
-    judge_records(records, judge, prompts, known);
-    std::vector<double> s;
-    for (const EvalRecord& r : records) s.push_back(*r.judged.score);
-    return s;
-  };
-  CHECK(scores(records_of({"aa", "", "aaaa"}), 0.0) == std::vector<double>{-2, -4, -4});
-  CHECK(scores(records_of({"aa", "", "aaaa"}), -7.0) == std::vector<double>{-2, -7, -4});
-  CHECK(scores(records_of({"", "", ""}), -7.0) == std::vector<double>{-7, -7, -7});  // not 0, the best of all
-  auto judged = records_of({"aa", "", "aaaa"});
-  judge_records(judged, judge, prompts);
-  CHECK(lowest_score(judged) == -4.0);
-  CHECK(lowest_score(judged, -5.0) == -5.0);
-}
-
 TEST_CASE("evaluate: failures are drawn again, then lose; what the judge could not score is left out") {
   const Model model = world().open();
   const auto prompts = tiny::prompts(40, 6);
