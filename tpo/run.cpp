@@ -234,13 +234,18 @@ class Run {
 
   std::vector<JudgmentRecord> judge(int64_t t, const std::vector<Prompt>& prompts,
                                     const std::vector<SampleRecord>& samples, const std::string& path) {
-    if (fs::exists(path)) return read_judgments(path, score_rule_);
-    log_.begin(t, "judge");
-    if (pair_judge_)
-      play(prompts, samples, path);
-    else
-      score(prompts, samples, path);
-    return read_judgments(path, score_rule_);  // with the file's digits, as a resumed run sees them
+    if (!fs::exists(path)) {
+      log_.begin(t, "judge");
+      if (pair_judge_)
+        play(prompts, samples, path);
+      else
+        score(prompts, samples, path);
+    }
+    const auto judgments = read_judgments(path, score_rule_);  // with the file's digits, as a resumed run sees them
+    lowest_judged_ = 0.0;
+    if (!pair_judge_)
+      for (const JudgmentRecord& j : judgments) lowest_judged_ = std::min(lowest_judged_, j.judged.score.value_or(0.0));
+    return judgments;
   }
 
   void score(const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples, const std::string& path) {
@@ -297,7 +302,7 @@ class Run {
   /// The judge's mean score of the policy as it is, on the prompts for the selection of epochs.
   double score_of_epoch(int64_t t, int64_t epoch) {
     std::vector<EvalRecord> records = outputs_on(prompts_.select, style_, recipe_.format, t, "select");
-    judge_records(records, *judge_, prompts_.select, lowest_, named("judge"));
+    judge_records(records, *judge_, prompts_.select, std::min(lowest_, lowest_judged_), named("judge"));
     const EvalSummary summary = summarise(records, recipe_.seed);
     // The mean of no scores is 0, which may be better than an honest one.
     if (!summary.scored())
@@ -345,7 +350,8 @@ class Run {
   std::unique_ptr<PairJudge> pair_judge_;  // of a pairwise recipe, as are the next two
   ScoreRule score_rule_;
   OpponentJudge* opponent_ = nullptr;  // judge_
-  double lowest_ = 0.0;                // score of an evaluation so far: what outputs get that do not parse
+  // What outputs score that do not parse: the lowest of all evaluations so far, and of the iteration's own samples.
+  double lowest_ = 0.0, lowest_judged_ = 0.0;
   FolderLock lock_;
   RunLog log_;
   std::string start_;

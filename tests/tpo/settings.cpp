@@ -414,3 +414,27 @@ TEST_CASE("log: each key of a step has its own number") {
                     {"seconds", 0.5}};
   CHECK(reward_step_to_json(log).dump() == reward.dump());
 }
+
+TEST_CASE("settings: with a judge that goes below 0 an output that fails scores no more than any so far") {
+  const Recipe recipe = world().recipe(
+      {R"(judge={"kind": "rule", "length_bias": -1000})", "eval.resample=0", "iterations=2", "dpo.epochs=1"});
+  fs::remove_all(world().folder / "below");
+  world().run(recipe, "below");
+  double lowest = 0.0;
+  int64_t failed = 0, lower = 0;
+  for (const char* file : {"iter-0/eval_direct", "iter-0/eval", "iter-1/eval", "iter-2/eval"}) {
+    const auto records = read_evals(world().folder / ("below/" + std::string(file) + ".jsonl"));
+    const double before = lowest;
+    for (const EvalRecord& r : records)
+      if (r.sample.valid()) lowest = std::min(lowest, *r.judged.score);
+    lower += lowest < before;
+    for (const EvalRecord& r : records) {
+      if (r.sample.valid()) continue;
+      ++failed;
+      CHECK(*r.judged.score == lowest);
+    }
+  }
+  CHECK(lowest < -1.0);
+  CHECK(failed > 0);
+  CHECK(lower < 4);  // in one of them the lowest is an earlier one's
+}
