@@ -118,28 +118,28 @@ void check_all_used(const std::string& where, const Tensors& tensors, const std:
 }
 
 /// A head of its own in a file whose configuration says that the embedding is the head: not to be left out in silence.
-void check_tied(const std::string& folder, const SafetensorsFolder& files) {
+void check_tied(const SafetensorsFolder& files) {
   const NamedTensor *table = files.find("model.embed_tokens.weight"), *head = files.find("lm_head.weight");
   if (!table || !head) return;
+  if (table->dtype_name == head->dtype_name && std::ranges::equal(table->data, head->data)) return;
   std::vector<float> rows(table->shape.numel()), head_rows(head->shape.numel());
   to_f32(rows.data(), *table);
   to_f32(head_rows.data(), *head);
   if (rows != head_rows)
-    fail(folder, ": config.json ties the output head to the embedding, but lm_head.weight has other values; set ",
+    fail(files.path(), ": config.json ties the output head to the embedding, but lm_head.weight has other values; set ",
          "\"tie_word_embeddings\" to false, or remove that weight");
 }
 
 /// Fills every weight of a Transformer or RewardModel from a folder's file of weights.
 template <class Model>
-void assign_all(const Model& model, Device& device, const std::string& folder, WeightStorage storage) {
-  const SafetensorsFolder files(folder);
+void assign_all(const Model& model, Device& device, const SafetensorsFolder& files, WeightStorage storage) {
   std::set<std::string> used;
   lay_out(model, device, [&](const std::string& name, const Tensor& weight) {
-    expect_shape(folder, name, files.tensor(name).shape, weight.shape());
+    expect_shape(files.path(), name, files.tensor(name).shape, weight.shape());
     used.insert(name);
     return stored_dtype(weight, storage);
   });
-  check_all_used(folder, files.tensors(), used);
+  check_all_used(files.path(), files.tensors(), used);
   model.visit([&](const std::string& name, const Tensor& weight) {
     const NamedTensor& source = files.tensor(name);
     std::vector<float> values(weight.numel());
@@ -161,16 +161,17 @@ Transformer load_huggingface(Device& device, const std::string& folder, DType t,
     fail(folder, ": is a reward model and writes no text; name it as the model of a judge of kind \"reward\"");
   }
   const Config config = read_config(folder);
-  if (config.tied_head && head == OutputHead::loaded) check_tied(folder, SafetensorsFolder(folder));
+  const SafetensorsFolder files(folder);
+  if (config.tied_head && head == OutputHead::loaded) check_tied(files);
   Transformer model(device, with_head(config, head), t);
-  assign_all(model, device, folder, storage);
+  assign_all(model, device, files, storage);
   return model;
 }
 
 RewardModel load_reward_model(Device& device, const std::string& folder, DType t) {
   ENSURE(read_head(folder) == Head::reward, folder, " is no reward model");
   RewardModel model(Transformer(device, with_head(read_config(folder), OutputHead::left_out), t));
-  assign_all(model, device, folder, WeightStorage::full);
+  assign_all(model, device, SafetensorsFolder(folder), WeightStorage::full);
   return model;
 }
 

@@ -97,11 +97,12 @@ Possible possible_of(const std::vector<Candidate>& candidates, int64_t prompt, c
   return possible;
 }
 
-/// The pairs, with those against failed samples among them (in the order that build_pairs tells); how many these are.
-int64_t choose(std::span<const Possible> prompts, std::vector<std::optional<Pair>>* chosen) {
+/// Each prompt's pair, if any, with those against failed samples among them, in the order that build_pairs tells.
+std::vector<std::optional<Pair>> choose(std::span<const Possible> prompts) {
+  std::vector<std::optional<Pair>> chosen;
   int64_t pairs = 0, failures = 0;
   for (const Possible& p : prompts) {
-    chosen->push_back(p.ordinary);
+    chosen.push_back(p.ordinary);
     pairs += p.ordinary ? 1 : 0;
   }
   for (const bool replaces : {false, true})
@@ -109,11 +110,11 @@ int64_t choose(std::span<const Possible> prompts, std::vector<std::optional<Pair
       const int64_t pairs_then = pairs + (replaces ? 0 : 1);
       if (!prompts[i].failure || prompts[i].ordinary.has_value() != replaces || 10 * (failures + 1) > pairs_then)
         continue;
-      (*chosen)[i] = prompts[i].failure;
+      chosen[i] = prompts[i].failure;
       pairs = pairs_then;
       ++failures;
     }
-  return failures;
+  return chosen;
 }
 
 void measure_lengths(std::span<const std::vector<Candidate>> prompts, PairSet* set) {
@@ -138,13 +139,14 @@ PairSet build_pairs(std::span<const std::vector<Candidate>> prompts, const PairO
     count_samples(prompts[p], &counts);
     possible.push_back(possible_of(prompts[p], static_cast<int64_t>(p), options));
   }
-  std::vector<std::optional<Pair>> chosen;
-  counts.failure_pairs = choose(possible, &chosen);
+  const std::vector<std::optional<Pair>> chosen = choose(possible);
   for (size_t p = 0; p < prompts.size(); ++p) {
-    if (chosen[p])
-      set.pairs.push_back(*chosen[p]);
-    else
+    if (!chosen[p]) {
       ++(counts.*possible[p].reason.value());
+      continue;
+    }
+    set.pairs.push_back(*chosen[p]);
+    counts.failure_pairs += !chosen[p]->s_rejected;
   }
   counts.prompts = static_cast<int64_t>(prompts.size());
   counts.pairs = static_cast<int64_t>(set.pairs.size());

@@ -241,10 +241,8 @@ class Run {
       else
         score(prompts, samples, path);
     }
-    const auto judgments = read_judgments(path, score_rule_);  // with the file's digits, as a resumed run sees them
-    lowest_judged_ = 0.0;
-    if (!pair_judge_)
-      for (const JudgmentRecord& j : judgments) lowest_judged_ = std::min(lowest_judged_, j.judged.score.value_or(0.0));
+    const auto judgments = read_judgments(path, score_rule_);    // with the file's digits, as a resumed run sees them
+    if (!pair_judge_) lowest_judged_ = lowest_score(judgments);  // a tournament's scores are on another scale
     return judgments;
   }
 

@@ -44,11 +44,6 @@ std::vector<EvalRecord> read_evals(const std::string& path) {
   return read_jsonl_as(path, parse_eval);
 }
 
-double lowest_score(const std::vector<EvalRecord>& records, double known) {
-  for (const EvalRecord& r : records) known = std::min(known, r.judged.score.value_or(known));
-  return known;
-}
-
 void judge_records(std::vector<EvalRecord>& records, Judge& judge, const std::vector<Prompt>& prompts, double known,
                    const Progress& progress) {
   std::vector<SampleRecord> valid;

@@ -3,6 +3,7 @@
 // is known where a judge (a reward model, say) goes below 0: of this evaluation, and of others it is compared with.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <string>
 #include <vector>
@@ -56,8 +57,12 @@ Json summary_to_json(const EvalSummary& summary);
 /// records: zeros.
 EvalSummary summarise(const std::vector<EvalRecord>& records, uint64_t seed);
 
-/// The lowest score of the records, or `known` where that is lower.
-double lowest_score(const std::vector<EvalRecord>& records, double known = 0.0);
+/// The lowest score of the records (EvalRecord, JudgmentRecord), or `known` where that is lower.
+template <class Record>
+double lowest_score(const std::vector<Record>& records, double known = 0.0) {
+  for (const Record& r : records) known = std::min(known, r.judged.score.value_or(known));
+  return known;
+}
 /// Judges the records whose sample parsed; the others get the lowest score, theirs or `known`. Throws Error when a
 /// record's prompt is not in the list, and what the judge throws.
 void judge_records(std::vector<EvalRecord>& records, Judge& judge, const std::vector<Prompt>& prompts,
