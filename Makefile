@@ -106,12 +106,12 @@ bench: deps model ## speed of this machine and of SmolLM2 on it
 
 bench-peers: deps model ## side by side with PyTorch, transformers, TRL and llama.cpp (installs them into .venv-peers/)
 	$(again) $(BUILD)/thinker
-	tools/bench_peers.py --thinker $(BUILD)/thinker --model $(MODEL) --out $(BUILD)/bench-peers
+	tools/bench/peers.py --thinker $(BUILD)/thinker --model $(MODEL) --out $(BUILD)/bench-peers
 
 scaling: deps ## how time and memory grow with length, batch and width: docs/scaling.svg (needs matplotlib, which bench-peers installs)
 	$(again) $(BUILD)/thinker
 	$(BUILD)/thinker bench --scaling > $(BUILD)/scaling.jsonl
-	tools/plot_scaling.py $(BUILD)/scaling.jsonl docs/scaling.svg
+	tools/bench/plot_scaling.py $(BUILD)/scaling.jsonl docs/scaling.svg
 
 smollm2: deps model ## SmolLM2 with thoughts and without, on the CPU, and a page that compares them
 	$(again) $(BUILD)/thinker

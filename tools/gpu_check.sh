@@ -1,11 +1,15 @@
 #!/bin/bash
 # What a machine with a GPU must show, step by step: builds (with gpu-bundle/ where it is, so that no network is
-# needed), then tests, compute-sanitizer, the benchmark and the quick demo. Each step's log and its line in summary.txt
-# are there as soon as it ends. Without a GPU its steps are skipped and counted.
+# needed), then tests, compute-sanitizer, the quick demo, benchmarks, PyTorch beside them, and the loop on SmolLM2. Each
+# step's log and its line in summary.txt are there as soon as it ends. Without a GPU its steps are skipped and counted.
 #   tools/gpu_check.sh [FOLDER]         results go to FOLDER (default: build/gpu-check)
 #   BUNDLE=gpu-bundle  CUDA=1  CUDA_ARCH=90 (default: this machine's cards)  JOBS=…
 #   BUILD_LIMIT=240 (seconds; a build that takes longer is a failure, but is waited for, so that the rest is checked)
-#   MODEL=FOLDER-or-.gguf  for the benchmark
+#   LOOP_LIMIT=600 (seconds, likewise, for the loop on SmolLM2 with thoughts and without)
+#   MODEL=FOLDER-or-.gguf  SmolLM2, for the benchmark and the loop
+#   PYTHON=python3  an interpreter that has PyTorch and transformers, for the comparison
+#   STEPS='ops|bench.*'    only the steps whose whole names this matches; summary.txt is continued. For machines that
+#                          are there for a short time only: build first, then a few steps at a time.
 set -u
 cd "$(dirname "$0")/.."
 out=${1:-build/gpu-check}
@@ -16,14 +20,20 @@ arch=${CUDA_ARCH:-}
 jobs=${JOBS:-$(nproc)}
 passed=0; failed=0; skipped=0
 mkdir -p "$out"
-: >"$out/summary.txt"
+[ -n "${STEPS:-}" ] || : >"$out/summary.txt"
 
 note() { echo "$*" | tee -a "$out/summary.txt"; }
 fails() { failed=$((failed + 1)); note "failed   $*"; }
+wanted() { [[ $1 =~ ^(${STEPS:-.*})$ ]]; }
+# skip NAME WHY
+skip() { wanted "$1" || return 0; skipped=$((skipped + 1)); note "skipped  $1: $2"; }
+# within NAME SECONDS: the step that has just ended took no longer.
+within() { ! wanted "$1" || [ "$took" -le "$2" ] || fails "$1-time: $took s, more than $2"; }
 
 # step NAME SECONDS COMMAND… : passes when the command does; a log with lines "SKIP:" is skipped, not passed.
 step() {
   local name=$1 limit=$2 start log status
+  wanted "$name" || return 0
   shift 2
   log=$out/$name.log
   start=$(date +%s)
@@ -47,7 +57,7 @@ gpu_step() {
   if [ "$gpu" = yes ]; then
     step "$@"
   else
-    skipped=$((skipped + 1)); note "skipped  $1: no GPU that can be used"
+    skip "$1" "no GPU that can be used"
   fi
 }
 
@@ -69,38 +79,69 @@ sanitize() {
   return $status
 }
 
+# bench_shape NAME OPTION…: a shape with random weights. Not all of them fit on all cards.
+bench_shape() {
+  local log=$out/bench-$1-output.txt status
+  $build/thinker bench --config "tools/bench/shapes/$1.json" --device cuda --repeat 2 "${@:2}" >"$log" 2>&1
+  status=$?
+  cat "$log"
+  [ $status = 0 ] || ! grep -q 'out of memory' "$log" || { echo "SKIP: it does not fit on this card"; status=0; }
+  return $status
+}
+beside_pytorch() {
+  "$python" -c 'import torch, transformers' 2>&1 || { echo "SKIP: $python has no PyTorch with transformers"; return 0; }
+  "$python" tools/bench/peers.py --device cuda --python "$python" --thinker $build/thinker --rounds 1 --out "$out/peers"
+}
+loop() {
+  local arm
+  rm -rf "$out/loop"
+  for arm in smollm2-gpu smollm2-gpu-direct; do
+    $build/thinker train tools/recipes/$arm.json --set model="$MODEL" --device cuda --out "$out/loop" || return
+  done
+}
+
 [ -d "$bundle" ] || bundle=
-export out build bundle cuda arch jobs
-export -f make_here build_all sanitize
+python=${PYTHON:-python3}
+export out build bundle cuda arch jobs python MODEL
+export -f make_here build_all sanitize bench_shape beside_pytorch loop
 cudnn=$(make_here --eval='say-cudnn: ; @echo $(CUDNN)' say-cudnn)
 arch=$(make_here --eval='say-arch: ; @echo $(CUDA_ARCH)' say-arch)
 note "commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown), architecture ${arch:-all}, bundle ${bundle:-none}, $([ "$cudnn" = 1 ] && echo with || echo without) cuDNN"
 nvidia-smi >"$out/nvidia-smi.txt" 2>&1 && note "$(nvidia-smi -L)"
 
 if step build 1500 build_all; then
-  limit=${BUILD_LIMIT:-240}
-  [ "$took" -le "$limit" ] || fails "build-time: $took s, more than $limit"
+  within build "${BUILD_LIMIT:-240}"
   gpu=yes device=cuda
   step ops 300 $build/test-tensor -tc="every op*,a GPU*"
-  if why=$(grep -m 1 '^SKIP:' "$out/ops.log"); then
+  if why=$(grep -sm 1 '^SKIP:' "$out/ops.log"); then
     gpu=no device=cpu  # the goldens then still say that the build works
     # A card that the program cannot use is no reason to skip.
     nvidia-smi -L 2>/dev/null | grep -q '^GPU' && fails "gpu: there is one, but:${why#SKIP:}"
   fi
   # Elsewhere the faster of two attentions is taken, and only that is compared.
-  if [ "$cudnn" = 1 ] && ! grep -q '^attention is our own throughout' "$out/ops.log"; then
+  if [ "$cudnn" = 1 ] && ! grep -sq '^attention is our own throughout' "$out/ops.log"; then
     THINKER_ATTENTION=cudnn gpu_step ops-cudnn 300 $build/test-tensor -tc="every op*"
   else
-    skipped=$((skipped + 1)); note "skipped  ops-cudnn: $(grep -m 1 -o 'cuDNN: .*' "$out/ops.log" || echo no cuDNN)"
+    skip ops-cudnn "$(grep -sm 1 -o 'cuDNN: .*' "$out/ops.log" || echo no cuDNN)"
   fi
   THINKER_TEST_DEVICE=$device step goldens-$device 300 $build/test-nn -tc="*goldens*"
   THINKER_TEST_DEVICE=$device step dpo-goldens-$device 300 $build/test-tpo -tc="*goldens*"
   THINKER_TEST_DEVICE=cuda gpu_step sampling 300 $build/test-nn -tc="another device*"
   THINKER_TEST_DEVICE=cuda gpu_step dpo-steps 300 $build/test-tpo -tc="another device*"
   gpu_step sanitizer 600 sanitize
-  gpu_step bench 600 $build/thinker bench ${MODEL:+"$MODEL"} --device cuda
   gpu_step demo 900 $build/thinker demo --quick --fresh --device cuda --quiet --out "$out/demo"
   gpu_step demo-bf16 900 $build/thinker demo --quick --fresh --device cuda --quiet --set dtype=bf16 --out "$out/demo-bf16"
+  gpu_step bench 600 $build/thinker bench ${MODEL:+"$MODEL"} --device cuda
+  gpu_step bench-smollm2-135m 600 bench_shape smollm2-135m --micro-tokens 16384
+  for shape in llama-3.2-1b llama-3.2-3b; do gpu_step bench-$shape 600 bench_shape $shape; done
+  gpu_step bench-llama-3-8b 600 bench_shape llama-3-8b --lora-rank 16
+  gpu_step bench-peers 1800 beside_pytorch
+  if [ -n "${MODEL:-}" ]; then
+    gpu_step loop 1800 loop
+    [ "$gpu" = no ] || within loop "${LOOP_LIMIT:-600}"
+  else
+    skip loop "no MODEL"
+  fi
 fi
 note "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ]

@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <ostream>
 
-#include "tools/bench_work.h"
+#include "tools/bench/work.h"
 
 namespace thinker {
 

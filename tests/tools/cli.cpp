@@ -55,6 +55,7 @@ TEST_CASE("cli: wrong usage is one line on stderr that names the remedy, and sta
       {{"eval", "M", "--prompts", "P", "--judge", "rule", "--out", "E", "--against-thought", "none"},
        "--against-thought requires --against"},
       {{"bench", "--memory", "--scaling"}, "excludes"},
+      {{"bench", "--lora-rank", "8"}, "--lora-rank is for a MODEL or --config"},
       {{"eval", "M", "--prompts", "P", "--judge", "rule", "--out", "E", "--export", "alpaca-eval"}, "--export-file"},
       {{"eval", "M", "--prompts", "P", "--judge", "rule", "--out", "E", "--export", "alpaka"}, "\"alpaca-eval\""},
       {{"judge-report"}, "JUDGMENTS is required"},

@@ -2,7 +2,7 @@
 // decoded together, time of a training step against the model's width. Weights are random: they do not change speed.
 #include <iostream>
 
-#include "tools/bench_work.h"
+#include "tools/bench/work.h"
 #include "tools/common.h"
 
 namespace thinker {
@@ -44,7 +44,7 @@ void sequence_length(const std::string& kind, DType t, int64_t length, int64_t r
     Tape tape(*scoring.device, Tape::Mode::no_grad);
     scoring.net.logprobs(tape, batch).to_host<float>();
   });
-  const double train = sft_step_seconds(training.net, {length}, repeat);
+  const double train = sft_step_seconds(training.net, {length}, length, repeat);
   const auto tokens = static_cast<double>(length);
   print_line({{"plot", "length"},
               {"tokens", length},
@@ -67,7 +67,7 @@ void width(const std::string& kind, DType t, int64_t width, int64_t repeat) {
   print_line({{"plot", "width"},
               {"width", width},
               {"weights", bench.net.parameters()},
-              {"step_s", sft_step_seconds(bench.net, lengths, repeat)}});
+              {"step_s", sft_step_seconds(bench.net, lengths, 2048, repeat)}});
 }
 
 }  // namespace

@@ -18,6 +18,8 @@ double best_seconds(int64_t repeat, const std::function<void()>& work);
 /// GFLOP/s of the device's product, of (M, K) by (N, K) transposed, of numbers as in a model.
 double product_speed(Device& device, DType t, int64_t m, int64_t n, int64_t k, int64_t repeat);
 
+bool is_gpu(Device& device);
+
 /// The side of a square product that is large for the device.
 int64_t side_of_large_product(Device& device);
 
@@ -41,7 +43,7 @@ double sampling_seconds(const Transformer& net, const Sampling& work, int64_t re
 
 /// Seconds of a supervised step on sequences of these lengths, all tokens trained but the first. The learning rate is
 /// 0: the weights stay as they are.
-double sft_step_seconds(Transformer& net, const std::vector<int64_t>& lengths, int64_t repeat);
+double sft_step_seconds(Transformer& net, const std::vector<int64_t>& lengths, int64_t micro_tokens, int64_t repeat);
 
 /// thinker bench --scaling: how time and memory grow with sequence length, batch and width, as JSON lines.
 void print_scaling(Device& device, DType t, int64_t repeat);

@@ -7,7 +7,10 @@ before it counts, and reports its best repetition and its own peak memory. Texts
 both sides. A peer that cannot be installed is a skip, counted. Writes OUT.json and OUT.md; rows measured by an earlier
 call with --only stay in OUT.json.
 
-The peers' code is in bench_peers_work.py, one function a piece of work.
+With --device cuda it has rows of its own: models of four shapes (shapes/) with random weights, in bf16, beside PyTorch
+and transformers. With --python no environment is made: that interpreter's packages are the peers.
+
+The peers' code is in peers_work.py, one function a piece of work.
 """
 import argparse
 import json
@@ -28,9 +31,10 @@ class Row:
     """ours: what Bench.ours understands; for a figure of thinker bench its options and a part of the row's name."""
     name: str
     ours: object
-    peer: str  # a function of bench_peers_work.py with its arguments; {shape}: layers and width that ours has told
+    peer: str  # a function of peers_work.py with its arguments; {shape}: layers and width that ours has told
     target: str = ""
     note: str = ""
+    shape: str = ""  # a file of shapes/ in place of the model
 
 
 DPO, SFT = "DPO step, batch 4", "SFT step, 8 x 512"
@@ -47,7 +51,7 @@ ROWS = [
     Row("DPO step, bf16", (BF16, DPO), "trl_dpo bf16", "4", "ours: products in bf16, weights fp32; TRL: autocast"),
     Row("DPO step, bf16, against weights in bf16", (BF16, DPO), "trl_dpo bf16-weights", "4",
         "TRL: weights and optimizer in bf16 too"),
-    Row("SFT step, fp32", (F32, SFT), "torch_sft fp32", "2", "SDPA, fused AdamW"),
+    Row("SFT step, fp32", (F32, SFT), "torch_sft_fp32", "2", "SDPA, fused AdamW"),
     Row("sampling, bf16, against fp32", (BF16, SAMPLE), "hf_sample fp32", "6", "one batch of 64"),
     Row("sampling, both in fp32", (F32, SAMPLE), "hf_sample fp32"),
     Row("sampling, bf16", (BF16, SAMPLE), "hf_sample bf16", "4", "transformers: weights in bf16"),
@@ -67,6 +71,26 @@ ROWS = [
         "40 new symbols; PyTorch: a batch of 256 with its cache"),
 ]
 
+LORA = ["--lora-rank", "16"]
+GPU_ROWS = [
+    Row("8B, adapters: SFT step, 4 x 2048", (BF16 + LORA, "SFT step, 4 x 2048 tokens"), "torch_sft 4 2048 adapters",
+        "0.9", "asked of the machine: 55 %; PyTorch: compiled, SDPA, PEFT", "llama-3-8b"),
+    Row("8B, adapters: DPO step, prompts of 1024", (BF16 + LORA, "DPO step, batch 2, prompts 1024"),
+        "torch_dpo 2 1024 1024 1024 adapters", "1.2", "pairs/s; completions of 1024, reference log-probs beforehand",
+        "llama-3-8b"),
+    Row("1B: SFT step, 4 x 2048", (BF16, "SFT step, 4 x 2048 tokens"), "torch_sft 4 2048", "",
+        "asked of the machine: 50 %; PyTorch: autocast, fp32 weights", "llama-3.2-1b"),
+    Row("3B: SFT step, 4 x 2048", (BF16, "SFT step, 4 x 2048 tokens"), "torch_sft 4 2048", "",
+        "asked of the machine: 50 %; PyTorch: autocast, fp32 weights", "llama-3.2-3b"),
+    Row("SmolLM2: DPO step, batch 64", (BF16 + ["--micro-tokens", "16384"], "DPO step, batch 64"),
+        "torch_dpo 64 128 96 224", "3",
+        "pairs/s; PyTorch: autocast, compiled, padded, logits of the completions only", "smollm2-135m"),
+    Row("SmolLM2: sampling, 256 rows", (BF16, "generate, 256 rows, K = 8 of 32 prompts, 256 new"),
+        "hf_sample bf16 32 256", "5", "asked: 60,000 tokens/s", "smollm2-135m"),
+    Row("8B: sampling, 64 rows", (BF16, "generate, 64 rows, K = 8 of 8 prompts, 256 new"), "hf_sample bf16 8 256", "",
+        "asked of the memory's bandwidth: 60 %", "llama-3-8b"),
+]
+
 
 def environment(folder):
     """The environment's Python, made and filled where it is missing; packages that fail are left out."""
@@ -83,15 +107,21 @@ def environment(folder):
     return python
 
 
+def shape_file(row):
+    return HERE / "shapes" / f"{row.shape}.json"
+
+
 class Bench:
     def __init__(self, args, python):
-        self.args, self.python, self.shape = args, python, ""
+        self.args, self.python, self.shape, self.device = args, python, "", args.device
         self.env = dict(os.environ, OMP_NUM_THREADS=str(args.threads), TOKENIZERS_PARALLELISM="false")
 
-    def thinker(self, options, row):
+    def thinker(self, options, row, model):
         """(value, peak GB, share of the machine) of a row of `thinker bench`: NAME  VALUE UNIT  SHARE % of WHAT."""
-        command = [self.args.thinker, "bench", self.args.model, "--repeat", "2", "--only", row, *options]
-        out = subprocess.run(command, env=self.env, capture_output=True, text=True, check=True).stdout
+        command = [self.args.thinker, "bench", *model, "--repeat", "2", "--only", row, "--device", self.args.device,
+                   *options]
+        out = self.printed(command)
+        self.device = out.splitlines()[0]
         value = re.search(rf"^.*{re.escape(row)}.*?  +([\d.]+) \S+(?: +([\d.]+ % of .*))?$", out, re.M)
         shape = re.search(r"(\d+) layers, width (\d+)", out)
         self.shape = " ".join(shape.groups()) if shape else ""
@@ -99,7 +129,9 @@ class Bench:
         return float(value[1]), float(memory[1]), value[2] or ""
 
     def ours(self, row):
-        return (self.first_token(), None, "") if row.ours == "first_token" else self.thinker(*row.ours)
+        if row.ours == "first_token":
+            return self.first_token(), None, ""
+        return self.thinker(*row.ours, ["--config", shape_file(row)] if row.shape else [self.args.model])
 
     def first_token(self):
         """Seconds from the start of `thinker chat` to the first character of its answer; the best of five."""
@@ -120,13 +152,17 @@ class Bench:
     def peer(self, row):
         """What the peer's process printed."""
         words = row.peer.format(shape=self.shape).split()
-        command = [self.python, HERE / "bench_peers_work.py", *words, "--threads", str(self.args.threads),
-                   "--gguf", self.args.model, "--folder", self.args.folder, "--cache", self.args.cache]
+        model = ["--shape", shape_file(row)] if row.shape else ["--gguf", self.args.model, "--folder", self.args.folder]
+        command = [self.python, HERE / "peers_work.py", *words, *model, "--device", self.args.device,
+                   "--threads", str(self.args.threads), "--cache", self.args.cache]
+        return json.loads(self.printed(command).strip().splitlines()[-1])
+
+    def printed(self, command):
         done = subprocess.run([str(c) for c in command], env=self.env, capture_output=True, text=True)
         if done.returncode != 0:
             raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr.strip()
                                else f"ended with status {done.returncode}")
-        return json.loads(done.stdout.strip().splitlines()[-1])
+        return done.stdout
 
     def run(self, row, results):
         """The better of `rounds` turns on each side."""
@@ -159,7 +195,7 @@ def versions(python):
     return subprocess.run([python, "-c", code], capture_output=True, text=True).stdout.replace("\n", ", ").strip(", ")
 
 
-def machine():
+def processor():
     text = Path("/proc/cpuinfo").read_text()
     name = re.search(r"model name\s*: (.*)", text)[1]
     flags = re.search(r"flags\s*: (.*)", text)[1].split()
@@ -188,36 +224,40 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--thinker", default="build/thinker")
     parser.add_argument("--model", default="models/SmolLM2-135M-Instruct.Q4_1.gguf")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--venv", default=".venv-peers", help="the peers' virtual environment")
+    parser.add_argument("--python", help="an interpreter that has the peers, in place of that environment")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count()))
     parser.add_argument("--rounds", type=int, default=2, help="turns of each side")
     parser.add_argument("--only", default="", help="rows whose name holds this text")
     parser.add_argument("--chat", default="", help="options of thinker chat for the first token")
     parser.add_argument("--out", default="build/bench-peers", help="OUT.json and OUT.md are written")
     args = parser.parse_args()
-    python = environment(Path(args.venv))
+    python = args.python or environment(Path(args.venv))
     args.cache = Path(args.out).parent / "peers-cache"
     args.cache.mkdir(parents=True, exist_ok=True)
     args.folder = args.cache / "model"
-    if not (args.folder / "model.safetensors").exists():
+    rows = GPU_ROWS if args.device == "cuda" else ROWS
+    if args.device == "cpu" and not (args.folder / "model.safetensors").exists():
         subprocess.run([args.thinker, "convert", args.model, args.folder], check=True)
     bench, path = Bench(args, python), Path(args.out + ".json")
     kept = json.loads(path.read_text())["rows"] if args.only and path.exists() else []
     results, skips = {r["row"]: r for r in kept}, []
-    for row in ROWS:
+    for row in rows:
         if args.only not in row.name:
             continue
         try:
             result = bench.run(row, results)
-        except (RuntimeError, subprocess.CalledProcessError) as e:
+        except RuntimeError as e:
             skips.append(f"{row.name} ({e})")
             print(f"skipped: {row.name}: {e}", file=sys.stderr)
             continue
         results[row.name] = result
         print(f"{row.name:<48} {result['ours']:9.4g} {result['peer']:9.4g} {result['ratio']:6.2f} x "
               f"(target {row.target or 'none'}) {result['of_machine']}", flush=True)
-    ordered = [results[r.name] for r in ROWS if r.name in results]
-    about = [f"{args.threads} threads each; {machine()}. {versions(python)}.", *instructions(python)]
+    ordered = [results[r.name] for r in rows if r.name in results]
+    device = processor() if args.device == "cpu" else bench.device
+    about = [f"{args.threads} threads each; {device}. {versions(python)}.", *instructions(python)]
     path.write_text(json.dumps({"rows": ordered, "skipped": skips, "about": about}, indent=1) + "\n")
     Path(args.out + ".md").write_text(markdown(ordered, skips, about))
     print(f"{len(results)} rows, {len(skips)} skipped; wrote {path} and {args.out}.md")

@@ -1,4 +1,4 @@
-#include "tools/bench_work.h"
+#include "tools/bench/work.h"
 
 #include <algorithm>
 #include <chrono>
@@ -49,7 +49,7 @@ double product_speed(Device& device, DType t, int64_t m, int64_t n, int64_t k, i
   // Zeros need less power than what models hold: some processors, GPUs above all, multiply them faster.
   for (const Tensor& factor : {a, b}) fill_from(factor, noise);
   // Between two waits a GPU gets as many products as hide the waits.
-  const int64_t products = device.backend().kind() == "cpu" ? 1 : 20;
+  const int64_t products = is_gpu(device) ? 20 : 1;
   const double seconds = best_seconds(5 * repeat, [&] {
     for (int64_t i = 0; i < products; ++i)
       device.backend().matmul(c.raw(), a.raw(), b.raw(), m, n, k, Transpose::no, Transpose::yes, t, t, Write::set);
@@ -58,8 +58,12 @@ double product_speed(Device& device, DType t, int64_t m, int64_t n, int64_t k, i
   return 2e-9 * static_cast<double>(products * m * n * k) / seconds;
 }
 
+bool is_gpu(Device& device) {
+  return device.backend().kind() != "cpu";
+}
+
 int64_t side_of_large_product(Device& device) {
-  return device.backend().kind() == "cpu" ? 2048 : 8192;
+  return is_gpu(device) ? 8192 : 2048;
 }
 
 double best_product_speed(Device& device, DType t, int64_t repeat) {
@@ -95,7 +99,7 @@ double sampling_seconds(const Transformer& net, const Sampling& work, int64_t re
   return best_seconds(repeat, [&] { generate(net, requests, options); });
 }
 
-double sft_step_seconds(Transformer& net, const std::vector<int64_t>& lengths, int64_t repeat) {
+double sft_step_seconds(Transformer& net, const std::vector<int64_t>& lengths, int64_t micro_tokens, int64_t repeat) {
   Rng rng(7, Purpose::generate_data, 3);
   std::vector<SftExample> examples;
   for (int64_t length : lengths) {
@@ -107,6 +111,7 @@ double sft_step_seconds(Transformer& net, const std::vector<int64_t>& lengths, i
   options.lr = 0.0;
   options.batch = static_cast<int64_t>(lengths.size());
   options.epochs = repeat + 1;
+  options.micro_tokens = micro_tokens;
   double best = 1e30;
   TrainHooks hooks;
   hooks.on_step = [&](const StepLog& step) {

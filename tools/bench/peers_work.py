@@ -1,4 +1,4 @@
-"""The peers' side of bench_peers.py: one function for each piece of work, run in a process of its own.
+"""The peers' side of peers.py: one function for each piece of work, run in a process of its own.
 
 Each prints one JSON line: value (tokens, pairs a second, or seconds), peak_gb, and what it settled on. All of them warm
 up first; short work is repeated, and the best counts.
@@ -20,22 +20,49 @@ def ids(n, vocab=49152):
     return [random.randrange(100, vocab) for _ in range(n)]
 
 
+def finish():
+    """Waits for a GPU, if this process has used one."""
+    torch = sys.modules.get("torch")
+    if torch and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
 def best_rate(amount, work, repeat=2, warm_up=None):
     (warm_up or work)()
     best = 1e9
     for _ in range(repeat):
+        finish()
         start = time.perf_counter()
         work()
+        finish()
         best = min(best, time.perf_counter() - start)
     return amount / best
 
 
 def load(args, precision):
+    """The model of --folder, or one of --shape with random weights."""
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
     torch.set_num_threads(args.threads)
-    dtype = torch.bfloat16 if precision.startswith("bf16") else torch.float32
-    return AutoModelForCausalLM.from_pretrained(args.folder, dtype=dtype, attn_implementation="sdpa")
+    options = {"dtype": torch.bfloat16 if precision.startswith("bf16") else torch.float32,
+               "attn_implementation": "sdpa"}
+    if not args.shape:
+        return AutoModelForCausalLM.from_pretrained(args.folder, **options).to(args.device)
+    with open(args.shape) as file:
+        config = AutoConfig.for_model(**json.load(file))
+    with torch.device(args.device):
+        return AutoModelForCausalLM.from_config(config, **options)
+
+
+def trained(args, adapters):
+    """For training in bf16 products: fp32 weights, or adapters of rank 16 on frozen bf16 weights. Compiled on a GPU."""
+    import torch
+    model = load(args, "bf16" if adapters else "fp32").train()
+    if adapters:
+        from peft import LoraConfig, get_peft_model
+        layers = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+        model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules=layers))
+    return torch.compile(model) if args.device == "cuda" else model
 
 
 # ---- training ----
@@ -75,24 +102,65 @@ def trl_dpo(args, precision):
     return {"value": 4 / min(Clock.times[1:])}
 
 
-def sft_rate(model, batch, mask, tokens, repeat=2):
+def training_rate(model, loss, amount, repeat=2):
     import torch
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, fused=True)
-    labels = batch.masked_fill(mask == 0, -100)
+    weights = [w for w in model.parameters() if w.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=0.0, fused=True)
 
     def step():
-        model(input_ids=batch, attention_mask=mask if (mask == 0).any() else None, labels=labels).loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        loss().backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    return best_rate(tokens, step, repeat)
+    return best_rate(amount, step, repeat)
 
 
-def torch_sft(args, precision):
+def sft_rate(model, batch, mask, tokens, repeat=2):
+    labels = batch.masked_fill(mask == 0, -100)
+    padding = mask if (mask == 0).any() else None
+    return training_rate(model, lambda: model(input_ids=batch, attention_mask=padding, labels=labels).loss, tokens,
+                         repeat)
+
+
+def torch_sft_fp32(args):
     import torch
-    model = load(args, precision).train()
     batch = torch.tensor([ids(512) for _ in range(8)])
-    return {"value": sft_rate(model, batch, torch.ones_like(batch), batch.numel(), repeat=1)}
+    return {"value": sft_rate(load(args, "fp32").train(), batch, torch.ones_like(batch), batch.numel(), repeat=1)}
+
+
+def torch_sft(args, sequences, length, adapters=""):
+    """Products in bf16."""
+    import torch
+    model = trained(args, adapters)
+    batch = torch.tensor([ids(int(length), model.config.vocab_size) for _ in range(int(sequences))], device=args.device)
+    with torch.autocast(args.device, torch.bfloat16):
+        return {"value": sft_rate(model, batch, torch.ones_like(batch), batch.numel())}
+
+
+def torch_dpo(args, pairs, prompt, shortest, longest, adapters=""):
+    """Products in bf16; each prompt once for the chosen and once for the rejected completion, padded to the longest.
+    The reference's log-probs are there before."""
+    import torch
+    from torch.nn.functional import cross_entropy, logsigmoid
+    pairs, prompt, shortest, longest = (int(n) for n in (pairs, prompt, shortest, longest))
+    model = trained(args, adapters)
+    chosen = [shortest + (longest - shortest) * i // max(pairs - 1, 1) for i in range(pairs)]
+    lengths = [prompt + n for n in chosen + chosen[::-1]]
+    batch = torch.zeros(2 * pairs, prompt + longest, dtype=torch.long)
+    mask = torch.zeros_like(batch)
+    for row, length in enumerate(lengths):
+        batch[row, :length] = torch.tensor(ids(length, model.config.vocab_size))
+        mask[row, :length] = 1
+    batch, mask = batch.to(args.device), mask.to(args.device)
+    padding, completion = mask if (mask == 0).any() else None, mask[:, prompt:]
+
+    def loss():
+        logits = model(input_ids=batch, attention_mask=padding, logits_to_keep=longest + 1).logits[:, :-1]
+        minus = cross_entropy(logits.flatten(0, 1).float(), batch[:, prompt:].flatten(), reduction="none")
+        sums = -(minus.view(completion.shape) * completion).sum(1)
+        return -logsigmoid(0.1 * (sums[:pairs] - sums[pairs:])).mean()  # the reference's own difference: zero here
+    with torch.autocast(args.device, torch.bfloat16):
+        return {"value": training_rate(model, loss, pairs)}
 
 
 def demo_model(args, layers, width):
@@ -141,16 +209,17 @@ def torch_demo_sample(args, layers, width):
     return {"value": best_rate(256 * new, sample, repeat=5)}
 
 
-def hf_sample(args, precision):
+def hf_sample(args, precision, prompts=8, new=128):
     import torch
-    model, new = load(args, precision).eval(), 128
-    prompts = torch.tensor([ids(16) for _ in range(8)])
+    model, prompts, new = load(args, precision).eval(), int(prompts), int(new)
+    rows, prompts = 8 * prompts, torch.tensor([ids(16, model.config.vocab_size) for _ in range(prompts)],
+                                                device=args.device)
 
     @torch.inference_mode()
     def sample(length=new):
         model.generate(prompts, attention_mask=torch.ones_like(prompts), do_sample=True, temperature=0.8, top_p=0.95,
                        top_k=0, num_return_sequences=8, max_new_tokens=length, min_new_tokens=length, pad_token_id=2)
-    return {"value": best_rate(64 * new, sample, repeat=1, warm_up=lambda: sample(8))}
+    return {"value": best_rate(rows * new, sample, repeat=1, warm_up=lambda: sample(8))}
 
 
 def hf_score(args, precision):
@@ -280,18 +349,27 @@ def llama_parallel(args, which):
     return {"value": rates[best], "what": ", ".join(f"{k} {v:.0f}" for k, v in rates.items())}
 
 
+def peak_gb(device):
+    if device == "cuda":
+        import torch
+        return torch.cuda.max_memory_allocated() / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("work")
     parser.add_argument("arguments", nargs="*")
-    for name in ("--gguf", "--folder", "--cache"):
-        parser.add_argument(name, required=True)
+    for name in ("--gguf", "--folder", "--shape"):  # a model file, the same as a folder, or a shape's config.json
+        parser.add_argument(name)
+    parser.add_argument("--cache", required=True)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--threads", type=int, required=True)
     args = parser.parse_args()
     random.seed(7)
     logging.disable(logging.WARNING)
     result = globals()[args.work](args, *args.arguments)
-    result["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    result["peak_gb"] = peak_gb(args.device)
     print(json.dumps(result))
 
 
