@@ -102,8 +102,8 @@ void bench_dpo(Transformer& net, const Preferences& work, int64_t micro_tokens, 
   for (int64_t i = 0; i < work.pairs; ++i) {
     const int64_t range = work.longest - work.shortest, chosen = work.shortest + range * i / last,
                   rejected = work.shortest + range * (last - i) / last;
-    pairs.push_back({random_ids(rng, work.prompt, vocab), random_ids(rng, chosen, vocab),
-                     random_ids(rng, rejected, vocab)});
+    pairs.push_back(
+        {random_ids(rng, work.prompt, vocab), random_ids(rng, chosen, vocab), random_ids(rng, rejected, vocab)});
     body_rows += static_cast<double>(work.prompt + chosen - 1 + rejected - 1);
     head_rows += static_cast<double>(chosen + rejected);
   }
