@@ -142,6 +142,8 @@ void assign_all(const Model& model, Device& device, const SafetensorsFolder& fil
   check_all_used(files.path(), files.tensors(), used);
   model.visit([&](const std::string& name, const Tensor& weight) {
     const NamedTensor& source = files.tensor(name);
+    if (weight.dtype() == DType::BF16 && source.dtype_name == "BF16")  // as it is: billions need not be widened first
+      return device.backend().copy_from_host(weight.raw(), source.data.data(), weight.bytes());
     std::vector<float> values(weight.numel());
     to_f32(values.data(), source);
     store(weight, values);

@@ -264,7 +264,7 @@ SafetensorsFile::SafetensorsFile(const std::string& path) : file_(path) {
   check_layout(reader.entries, data.size(), path);
   for (Entry& e : reader.entries) {
     std::string name = e.header.name;
-    tensors_.emplace(std::move(name), NamedTensor{std::move(e.header), data.subspan(e.begin, e.end - e.begin)});
+    tensors_.emplace(std::move(name), NamedTensor{std::move(e.header), data.subspan(e.begin, e.end - e.begin), path});
   }
   metadata_ = std::move(reader.metadata);
 }
@@ -326,7 +326,7 @@ void to_f32(float* out, const NamedTensor& t) {
   if (t.dtype_name == "F16") return dequantize(out, in, n, GgmlType::F16);
   if (t.dtype_name == "BF16") return dequantize(out, in, n, GgmlType::BF16);
   if (t.dtype_name != "F64")
-    fail("tensor ", printable(t.name), " has dtype ", t.dtype_name, ", expected F32, F16, BF16 or F64");
+    fail(t.file, ": tensor ", printable(t.name), " has dtype ", t.dtype_name, ", expected F32, F16, BF16 or F64");
   for (int64_t i = 0; i < n; ++i) out[i] = static_cast<float>(load_unaligned<double>(in + 8 * i));
 }
 

@@ -32,6 +32,7 @@ struct TensorHeader {
 
 struct NamedTensor : TensorHeader {
   std::span<const std::byte> data;  // row-major, little-endian, of any alignment
+  std::string file = {};            // where it was read from
 };
 
 using NamedTensors = std::map<std::string, NamedTensor, std::less<>>;
@@ -75,8 +76,8 @@ class SafetensorsFolder {
   NamedTensors tensors_;
 };
 
-/// out (tensor.shape) = the elements as fp32, for dtypes F32, F16, BF16 and F64 (rounded); throws Error naming tensor
-/// and dtype for others.
+/// out (tensor.shape) = the elements as fp32, for dtypes F32, F16, BF16 and F64 (rounded); throws Error naming file,
+/// tensor and dtype for others.
 void to_f32(float* out, const NamedTensor& tensor);
 
 /// Bytes of one element of a safetensors dtype, 0 when the name is unknown.

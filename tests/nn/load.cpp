@@ -84,6 +84,15 @@ TEST_CASE("checkpoint: bf16 halves the file and rounds to the nearest") {
   }
   CHECK(read_json(folder / "config.json")["torch_dtype"] == "bfloat16");
   CHECK(!read_json(folder / "config.json").contains("eos_token_id"));
+  // Matrices that are kept in bf16 are those of the file.
+  const Transformer half =
+      load_huggingface(*device, folder.path(), DType::F32, OutputHead::loaded, WeightStorage::bf16);
+  half.visit([&](const std::string& name, const Tensor& w) {
+    REQUIRE(w.dtype() == (w.shape().rank() == 2 ? DType::BF16 : DType::F32));
+    const Tensor wide = Tensor::zeros(*device, w.shape(), DType::F32);
+    device->backend().convert(wide.raw(), w.raw(), w.numel(), DType::F32, w.dtype());
+    CHECK_MESSAGE(host_values(wide) == found.at(name), name);
+  });
   // Stored again from bf16 values nothing more is lost.
   const TempFolder second;
   save_checkpoint(second.path(), load_huggingface(*device, folder.path(), DType::F32), {}, StoredAs::bf16);

@@ -75,7 +75,7 @@ std::string description_of(const LineChart& chart) {
     if (points.empty()) continue;
     out += concat(" ", s.name, ": from ", fixed(points.front().y, 3), " to ", fixed(points.back().y, 3), ".");
   }
-  return out + " All numbers are in the table below.";
+  return out + " Each point's title has its number.";
 }
 
 Html mark(size_t shape, double x, double y, const std::string& tip) {
@@ -311,7 +311,7 @@ Html bar_chart(const BarChart& chart) {
   for (const BarKind& kind : chart.kinds) legend += legend_entry(bar_swatch(kind), kind.name);
   return element("div", {{"class", "legend"}}, legend) +
          drawing(bottom + 38, chart.title,
-                 concat(chart.value_title, " in ", chart.groups.size(), " groups. All numbers are in the table below."),
+                 concat(chart.value_title, " in ", chart.groups.size(), " groups. Each bar's title has its number."),
                  drawn);
 }
 
