@@ -185,12 +185,14 @@ Tensor Transformer::logprobs(Tape& tape, const Batch& batch) const {
 
 void Transformer::head_forward(Tape& tape, const Tensor& y, const Tensor& x, const Decoding& decoding) const {
   const int64_t m = x.dim(0);
-  const StoredProduct product{y.raw(), head_.raw(), head_.dtype(), config_.vocab};
+  const StoredProduct stored{y.raw(), head_.raw(), head_.dtype(), config_.vocab};
+  const LinearProduct packed{y.raw(), head_.raw(), decoding.packed ? decoding.packed->find(head_) : nullptr,
+                             config_.vocab};
   if (head_.dtype() != dtype_)
-    tape.backend().matmul_stored({&product, 1}, x.raw(), m, config_.width, dtype_);
-  else if (const void* packed = decoding.packed ? decoding.packed->find(head_) : nullptr)
-    tape.backend().matmul_packed(y.raw(), x.raw(), head_.raw(), packed, m, config_.vocab, config_.width, dtype_);
-  else
+    tape.backend().matmul_stored({&stored, 1}, x.raw(), m, config_.width, dtype_);
+  else if (packed.packed)
+    tape.backend().matmul_weights({&packed, 1}, x.raw(), m, config_.width, dtype_);
+  else  // logits are of the accumulator's dtype
     tape.backend().matmul(y.raw(), x.raw(), head_.raw(), m, config_.vocab, config_.width, Transpose::no, Transpose::yes,
                           dtype_, y.dtype(), Write::set);
 }

@@ -115,6 +115,14 @@ struct LogitColumns {
   int64_t first, width, vocabulary;
 };
 
+/// A weight (N, K) and where its product goes. packed: null, or what Backend::pack made of the weight.
+struct LinearProduct {
+  void* out;
+  const void* weight;
+  const void* packed;
+  int64_t n;
+};
+
 /// A weight (N, K) that is stored as weight_t, and where its product goes.
 struct StoredProduct {
   void* out;
@@ -173,11 +181,12 @@ class Backend {
   virtual int64_t packed_bytes(int64_t /*n*/, int64_t /*k*/, DType) { return 0; }
   /// packed = the weight (N, K) in that layout. packed is 64-byte aligned.
   virtual void pack(void* /*packed*/, const void* /*weight*/, int64_t /*n*/, int64_t /*k*/, DType) {}
-  /// out (M, N) = a (M, K) . weight (N, K)^T, where packed is what pack() made of the same weight, with the
-  /// same dtype of products.
-  virtual void matmul_packed(void* out, const void* a, const void* weight, const void* /*packed*/, int64_t m, int64_t n,
-                             int64_t k, DType t) {
-    matmul(out, a, weight, m, n, k, Transpose::no, Transpose::yes, t, t, Write::set);
+  /// out (M, N) = a (M, K) . weight (N, K)^T for each of the weights, all of dtype t; packed ones were packed with the
+  /// dtype of products that still holds. One call for all weights that meet the same a: it is prepared once, and a
+  /// kernel may compute several.
+  virtual void matmul_weights(std::span<const LinearProduct> products, const void* a, int64_t m, int64_t k, DType t) {
+    for (const LinearProduct& p : products)
+      matmul(p.out, a, p.weight, m, p.n, k, Transpose::no, Transpose::yes, t, t, Write::set);
   }
   // Weights that are only read may be stored in fewer bits than what they are multiplied with: BF16, or blocks.
   /// weight (N, K), stored as t, = rows as files have them, in the host's memory, elsewhere. The device may give them

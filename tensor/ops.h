@@ -36,7 +36,7 @@ struct LinearWeight {
   const void* packed = nullptr;
 };
 
-/// Several linear layers of the same x: what linear() gives for each, in one go where the weights are stored smaller.
+/// Several linear layers of the same x: what linear() gives for each, in one go as far as the device can.
 std::vector<Tensor> linears(Tape& tape, const Tensor& x, const std::vector<LinearWeight>& weights);
 
 /// x (N, C), weight (C) -> x / sqrt(mean(x^2) + eps) * weight, (N, C). (Zhang & Sennrich, arXiv 1910.07467)

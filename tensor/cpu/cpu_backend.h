@@ -37,8 +37,7 @@ class CpuBackend final : public Backend {
   bool set_product_dtype(DType t) override;
   int64_t packed_bytes(int64_t n, int64_t k, DType t) override;
   void pack(void* packed, const void* weight, int64_t n, int64_t k, DType t) override;
-  void matmul_packed(void* out, const void* a, const void* weight, const void* packed, int64_t m, int64_t n, int64_t k,
-                     DType t) override;
+  void matmul_weights(std::span<const LinearProduct> products, const void* a, int64_t m, int64_t k, DType t) override;
   void store_weight(void* weight, const void* host_rows, int64_t n, int64_t k, DType t) override;
   void matmul_stored(std::span<const StoredProduct> products, const void* a, int64_t m, int64_t k, DType t) override;
   void gather_stored(void* y, const void* table, int64_t rows, const int32_t* index, int64_t n, int64_t c,
@@ -94,6 +93,7 @@ class CpuBackend final : public Backend {
   void multiply_widened(const StoredProduct& product, const float* a, int64_t m, int64_t k);
   void multiply_f32(float* out, const float* a, const float* b, int64_t m, int64_t n, int64_t k, Transpose ta,
                     Transpose tb, Write write);
+  void multiply_packed(std::span<const LinearProduct> products, const float* a, int64_t m, int64_t k);
 
   /// Called by every product of (M, K) by (K, N).
   void count_product(int64_t m, int64_t n, int64_t k) { product_operations_ += 2.0 * static_cast<double>(m * n * k); }

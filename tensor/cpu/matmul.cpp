@@ -195,37 +195,41 @@ void CpuBackend::pack(void* packed, const void* weight, int64_t n, int64_t k, DT
   });
 }
 
-void CpuBackend::matmul_packed(void* out, const void* a, const void* weight, const void* packed, int64_t m, int64_t n,
-                               int64_t k, DType t) {
-  ENSURE(t == DType::F32, "[matmul_packed] of ", name(t));
+void CpuBackend::matmul_weights(std::span<const LinearProduct> products, const void* a, int64_t m, int64_t k, DType t) {
   if (m == 0) return;
-  count_product(m, n, k);
-  float* to = static_cast<float*>(out);
-  const float* left = static_cast<const float*>(a);
+  std::vector<LinearProduct> packed;
+  for (const LinearProduct& p : products)
+    if (p.packed)
+      packed.push_back(p);
+    else
+      matmul(p.out, a, p.weight, m, p.n, k, Transpose::no, Transpose::yes, t, t, Write::set);
+  if (packed.empty()) return;
+  ENSURE(t == DType::F32, "[matmul_weights] packed weights of ", name(t));
+  for (const LinearProduct& p : packed) count_product(m, p.n, k);
+  multiply_packed(packed, static_cast<const float*>(a), m, k);
+}
+
+void CpuBackend::multiply_packed(std::span<const LinearProduct> products, const float* a, int64_t m, int64_t k) {
   if constexpr (tiles::kCompiled)
-    if (tiles::multiplies(factor_dtype_))
-      return tiles::multiply_weight(to, left, static_cast<const std::byte*>(packed), m, n, k, scratch_);
-  if (packs_panels()) {
-    if (product_dtype_ == DType::BF16) {
-      float* rounded = scratch_.take<float>(m * k);
-      round_factors(rounded, left, m * k);
-      left = rounded;
-    }
-    return with_factor(product_dtype_, [&]<class T>(T) {
-      panels::multiply<T>(to, left, static_cast<const uint32_t*>(packed), m, n, k);
-    });
-  }
-  const ProductKey key{m, n, k, Transpose::no, Layout::packed, Write::set, factor_dtype_, omp_get_max_threads()};
-  if (product_dtype_ == DType::BF16) {
-    with_factor(factor_dtype_, [&]<class T>(T) {
+    if (tiles::multiplies(factor_dtype_)) return tiles::multiply_weights(products, a, m, k, scratch_);
+  const void* left = a;
+  if (product_dtype_ == DType::BF16)
+    with_factor(packs_panels() ? DType::F32 : factor_dtype_, [&]<class T>(T) {
       T* rounded = scratch_.take<T>(m * k);
-      round_factors(rounded, left, m * k);
-      multiply_onednn(*products_, to, rounded, packed, key);
+      round_factors(rounded, a, m * k);
+      left = rounded;
     });
-  } else if (m <= kFewPackedRows) {
-    multiply_few(to, left, static_cast<const float*>(weight), m, n, k, Write::set);
-  } else {
-    multiply_onednn(*products_, to, left, packed, key);
+  for (const LinearProduct& p : products) {
+    float* out = static_cast<float*>(p.out);
+    if (packs_panels())
+      with_factor(product_dtype_, [&]<class T>(T) {
+        panels::multiply<T>(out, static_cast<const float*>(left), static_cast<const uint32_t*>(p.packed), m, p.n, k);
+      });
+    else if (product_dtype_ == DType::F32 && m <= kFewPackedRows)
+      multiply_few(out, a, static_cast<const float*>(p.weight), m, p.n, k, Write::set);
+    else
+      multiply_onednn(*products_, out, left, p.packed,
+                      {m, p.n, k, Transpose::no, Layout::packed, Write::set, factor_dtype_, omp_get_max_threads()});
   }
 }
 

@@ -3,6 +3,7 @@
 // at a third of the memory's speed where rows are few (decoding).
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "tensor/cpu/parallel.h"
@@ -17,9 +18,8 @@ void multiply_rounded(float* out, Strided<float> a, Strided<float> b, int64_t m,
 /// packed = weight (n, k), rounded.
 void pack_weight(std::byte* packed, const float* weight, int64_t n, int64_t k);
 
-/// out (m, n) = a (m, k) . weight^T.
-void multiply_weight(float* out, const float* a, const std::byte* packed, int64_t m, int64_t n, int64_t k,
-                     Scratch& scratch);
+/// out (m, n) = a (m, k) . weight^T for each of the packed weights.
+void multiply_weights(std::span<const LinearProduct> products, const float* a, int64_t m, int64_t k, Scratch& scratch);
 
 #if defined(__AMX_BF16__)
 
@@ -114,25 +114,41 @@ inline void pack_weight(std::byte* packed, const float* weight, int64_t n, int64
   pack_all<true>(packed, {weight, k, 1}, n, k);
 }
 
-/// Each thread goes through columns of its own, a block's width after the other: all rows meet them while they are in
-/// the caches, and meanwhile the next ones are asked for.
-inline void multiply_weight(float* out, const float* a, const std::byte* packed, int64_t m, int64_t n, int64_t k,
-                            Scratch& scratch) {
+/// out (m, n) at its blocks of columns [begin, end); left: the rows of a. All rows meet a block while it is in the
+/// caches, and meanwhile the next one is asked for.
+inline void multiply_columns(const LinearProduct& product, const std::byte* left, int64_t m, int64_t k, int64_t begin,
+                             int64_t end) {
+  const int64_t n = product.n, steps = count(k, kDepth), column = steps * kTile, blocks = count(m, kBlock),
+                columns = count(n, kSide);
+  float* out = static_cast<float*>(product.out);
+  const bool streamed = streams(out, m, n, Write::set);
+  for (int64_t j = begin; j < end; ++j) {
+    const std::byte* panel = static_cast<const std::byte*>(product.packed) + j * 2 * column;
+    const int64_t next = j + 1 < end ? std::min<int64_t>(2, columns - 2 * (j + 1)) * column / 64 : 0;  // lines
+    const int64_t share = count(next, blocks);
+    for (int64_t i = 0; i < blocks; ++i)
+      put_block(
+          out + i * kBlock * n + j * kBlock, n, m - i * kBlock, n - j * kBlock,
+          {left + i * 2 * column, panel, column, steps}, Write::set, streamed,
+          Ahead{panel + 2 * column + i * share * 64, 128, std::min(share, next - i * share), count(share, steps)});
+  }
+}
+
+/// The blocks of columns of all products, one after the other: each thread has one range of them.
+inline void multiply_weights(std::span<const LinearProduct> products, const float* a, int64_t m, int64_t k,
+                             Scratch& scratch) {
   std::byte* left = scratch.take<std::byte>(packed_bytes(m, k));
   pack_all<false>(left, {a, k, 1}, m, k);
-  const int64_t steps = count(k, kDepth), column = steps * kTile, blocks = count(m, kBlock), columns = count(n, kSide);
-  const bool streamed = streams(out, m, n, Write::set);
-  parallel_ranges(count(n, kBlock), kBlock * k * m, [&](int64_t begin, int64_t end) {
+  int64_t total = 0;
+  for (const LinearProduct& product : products) total += count(product.n, kBlock);
+  parallel_ranges(total, kBlock * k * m, [&](int64_t begin, int64_t end) {
     const Unit unit(true);
-    for (int64_t j = begin; j < end; ++j) {
-      const std::byte* panel = packed + j * 2 * column;
-      const int64_t next = j + 1 < end ? std::min<int64_t>(2, columns - 2 * (j + 1)) * column / 64 : 0;  // lines
-      const int64_t share = count(next, blocks);
-      for (int64_t i = 0; i < blocks; ++i)
-        put_block(
-            out + i * kBlock * n + j * kBlock, n, m - i * kBlock, n - j * kBlock,
-            {left + i * 2 * column, panel, column, steps}, Write::set, streamed,
-            Ahead{panel + 2 * column + i * share * 64, 128, std::min(share, next - i * share), count(share, steps)});
+    int64_t first = 0;
+    for (const LinearProduct& product : products) {
+      const int64_t blocks = count(product.n, kBlock), from = std::max<int64_t>(begin - first, 0),
+                    to = std::min(end - first, blocks);
+      first += blocks;
+      if (from < to) multiply_columns(product, left, m, k, from, to);
     }
     _mm_sfence();
   });

@@ -77,6 +77,7 @@ class CudaBackend final : public Backend {
   void convert(void* dst, const void* src, int64_t n, DType dst_t, DType src_t) override;
   std::unique_ptr<Recording> record(const std::function<void()>& work) override;
 
+  void matmul_weights(std::span<const LinearProduct> products, const void* a, int64_t m, int64_t k, DType t) override;
   void matmul(void* out, const void* a, const void* b, int64_t m, int64_t n, int64_t k, Transpose ta, Transpose tb,
               DType t, DType out_t, Write write) override;
   void bias_forward(void* y, const void* bias, int64_t n, int64_t c, DType t) override;

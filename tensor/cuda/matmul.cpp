@@ -48,12 +48,17 @@ Matmul::Matmul(cudaStream_t stream, void* workspace, int64_t workspace_bytes)
   handle_.reset(handle);
 }
 
-/// A row-major (rows, columns) array, as the column-major matrix that cuBLASLt takes it for.
-Matmul::Layout Matmul::make_layout(DType t, int64_t rows, int64_t columns) {
-  cublasLtMatrixLayout_t layout = nullptr;
-  CUDA_CHECK(cublasLtMatrixLayoutCreate(&layout, cuda_type(t), static_cast<uint64_t>(columns),
-                                        static_cast<uint64_t>(rows), columns));
-  return Layout(layout);
+/// A row-major (rows, columns) array, as the column-major matrix that cuBLASLt takes it for; `count` of them, `apart`
+/// numbers from each other.
+Matmul::Layout Matmul::make_layout(DType t, int64_t rows, int64_t columns, int32_t count, int64_t apart) {
+  cublasLtMatrixLayout_t raw = nullptr;
+  CUDA_CHECK(cublasLtMatrixLayoutCreate(&raw, cuda_type(t), static_cast<uint64_t>(columns), static_cast<uint64_t>(rows),
+                                        columns));
+  Layout layout(raw);
+  if (count == 1) return layout;
+  CUDA_CHECK(cublasLtMatrixLayoutSetAttribute(raw, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count));
+  CUDA_CHECK(cublasLtMatrixLayoutSetAttribute(raw, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &apart, sizeof apart));
+  return layout;
 }
 
 Matmul::Plan Matmul::make_plan(const MatmulKey& key) {
@@ -67,9 +72,13 @@ Matmul::Plan Matmul::make_plan(const MatmulKey& key) {
   const cublasOperation_t right = key.ta == Transpose::yes ? CUBLAS_OP_T : CUBLAS_OP_N;
   CUDA_CHECK(cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_TRANSA, &left, sizeof left));
   CUDA_CHECK(cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_TRANSB, &right, sizeof right));
-  plan.left = key.tb == Transpose::yes ? make_layout(key.t, key.n, key.k) : make_layout(key.t, key.k, key.n);
-  plan.right = key.ta == Transpose::yes ? make_layout(key.t, key.k, key.m) : make_layout(key.t, key.m, key.k);
-  plan.out = make_layout(key.out_t, key.m, key.n);
+  const auto layout = [&](DType t, int64_t rows, int64_t columns, Transpose turned, int64_t apart) {
+    if (turned == Transpose::yes) std::swap(rows, columns);
+    return make_layout(t, rows, columns, key.batch.count, apart);
+  };
+  plan.left = layout(key.t, key.k, key.n, key.tb, key.batch.b_apart);
+  plan.right = layout(key.t, key.m, key.k, key.ta, 0);
+  plan.out = layout(key.out_t, key.m, key.n, Transpose::no, key.batch.out_apart);
 
   cublasLtMatmulPreference_t raw = nullptr;
   CUDA_CHECK(cublasLtMatmulPreferenceCreate(&raw));
@@ -89,13 +98,9 @@ Matmul::Plan Matmul::make_plan(const MatmulKey& key) {
   int count = 0;
   const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle_.get(), desc, plan.left.get(), plan.right.get(),
                                                                plan.out.get(), plan.out.get(), raw, 1, &found, &count);
+  if (status != CUBLAS_STATUS_NOT_SUPPORTED) CUDA_CHECK(status);
   // Only a state of success says that the algorithm is one.
-  if (status == CUBLAS_STATUS_NOT_SUPPORTED ||
-      (status == CUBLAS_STATUS_SUCCESS && (count == 0 || found.state != CUBLAS_STATUS_SUCCESS)))
-    fail("[matmul] cuBLASLt has no algorithm for (", key.m, ", ", key.k, ") . (", key.k, ", ", key.n, ") in ",
-         name(key.t), " to ", name(key.out_t));
-  CUDA_CHECK(status);
-  plan.algo = found.algo;
+  if (status == CUBLAS_STATUS_SUCCESS && count > 0 && found.state == CUBLAS_STATUS_SUCCESS) plan.algo = found.algo;
   return plan;
 }
 
@@ -108,14 +113,38 @@ const Matmul::Plan& Matmul::plan(const MatmulKey& key) {
 
 void Matmul::run(void* out, const void* a, const void* b, int64_t m, int64_t n, int64_t k, Transpose ta, Transpose tb,
                  DType t, DType out_t, Write write) {
-  const Plan& p = plan({m, n, k, ta, tb, t, out_t, alignment(out), alignment(a), alignment(b)});
+  const Plan& p = plan({m, n, k, ta, tb, t, out_t, alignment(out), alignment(a), alignment(b), {}});
+  if (!p.algo)
+    fail("[matmul] cuBLASLt has no algorithm for (", m, ", ", k, ") . (", k, ", ", n, ") in ", name(t), " to ",
+         name(out_t));
+  run(p, out, a, b, t, write);
+}
+
+bool Matmul::run_batch(std::span<const LinearProduct> products, const void* a, int64_t m, int64_t k, DType t) {
+  const auto apart = [&](const void* first, const void* second) {
+    return (static_cast<const char*>(second) - static_cast<const char*>(first)) / size_of(t);
+  };
+  const LinearProduct &first = products[0], &second = products[1];
+  const MatmulBatch batch{static_cast<int32_t>(products.size()), apart(first.weight, second.weight),
+                          apart(first.out, second.out)};
+  uint32_t align_out = 64, align_b = 64;
+  for (const LinearProduct& p : products) {
+    align_out = std::min(align_out, alignment(p.out));
+    align_b = std::min(align_b, alignment(p.weight));
+  }
+  const Plan& p = plan({m, first.n, k, Transpose::no, Transpose::yes, t, t, align_out, alignment(a), align_b, batch});
+  if (p.algo) run(p, first.out, a, first.weight, t, Write::set);
+  return p.algo.has_value();
+}
+
+void Matmul::run(const Plan& p, void* out, const void* a, const void* b, DType t, Write write) {
   // The factors have the type of the accumulator.
   const float alpha = 1, beta = write == Write::add ? 1 : 0;
   const double alpha64 = alpha, beta64 = beta;
   const bool f64 = t == DType::F64;
   CUDA_CHECK(cublasLtMatmul(handle_.get(), p.desc.get(), f64 ? static_cast<const void*>(&alpha64) : &alpha, b,
                             p.left.get(), a, p.right.get(), f64 ? static_cast<const void*>(&beta64) : &beta, out,
-                            p.out.get(), out, p.out.get(), &p.algo, workspace_, workspace_bytes_, stream_));
+                            p.out.get(), out, p.out.get(), &*p.algo, workspace_, workspace_bytes_, stream_));
 }
 
 void CudaBackend::matmul(void* out, const void* a, const void* b, int64_t m, int64_t n, int64_t k, Transpose ta,
@@ -127,6 +156,37 @@ void CudaBackend::matmul(void* out, const void* a, const void* b, int64_t m, int
     return;
   }
   matmul_->run(out, a, b, m, n, k, ta, tb, t, out_t, write);
+}
+
+namespace {
+
+/// How many products from the first on can be one batch: of one size, and one after the other the same way apart.
+size_t batch_of(std::span<const LinearProduct> products) {
+  const auto apart = [&](size_t i, auto member) {
+    return reinterpret_cast<intptr_t>(products[i].*member) - reinterpret_cast<intptr_t>(products[i - 1].*member);
+  };
+  size_t count = 1;
+  while (count < products.size() && products[count].n == products[0].n) {
+    const intptr_t weights = apart(count, &LinearProduct::weight), outs = apart(count, &LinearProduct::out);
+    if (weights <= 0 || outs <= 0) break;
+    if (count > 1 && (weights != apart(1, &LinearProduct::weight) || outs != apart(1, &LinearProduct::out))) break;
+    ++count;
+  }
+  return count;
+}
+
+}  // namespace
+
+void CudaBackend::matmul_weights(std::span<const LinearProduct> products, const void* a, int64_t m, int64_t k,
+                                 DType t) {
+  while (!products.empty()) {
+    size_t count = m > 0 && k > 0 && products[0].n > 0 ? batch_of(products) : 1;
+    if (count > 1 && !matmul_->run_batch(products.first(count), a, m, k, t)) count = 1;
+    if (count == 1)
+      matmul(products[0].out, a, products[0].weight, m, products[0].n, k, Transpose::no, Transpose::yes, t, t,
+             Write::set);
+    products = products.subspan(count);
+  }
 }
 
 }  // namespace thinker

@@ -6,17 +6,27 @@
 #include <array>
 #include <map>
 #include <memory>
+#include <optional>
+#include <span>
 
 #include "tensor/backend.h"
 
 namespace thinker {
 
-/// What a plan depends on: sizes, transposes, dtypes, and the alignment of the three pointers in bytes.
+/// Products of the same a by several b of one size, in one kernel: b and out lie the same distances apart, in numbers.
+struct MatmulBatch {
+  int32_t count = 1;
+  int64_t b_apart = 0, out_apart = 0;
+  auto operator<=>(const MatmulBatch&) const = default;
+};
+
+/// What a plan depends on: sizes, transposes, dtypes, the alignment of the three pointers in bytes, and the batch.
 struct MatmulKey {
   int64_t m, n, k;
   Transpose ta, tb;
   DType t, out_t;
   uint32_t align_out, align_a, align_b;
+  MatmulBatch batch;
   auto operator<=>(const MatmulKey&) const = default;
 };
 
@@ -28,6 +38,9 @@ class Matmul {
   /// Backend::matmul for m, n, k > 0.
   void run(void* out, const void* a, const void* b, int64_t m, int64_t n, int64_t k, Transpose ta, Transpose tb,
            DType t, DType out_t, Write write);
+  /// out = a . b^T for several b of (n, k), all of dtype t. False, and nothing done, where cuBLASLt has no kernel that
+  /// computes them together.
+  bool run_batch(std::span<const LinearProduct> products, const void* a, int64_t m, int64_t k, DType t);
 
  private:
   struct DestroyHandle {
@@ -49,12 +62,13 @@ class Matmul {
   struct Plan {
     Owned<cublasLtMatmulDesc_t, DestroyDesc> desc;
     Layout left, right, out;
-    cublasLtMatmulAlgo_t algo;
+    std::optional<cublasLtMatmulAlgo_t> algo;  // nothing where cuBLASLt has none
   };
 
   const Plan& plan(const MatmulKey& key);
   Plan make_plan(const MatmulKey& key);
-  static Layout make_layout(DType t, int64_t rows, int64_t columns);
+  static Layout make_layout(DType t, int64_t rows, int64_t columns, int32_t count, int64_t apart);
+  void run(const Plan& plan, void* out, const void* a, const void* b, DType t, Write write);
 
   cudaStream_t stream_;
   void* workspace_;

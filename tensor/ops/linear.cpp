@@ -31,56 +31,44 @@ void check(const Tensor& x, const Tensor& weight, const Tensor& bias) {
          "[linear] bias does not fit weight ", weight.shape());
 }
 
-/// The products of weights that are stored smaller than x, for inference.
-std::vector<Tensor> stored_linears(Tape& tape, const Tensor& x, const std::vector<LinearWeight>& weights) {
-  ENSURE(!tape.recording(), "[linear] x ", name(x.dtype()), " does not fit weight ", name(weights[0].weight.dtype()),
-         " where the tape records");
-  const int64_t n = x.dim(0);
-  std::vector<Tensor> ys;
-  std::vector<StoredProduct> products;
-  for (const auto& [weight, bias, packed] : weights) {
-    check(x, weight, bias);
-    ys.push_back(tape.make({n, weight.dim(0)}, x.dtype()));
-    products.push_back({ys.back().raw(), weight.raw(), weight.dtype(), weight.dim(0)});
-  }
-  tape.backend().matmul_stored(products, x.raw(), n, x.dim(1), x.dtype());
-  for (size_t i = 0; i < ys.size(); ++i)
-    if (const Tensor& bias = weights[i].bias; bias.defined())
-      tape.backend().bias_forward(ys[i].raw(), bias.raw(), n, ys[i].dim(1), x.dtype());
-  return ys;
-}
-
 }  // namespace
 
 std::vector<Tensor> linears(Tape& tape, const Tensor& x, const std::vector<LinearWeight>& weights) {
-  const auto stored = [&](const LinearWeight& w) { return w.weight.dtype() != x.dtype(); };
-  if (std::all_of(weights.begin(), weights.end(), stored)) return stored_linears(tape, x, weights);
+  const int64_t n = x.dim(0), in = x.dim(1);
+  const DType t = x.dtype();
+  Backend& backend = tape.backend();
   std::vector<Tensor> ys;
-  for (const auto& [weight, bias, packed] : weights) ys.push_back(linear(tape, x, weight, bias, packed));
+  std::vector<LinearProduct> products;
+  std::vector<StoredProduct> stored;
+  for (const auto& [weight, bias, packed] : weights) {
+    check(x, weight, bias);
+    const int64_t out = weight.dim(0);
+    void* y = ys.emplace_back(tape.make({n, out}, t)).raw();
+    if (weight.dtype() == t)
+      products.push_back({y, weight.raw(), packed, out});
+    else
+      stored.push_back({y, weight.raw(), weight.dtype(), out});
+    ENSURE(!tape.recording() || (weight.dtype() == t && !packed), "[linear] a weight that is packed, or stored as ",
+           name(weight.dtype()), " for x of ", name(t), ", is for inference: the tape must not record");
+  }
+  if (!products.empty()) backend.matmul_weights(products, x.raw(), n, in, t);
+  if (!stored.empty()) backend.matmul_stored(stored, x.raw(), n, in, t);
+  for (size_t i = 0; i < ys.size(); ++i) {
+    const auto& [weight, bias, packed] = weights[i];
+    const Tensor& y = ys[i];
+    if (bias.defined()) backend.bias_forward(y.raw(), bias.raw(), n, y.dim(1), t);
+    tape.record("linear", y, {&x, &weight, &bias}, [&tape, x, y, weight, bias] {
+      const void* dy = tape.upstream(y);
+      product_backward(tape, dy, x, weight);
+      if (bias.defined() && bias.wants_grad())
+        tape.backend().bias_backward(tape.target(bias).data, dy, y.dim(0), y.dim(1), y.dtype());
+    });
+  }
   return ys;
 }
 
 Tensor linear(Tape& tape, const Tensor& x, const Tensor& weight, const Tensor& bias, const void* packed) {
-  if (x.dtype() != weight.dtype()) return stored_linears(tape, x, {{weight, bias, packed}})[0];
-  check(x, weight, bias);
-  const int64_t n = x.dim(0), in = x.dim(1), out = weight.dim(0);
-  ENSURE(!packed || !tape.recording(), "[linear] packed weights are for inference: the tape must not record");
-  const DType t = x.dtype();
-  Tensor y = tape.make({n, out}, t);
-  Backend& backend = tape.backend();
-  if (packed)
-    backend.matmul_packed(y.raw(), x.raw(), weight.raw(), packed, n, out, in, t);
-  else
-    backend.matmul(y.raw(), x.raw(), weight.raw(), n, out, in, Transpose::no, Transpose::yes, t, t, Write::set);
-  if (bias.defined()) backend.bias_forward(y.raw(), bias.raw(), n, out, t);
-
-  tape.record("linear", y, {&x, &weight, &bias}, [&tape, x, y, weight, bias] {
-    const void* dy = tape.upstream(y);
-    product_backward(tape, dy, x, weight);
-    if (bias.defined() && bias.wants_grad())
-      tape.backend().bias_backward(tape.target(bias).data, dy, y.dim(0), y.dim(1), y.dtype());
-  });
-  return y;
+  return linears(tape, x, {{weight, bias, packed}})[0];
 }
 
 void add_linear(Tape& tape, const Tensor& y, const Tensor& x, const Tensor& weight, const void* packed) {

@@ -16,6 +16,8 @@ struct MatmulDesc {
 struct MatrixLayout {
   cudaDataType_t type;
   int64_t rows, columns, ld;
+  int32_t count = 1;
+  int64_t apart = 0;
 
   int64_t rows_as(cublasOperation_t op) const { return op == CUBLAS_OP_N ? rows : columns; }
   int64_t columns_as(cublasOperation_t op) const { return op == CUBLAS_OP_N ? columns : rows; }
@@ -88,6 +90,14 @@ cublasStatus_t destroy(Handle* handle) {
   return CUBLAS_STATUS_SUCCESS;
 }
 
+/// Matrix i of a batch.
+template <class Pointer>
+Pointer of_batch(Pointer p, const MatrixLayout& layout, int32_t i) {
+  const int64_t bytes = layout.type == CUDA_R_64F ? 8 : layout.type == CUDA_R_32F ? 4 : 2;
+  using Byte = std::conditional_t<std::is_const_v<std::remove_pointer_t<Pointer>>, const char, char>;
+  return static_cast<Byte*>(p) + i * layout.apart * bytes;
+}
+
 bool aligned(const void* p, uint32_t bytes) {
   return reinterpret_cast<uintptr_t>(p) % bytes == 0;
 }
@@ -132,6 +142,14 @@ cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t* layout, cudaDa
   if (ld < static_cast<int64_t>(rows)) return CUBLAS_STATUS_INVALID_VALUE;
   return create(layout, type, static_cast<int64_t>(rows), static_cast<int64_t>(columns), ld);
 }
+cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout,
+                                                cublasLtMatrixLayoutAttribute_t attribute, const void* value,
+                                                size_t bytes) {
+  const bool counts = attribute == CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT;
+  if (bytes != (counts ? sizeof layout->count : sizeof layout->apart)) return CUBLAS_STATUS_INVALID_VALUE;
+  std::memcpy(counts ? static_cast<void*>(&layout->count) : &layout->apart, value, bytes);
+  return CUBLAS_STATUS_SUCCESS;
+}
 cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
   return destroy(layout);
 }
@@ -166,7 +184,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
                                               cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t preference, int,
                                               cublasLtMatmulHeuristicResult_t* results, int* found) {
   const bool sizes = a->columns_as(desc->op_a) == b->rows_as(desc->op_b) && a->rows_as(desc->op_a) == d->rows &&
-                     b->columns_as(desc->op_b) == d->columns && c->rows == d->rows && c->columns == d->columns;
+                     b->columns_as(desc->op_b) == d->columns && c->rows == d->rows && c->columns == d->columns &&
+                     a->count == d->count && b->count == d->count && c->count == d->count;
   if (!sizes) return CUBLAS_STATUS_INVALID_VALUE;
   const bool wide = d->type == CUDA_R_32F && a->type == CUDA_R_16BF;  // sums of bf16 products may stay fp32
   const bool types =
@@ -187,8 +206,11 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const
     return CUBLAS_STATUS_INVALID_VALUE;
   const auto enqueue = [&]<class T>(T) {
     stream->add([=, desc = *desc, al = *a_layout, bl = *b_layout, cl = *c_layout, dl = *d_layout,
-                 alpha = *static_cast<const T*>(alpha),
-                 beta = *static_cast<const T*>(beta)] { multiply<T>(desc, alpha, a, al, b, bl, beta, c, cl, d, dl); });
+                 alpha = *static_cast<const T*>(alpha), beta = *static_cast<const T*>(beta)] {
+      for (int32_t i = 0; i < dl.count; ++i)
+        multiply<T>(desc, alpha, of_batch(a, al, i), al, of_batch(b, bl, i), bl, beta, of_batch(c, cl, i), cl,
+                    of_batch(d, dl, i), dl);
+    });
   };
   desc->f64 ? enqueue(double{}) : enqueue(float{});
   return CUBLAS_STATUS_SUCCESS;

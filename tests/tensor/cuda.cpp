@@ -152,6 +152,33 @@ void linear_case(Run& run) {
   }
 }
 
+/// Weights that meet the same rows: of one size and the same way apart, or not.
+void weights_case(Run& run) {
+  struct Part {
+    int64_t first, n;  // rows of a table of weights
+  };
+  const int64_t m = 9, k = 32, rows = 80;
+  Tape tape(run.device, Tape::Mode::no_grad);
+  const Tensor a = run.input(tape, {m, k}), weights = run.input(tape, {rows, k});
+  for (const auto& parts : {std::vector<Part>{{0, 24}, {24, 24}},
+                            {{0, 8}, {8, 8}, {16, 8}},
+                            {{0, 8}, {8, 8}, {24, 8}},
+                            {{40, 8}, {8, 8}},
+                            {{0, 40}, {40, 8}, {48, 8}, {56, 3}},
+                            {{3, 5}, {20, 5}, {0, 0}}}) {
+    const Tensor outs = run.input(tape, {rows * m});
+    std::vector<LinearProduct> products;
+    int64_t before = 0;
+    const auto at = [&](const Tensor& x, int64_t i) { return static_cast<char*>(x.raw()) + i * size_of(run.t); };
+    for (const Part& part : parts) {
+      products.push_back({at(outs, before * m), at(weights, part.first * k), nullptr, part.n});
+      before += part.n;
+    }
+    run.backend.matmul_weights(products, a.raw(), m, k, run.t);
+    run.keep("out", outs);
+  }
+}
+
 /// Every transposition, both ways of writing, and a pointer to a row inside a matrix, which need not be aligned.
 void matmul_case(Run& run) {
   const int64_t m = 5, n = 7, k = 3;
@@ -523,6 +550,7 @@ struct Case {
 constexpr Case kCases[] = {{"embedding", embedding_case},
                            {"gather", gather_case},
                            {"linear", linear_case},
+                           {"weights", weights_case},
                            {"matmul", matmul_case},
                            {"rmsnorm", rmsnorm_case},
                            {"rope", rope_case},

@@ -193,25 +193,74 @@ TEST_CASE("add_linear: a packed weight's product on top of what is there") {
   }
 }
 
+namespace {
+
+/// A weight, packed.
+Tensor packed_of(Device& device, const std::vector<float>& weight, int64_t n, int64_t k) {
+  Backend& backend = device.backend();
+  const Tensor packed = Tensor::zeros(device, {(backend.packed_bytes(n, k, DType::F32) + 3) / 4}, DType::F32);
+  backend.pack(packed.raw(), weight.data(), n, k, DType::F32);
+  return packed;
+}
+
+void multiply_packed(Device& device, std::vector<float>& out, const std::vector<float>& a,
+                     const std::vector<float>& weight, const Tensor& packed, int64_t m, int64_t n, int64_t k) {
+  const LinearProduct product{out.data(), weight.data(), packed.raw(), n};
+  device.backend().matmul_weights({&product, 1}, a.data(), m, k, DType::F32);
+}
+
+}  // namespace
+
 TEST_CASE("linear: packed weights give the product of the plain ones, any number of rows") {
   const auto device = open_device("cpu");
   Backend& backend = device->backend();
   for (const auto& [n, k] : {std::array<int64_t, 2>{1, 1}, {3, 7}, {64, 16}, {65, 17}, {130, 192}}) {
     Rng rng = test_rng(n * 1000 + k);
     const auto weight = random_floats(n * k, rng);
-    const Tensor packed = Tensor::zeros(*device, {(backend.packed_bytes(n, k, DType::F32) + 3) / 4}, DType::F32);
-    backend.pack(packed.raw(), weight.data(), n, k, DType::F32);
+    const Tensor packed = packed_of(*device, weight, n, k);
     for (int64_t m : {1, 2, 3, 8, 33, 100}) {
       INFO(m, " rows, ", k, " -> ", n);
       const auto a = random_floats(m * k, rng);
       std::vector<float> plain(m * n), found(m * n);
       backend.matmul(plain.data(), a.data(), weight.data(), m, n, k, Transpose::no, Transpose::yes, DType::F32,
                      DType::F32, Write::set);
-      backend.matmul_packed(found.data(), a.data(), weight.data(), packed.raw(), m, n, k, DType::F32);
+      multiply_packed(*device, found, a, weight, packed, m, n, k);
       CHECK(relative_error(doubles(found), doubles(plain)) <= 1e-5);
     }
   }
   CHECK(backend.packed_bytes(8, 8, DType::F64) == 0);
+}
+
+TEST_CASE("linear: several weights at once give what each gives alone, packed ones and others") {
+  const auto device = open_device("cpu");
+  Backend& backend = device->backend();
+  const int64_t k = 70, sizes[] = {40, 3, 129, 64, 64};
+  for (DType products : {DType::F32, DType::BF16}) {
+    backend.set_product_dtype(products);
+    Rng rng = test_rng(11);
+    std::vector<std::vector<float>> weights;
+    std::vector<Tensor> packed;
+    for (int64_t n : sizes) {
+      weights.push_back(random_floats(n * k, rng));
+      packed.push_back(packed_of(*device, weights.back(), n, k));
+    }
+    for (int64_t m : {0, 1, 2, 33, 200}) {
+      const auto a = random_floats(m * k, rng);
+      std::vector<std::vector<float>> together, alone;
+      for (int64_t n : sizes) together.emplace_back(m * n), alone.emplace_back(m * n);
+      std::vector<LinearProduct> list;
+      for (size_t i = 0; i < weights.size(); ++i) {
+        list.push_back({together[i].data(), weights[i].data(), i == 1 ? nullptr : packed[i].raw(), sizes[i]});
+        LinearProduct one = list.back();
+        one.out = alone[i].data();
+        backend.matmul_weights({&one, 1}, a.data(), m, k, DType::F32);
+      }
+      const double before = backend.product_operations();
+      backend.matmul_weights(list, a.data(), m, k, DType::F32);
+      CHECK(backend.product_operations() - before == 2.0 * static_cast<double>(m * 300 * k));
+      CHECK(together == alone);
+    }
+  }
 }
 
 TEST_CASE("linear: products with many rows, whose right factor is rearranged first") {
@@ -269,14 +318,13 @@ TEST_CASE("linear: products in bf16 are those of the rounded factors, summed in 
           INFO(m, " rows, transposed ", ta == Transpose::yes, tb == Transpose::yes, ", add ", write == Write::add);
           CHECK(relative_error(doubles(found), expected) <= 1e-5);
         }
-    const Tensor packed = Tensor::zeros(*device, {(backend.packed_bytes(n, k, DType::F32) + 3) / 4}, DType::F32);
-    backend.pack(packed.raw(), b.data(), n, k, DType::F32);
+    const Tensor packed = packed_of(*device, b, n, k);
     const auto left = rounded(a), right = rounded(b);
     std::vector<double> x(left.begin(), left.end()), y(right.begin(), right.end()), expected(m * n);
     backend.matmul(expected.data(), x.data(), y.data(), m, n, k, Transpose::no, Transpose::yes, DType::F64, DType::F64,
                    Write::set);
     std::vector<float> found(m * n);
-    backend.matmul_packed(found.data(), a.data(), b.data(), packed.raw(), m, n, k, DType::F32);
+    multiply_packed(*device, found, a, b, packed, m, n, k);
     CHECK(relative_error(doubles(found), expected) <= 1e-5);
   }
 }

@@ -132,7 +132,8 @@ TEST_CASE("tiles: a packed weight's products equal a plain loop, a row's bits ar
     tiles::pack_weight(packed.data(), weight.data(), n, k);
     const auto product = [&](int64_t m) {
       const Tensor out = Tensor::zeros(*device, {m * n + 1}, DType::F32);  // aligned, as all activations are
-      tiles::multiply_weight(out.data<float>(), a.data(), packed.data(), m, n, k, scratch);
+      const LinearProduct one{out.raw(), weight.data(), packed.data(), n};
+      tiles::multiply_weights({&one, 1}, a.data(), m, k, scratch);
       std::vector<float> all = out.to_host<float>();
       CHECK(all.back() == 0.0f);
       all.pop_back();
