@@ -1,6 +1,6 @@
 #!/bin/bash
 # What a machine with a GPU must show, step by step: builds (with gpu-bundle/ where it is, so that no network is
-# needed), then tests, compute-sanitizer, the quick demo, benchmarks, PyTorch beside them, and the loop on SmolLM2. Each
+# needed), then tests, the quick demo, benchmarks, PyTorch beside them, the loop on SmolLM2, and compute-sanitizer. Each
 # step's log and its line in summary.txt are there as soon as it ends. Without a GPU its steps are skipped and counted.
 #   tools/gpu_check.sh [FOLDER]         results go to FOLDER (default: build/gpu-check)
 #   BUNDLE=gpu-bundle  CUDA=1  CUDA_ARCH=90 (default: this machine's cards)  JOBS=…
@@ -8,8 +8,9 @@
 #   LOOP_LIMIT=600 (seconds, likewise, for the loop on SmolLM2 with thoughts and without)
 #   MODEL=FOLDER-or-.gguf  SmolLM2, for the benchmark and the loop
 #   PYTHON=python3  an interpreter that has PyTorch and transformers, for the comparison
-#   STEPS='ops|bench.*'    only the steps whose whole names this matches; summary.txt is continued. For machines that
-#                          are there for a short time only: build first, then a few steps at a time.
+#   STEPS='ops|bench-.*'  only the steps whose whole names this matches; summary.txt is continued. For machines that are
+#                         there for a short time only: build first, then ops (without it a GPU is taken to be there),
+#                         then a few steps at a time.
 set -u
 cd "$(dirname "$0")/.."
 out=${1:-build/gpu-check}
@@ -18,13 +19,13 @@ bundle=${BUNDLE-gpu-bundle}
 cuda=${CUDA:-1}
 arch=${CUDA_ARCH:-}
 jobs=${JOBS:-$(nproc)}
-passed=0; failed=0; skipped=0
+passed=0; failed=0; skipped=0; some=no
 mkdir -p "$out"
 [ -n "${STEPS:-}" ] || : >"$out/summary.txt"
 
 note() { echo "$*" | tee -a "$out/summary.txt"; }
 fails() { failed=$((failed + 1)); note "failed   $*"; }
-wanted() { [[ $1 =~ ^(${STEPS:-.*})$ ]]; }
+wanted() { [[ $1 =~ ^(${STEPS:-.*})$ ]] && some=yes; }
 # skip NAME WHY
 skip() { wanted "$1" || return 0; skipped=$((skipped + 1)); note "skipped  $1: $2"; }
 # within NAME SECONDS: the step that has just ended took no longer.
@@ -37,10 +38,12 @@ step() {
   shift 2
   log=$out/$name.log
   start=$(date +%s)
-  timeout "$limit" bash -c '"$@"' step "$@" >"$log" 2>&1  # through bash, since a command may be a function of these
+  # Through bash, since a command may be a function of these. It waits for a program that ends at its own safe point,
+  # for 15 seconds: what still runs then would be in the way of the next step.
+  timeout -k 15 "$limit" bash -c 'trap : TERM; "$@"' step "$@" >"$log" 2>&1
   status=$?
   took=$(($(date +%s) - start))  # also for the caller
-  if [ $status = 124 ]; then
+  if [ $status = 124 ] || [ $status = 137 ]; then
     fails "$name: stopped after $limit s; see $log"
   elif [ $status != 0 ]; then
     fails "$name: status $status, $took s; see $log"
@@ -69,9 +72,8 @@ sanitize() {
   local tool log=$out/sanitizer-output.txt status
   tool=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
   [ -n "$tool" ] || { echo "SKIP: compute-sanitizer is not installed"; return 0; }
-  "$tool" --error-exitcode 9 $build/test-tensor -tc="every op*" >"$log" 2>&1
-  status=$?
-  cat "$log"
+  "$tool" --error-exitcode 9 $build/test-tensor -tc="every op*" 2>&1 | tee "$log"
+  status=${PIPESTATUS[0]}
   if grep -qiE 'device (is )?not supported|failed to initialize|unable to (find|load) injection|insufficient permission' "$log"; then
     echo "SKIP: compute-sanitizer refuses this device"
     return 0
@@ -79,18 +81,18 @@ sanitize() {
   return $status
 }
 
-# bench_shape NAME OPTION…: a shape with random weights. Not all of them fit on all cards.
+# bench_shape NAME WORK OPTION…: a shape with random weights. Not all of them fit on all cards.
 bench_shape() {
-  local log=$out/bench-$1-output.txt status
-  $build/thinker bench --config "tools/bench/shapes/$1.json" --device cuda --repeat 2 "${@:2}" >"$log" 2>&1
-  status=$?
-  cat "$log"
+  local log=$out/bench-output.txt status
+  $build/thinker bench --config "tools/bench/shapes/$1.json" --device cuda --repeat 2 --only "$2" "${@:3}" 2>&1 | tee "$log"
+  status=${PIPESTATUS[0]}
   [ $status = 0 ] || ! grep -q 'out of memory' "$log" || { echo "SKIP: it does not fit on this card"; status=0; }
   return $status
 }
+# beside_pytorch NAME: the rows whose names begin so.
 beside_pytorch() {
-  "$python" -c 'import torch, transformers' 2>&1 || { echo "SKIP: $python has no PyTorch with transformers"; return 0; }
-  "$python" tools/bench/peers.py --device cuda --python "$python" --thinker $build/thinker --rounds 1 --out "$out/peers"
+  "$python" -c 'import torch, transformers, peft' 2>&1 || { echo "SKIP: $python lacks PyTorch, transformers or PEFT"; return 0; }
+  "$python" tools/bench/peers.py --device cuda --python "$python" --thinker $build/thinker --rounds 1 --only "$1" --out "$out/peers"
 }
 loop() {
   local arm
@@ -128,20 +130,27 @@ if step build 1500 build_all; then
   THINKER_TEST_DEVICE=$device step dpo-goldens-$device 300 $build/test-tpo -tc="*goldens*"
   THINKER_TEST_DEVICE=cuda gpu_step sampling 300 $build/test-nn -tc="another device*"
   THINKER_TEST_DEVICE=cuda gpu_step dpo-steps 300 $build/test-tpo -tc="another device*"
-  gpu_step sanitizer 600 sanitize
   gpu_step demo 900 $build/thinker demo --quick --fresh --device cuda --quiet --out "$out/demo"
   gpu_step demo-bf16 900 $build/thinker demo --quick --fresh --device cuda --quiet --set dtype=bf16 --out "$out/demo-bf16"
   gpu_step bench 600 $build/thinker bench ${MODEL:+"$MODEL"} --device cuda
-  gpu_step bench-smollm2-135m 600 bench_shape smollm2-135m --micro-tokens 16384
-  for shape in llama-3.2-1b llama-3.2-3b; do gpu_step bench-$shape 600 bench_shape $shape; done
-  gpu_step bench-llama-3-8b 600 bench_shape llama-3-8b --lora-rank 16
-  gpu_step bench-peers 1800 beside_pytorch
+  gpu_step bench-dpo 300 bench_shape smollm2-135m "batch 64" --micro-tokens 16384
+  gpu_step bench-sampling 300 bench_shape smollm2-135m "256 rows"
+  gpu_step bench-1b 300 bench_shape llama-3.2-1b "SFT step, 4 x 2048"
+  gpu_step bench-3b 300 bench_shape llama-3.2-3b "SFT step, 4 x 2048"
+  gpu_step bench-8b-sft 300 bench_shape llama-3-8b "SFT step, 4 x 2048" --lora-rank 16
+  gpu_step bench-8b-dpo 300 bench_shape llama-3-8b "batch 2, prompts 1024" --lora-rank 16
+  gpu_step bench-8b-sampling 300 bench_shape llama-3-8b "64 rows, K = 8 of 8 prompts, 256"
+  gpu_step peers-smollm2 580 beside_pytorch "SmolLM2: "
+  gpu_step peers-8b-sft 580 beside_pytorch "8B, adapters: SFT"
+  gpu_step peers-8b-dpo 580 beside_pytorch "8B, adapters: DPO"
   if [ -n "${MODEL:-}" ]; then
     gpu_step loop 1800 loop
     [ "$gpu" = no ] || within loop "${LOOP_LIMIT:-600}"
   else
     skip loop "no MODEL"
   fi
+  gpu_step sanitizer 600 sanitize
 fi
+[ $some = yes ] || fails "STEPS=$STEPS: there is no such step"
 note "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ]

@@ -30,7 +30,7 @@ struct Options {
 };
 
 /// A model of the demo's shape (tools/world): a training step of its seed, and sampling.
-void bench_demo(Device& device, const Options& options, Machine& machine) {
+void bench_demo(Device& device, const Options& options, DType t, Machine& machine) {
   Config shape;
   shape.vocab = 64;
   shape.width = 128;
@@ -41,7 +41,7 @@ void bench_demo(Device& device, const Options& options, Machine& machine) {
   shape.tied_head = true;
   const std::string model = concat("demo (", shape.layers, " layers, width ", shape.width, "): "),
                     train = model + "seed training, batch 64", sample = model + "K = 8 of 32 prompts";
-  Transformer net(device, shape, DType::F32);
+  Transformer net(device, shape, t);
   net.initialise(1);
   std::vector<int64_t> lengths;
   for (int64_t i = 0; i < 64; ++i) lengths.push_back(24 + 48 * i / 63);
@@ -114,7 +114,7 @@ void bench_model(Device& device, const Options& options, DType t, const std::opt
     if (wants(work.what, large)) bench_dpo(net, work, rows, options.repeat, machine);
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
-  print_row("peak memory of this process", static_cast<double>(usage.ru_maxrss) / 1e6, "GB");
+  if (!is_gpu(device)) print_row("peak memory of this process", static_cast<double>(usage.ru_maxrss) / 1e6, "GB");
   print_row("high water of activations", static_cast<double>(device.arena().high_water()) / 1e9, "GB");
 }
 
@@ -135,7 +135,7 @@ void run(const Options& options) {
   std::cout << device->backend().description() << ", products in " << (products == "auto" ? name(t) : products)
             << std::endl;
   Machine machine(*device, t, options.repeat);
-  bench_demo(*device, options, machine);
+  bench_demo(*device, options, t, machine);
   if (has_model) bench_model(*device, options, t, shape, machine);
   if (machine.works() == 0) fail("--only ", options.only, ": no work has a name that holds this");
 }

@@ -32,7 +32,8 @@ class Machine {
   /// The faster of what was measured last and of a new measurement.
   double products_now();
   double reading_now();
-  /// GB/s of reading memory far larger than any cache: a product with one row.
+  /// GB/s of reading memory far larger than any cache: a product with one row. A GPU's library may be slow at that:
+  /// there a copy counts where it is faster, what it reads and what it writes.
   double reading() const;
 
   Device& device_;

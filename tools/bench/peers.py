@@ -74,7 +74,7 @@ ROWS = [
 LORA = ["--lora-rank", "16"]
 GPU_ROWS = [
     Row("8B, adapters: SFT step, 4 x 2048", (BF16 + LORA, "SFT step, 4 x 2048 tokens"), "torch_sft 4 2048 adapters",
-        "0.9", "asked of the machine: 55 %; PyTorch: compiled, SDPA, PEFT", "llama-3-8b"),
+        "0.9", "asked of the machine: 55 %; PyTorch: compiled, flash attention, PEFT", "llama-3-8b"),
     Row("8B, adapters: DPO step, prompts of 1024", (BF16 + LORA, "DPO step, batch 2, prompts 1024"),
         "torch_dpo 2 1024 1024 1024 adapters", "1.2", "pairs/s; completions of 1024, reference log-probs beforehand",
         "llama-3-8b"),
@@ -86,7 +86,8 @@ GPU_ROWS = [
         "torch_dpo 64 128 96 224", "3",
         "pairs/s; PyTorch: autocast, compiled, padded, logits of the completions only", "smollm2-135m"),
     Row("SmolLM2: sampling, 256 rows", (BF16, "generate, 256 rows, K = 8 of 32 prompts, 256 new"),
-        "hf_sample bf16 32 256", "5", "asked: 60,000 tokens/s", "smollm2-135m"),
+        "hf_sample bf16 32 256", "5", "asked: 60,000 tokens/s; transformers: cache of fixed size, compiled",
+        "smollm2-135m"),
     Row("8B: sampling, 64 rows", (BF16, "generate, 64 rows, K = 8 of 8 prompts, 256 new"), "hf_sample bf16 8 256", "",
         "asked of the memory's bandwidth: 60 %", "llama-3-8b"),
 ]
@@ -123,10 +124,12 @@ class Bench:
         out = self.printed(command)
         self.device = out.splitlines()[0]
         value = re.search(rf"^.*{re.escape(row)}.*?  +([\d.]+) \S+(?: +([\d.]+ % of .*))?$", out, re.M)
+        if not value:
+            raise RuntimeError(f"thinker bench has no row \"{row}\"")
         shape = re.search(r"(\d+) layers, width (\d+)", out)
         self.shape = " ".join(shape.groups()) if shape else ""
         memory = re.search(r"^peak memory of this process +([\d.]+) GB", out, re.M)
-        return float(value[1]), float(memory[1]), value[2] or ""
+        return float(value[1]), memory and float(memory[1]), value[2] or ""
 
     def ours(self, row):
         if row.ours == "first_token":
@@ -155,7 +158,11 @@ class Bench:
         model = ["--shape", shape_file(row)] if row.shape else ["--gguf", self.args.model, "--folder", self.args.folder]
         command = [self.python, HERE / "peers_work.py", *words, *model, "--device", self.args.device,
                    "--threads", str(self.args.threads), "--cache", self.args.cache]
-        return json.loads(self.printed(command).strip().splitlines()[-1])
+        out = self.printed(command).strip()
+        try:
+            return json.loads(out.splitlines()[-1])
+        except (ValueError, IndexError):
+            raise RuntimeError(f"the peer printed no figure: {out[-80:]!r}") from None
 
     def printed(self, command):
         done = subprocess.run([str(c) for c in command], env=self.env, capture_output=True, text=True)
@@ -189,7 +196,7 @@ class Bench:
 
 def versions(python):
     code = ("import importlib.metadata as m\n"
-            "for p in ('torch', 'transformers', 'trl', 'llama_cpp_python'):\n"
+            "for p in ('torch', 'transformers', 'peft', 'trl', 'llama_cpp_python'):\n"
             "  try: print(p, m.version(p))\n"
             "  except m.PackageNotFoundError: pass")
     return subprocess.run([python, "-c", code], capture_output=True, text=True).stdout.replace("\n", ", ").strip(", ")
@@ -218,6 +225,13 @@ def markdown(results, skips, about):
                      f"{r['target'] and r['target'] + ' ×'} | {r['note']} |")
     lines += ["", *about, f"{len(skips)} skipped" + (": " + "; ".join(skips) if skips else "") + "."]
     return "\n".join(lines) + "\n"
+
+
+def write(args, bench, python, rows, skips):
+    device = processor() if args.device == "cpu" else bench.device
+    about = [f"{args.threads} threads each; {device}. {versions(python)}.", *instructions(python)]
+    Path(args.out + ".json").write_text(json.dumps({"rows": rows, "skipped": skips, "about": about}, indent=1) + "\n")
+    Path(args.out + ".md").write_text(markdown(rows, skips, about))
 
 
 def main():
@@ -250,16 +264,13 @@ def main():
             result = bench.run(row, results)
         except RuntimeError as e:
             skips.append(f"{row.name} ({e})")
-            print(f"skipped: {row.name}: {e}", file=sys.stderr)
+            print(f"SKIP: {row.name}: {e}", file=sys.stderr)
             continue
         results[row.name] = result
+        write(args, bench, python, [results[r.name] for r in rows if r.name in results], skips)
         print(f"{row.name:<48} {result['ours']:9.4g} {result['peer']:9.4g} {result['ratio']:6.2f} x "
               f"(target {row.target or 'none'}) {result['of_machine']}", flush=True)
-    ordered = [results[r.name] for r in rows if r.name in results]
-    device = processor() if args.device == "cpu" else bench.device
-    about = [f"{args.threads} threads each; {device}. {versions(python)}.", *instructions(python)]
-    path.write_text(json.dumps({"rows": ordered, "skipped": skips, "about": about}, indent=1) + "\n")
-    Path(args.out + ".md").write_text(markdown(ordered, skips, about))
+    write(args, bench, python, [results[r.name] for r in rows if r.name in results], skips)
     print(f"{len(results)} rows, {len(skips)} skipped; wrote {path} and {args.out}.md")
 
 

@@ -55,14 +55,36 @@ def load(args, precision):
 
 
 def trained(args, adapters):
-    """For training in bf16 products: fp32 weights, or adapters of rank 16 on frozen bf16 weights. Compiled on a GPU."""
-    import torch
-    model = load(args, "bf16" if adapters else "fp32").train()
+    """For training in bf16 products: fp32 weights, or adapters of rank 16 on frozen bf16 weights. On a GPU each layer
+    is compiled: the whole model would take minutes more, and its mask, a tensor then, would keep attention from the
+    flash kernel."""
+    model = base = load(args, "bf16" if adapters else "fp32").train()
     if adapters:
         from peft import LoraConfig, get_peft_model
         layers = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-        model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules=layers))
-    return torch.compile(model) if args.device == "cuda" else model
+        model = get_peft_model(base, LoraConfig(r=16, lora_alpha=32, target_modules=layers))
+    if args.device == "cuda":
+        for layer in base.model.layers:
+            layer.compile()
+    return model
+
+
+def token_logps(args):
+    """logits (B, T, V), targets (B, T) -> their log-probs (B, T); compiled on a GPU."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    def logps(logits, targets):
+        return -cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none").view(targets.shape)
+    return torch.compile(logps) if args.device == "cuda" else logps
+
+
+def flash(args):
+    """On a GPU only the fused kernels may compute attention: where none of them can, that is an error."""
+    from contextlib import nullcontext
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    fused = [SDPBackend.FLASH_ATTENTION, SDPBackend.CUDNN_ATTENTION]
+    return sdpa_kernel(fused) if args.device == "cuda" else nullcontext()
 
 
 # ---- training ----
@@ -131,19 +153,24 @@ def torch_sft_fp32(args):
 def torch_sft(args, sequences, length, adapters=""):
     """Products in bf16."""
     import torch
-    model = trained(args, adapters)
+    model, logps = trained(args, adapters), token_logps(args)
     batch = torch.tensor([ids(int(length), model.config.vocab_size) for _ in range(int(sequences))], device=args.device)
-    with torch.autocast(args.device, torch.bfloat16):
-        return {"value": sft_rate(model, batch, torch.ones_like(batch), batch.numel())}
+
+    def loss():
+        with torch.autocast(args.device, torch.bfloat16):
+            logits = model(input_ids=batch, use_cache=False).logits
+        return -logps(logits[:, :-1], batch[:, 1:]).mean()
+    with flash(args):
+        return {"value": training_rate(model, loss, batch.numel())}
 
 
 def torch_dpo(args, pairs, prompt, shortest, longest, adapters=""):
-    """Products in bf16; each prompt once for the chosen and once for the rejected completion, padded to the longest.
-    The reference's log-probs are there before."""
+    """Products in bf16; each prompt once for the chosen and once for the rejected completion, padded on the right to
+    the longest, which nobody before the padding sees: no mask. The reference's log-probs are there before."""
     import torch
-    from torch.nn.functional import cross_entropy, logsigmoid
+    from torch.nn.functional import logsigmoid
     pairs, prompt, shortest, longest = (int(n) for n in (pairs, prompt, shortest, longest))
-    model = trained(args, adapters)
+    model, logps = trained(args, adapters), token_logps(args)
     chosen = [shortest + (longest - shortest) * i // max(pairs - 1, 1) for i in range(pairs)]
     lengths = [prompt + n for n in chosen + chosen[::-1]]
     batch = torch.zeros(2 * pairs, prompt + longest, dtype=torch.long)
@@ -151,15 +178,14 @@ def torch_dpo(args, pairs, prompt, shortest, longest, adapters=""):
     for row, length in enumerate(lengths):
         batch[row, :length] = torch.tensor(ids(length, model.config.vocab_size))
         mask[row, :length] = 1
-    batch, mask = batch.to(args.device), mask.to(args.device)
-    padding, completion = mask if (mask == 0).any() else None, mask[:, prompt:]
+    batch, completion = batch.to(args.device), mask[:, prompt:].to(args.device)
 
     def loss():
-        logits = model(input_ids=batch, attention_mask=padding, logits_to_keep=longest + 1).logits[:, :-1]
-        minus = cross_entropy(logits.flatten(0, 1).float(), batch[:, prompt:].flatten(), reduction="none")
-        sums = -(minus.view(completion.shape) * completion).sum(1)
+        with torch.autocast(args.device, torch.bfloat16):
+            logits = model(input_ids=batch, use_cache=False, logits_to_keep=longest + 1).logits
+        sums = (logps(logits[:, :-1], batch[:, prompt:]) * completion).sum(1)
         return -logsigmoid(0.1 * (sums[:pairs] - sums[pairs:])).mean()  # the reference's own difference: zero here
-    with torch.autocast(args.device, torch.bfloat16):
+    with flash(args):
         return {"value": training_rate(model, loss, pairs)}
 
 
@@ -210,7 +236,9 @@ def torch_demo_sample(args, layers, width):
 
 
 def hf_sample(args, precision, prompts=8, new=128):
+    """On a GPU with a cache of fixed size, for which generate() compiles the model and records its steps."""
     import torch
+    gpu = args.device == "cuda"
     model, prompts, new = load(args, precision).eval(), int(prompts), int(new)
     rows, prompts = 8 * prompts, torch.tensor([ids(16, model.config.vocab_size) for _ in range(prompts)],
                                                 device=args.device)
@@ -218,8 +246,9 @@ def hf_sample(args, precision, prompts=8, new=128):
     @torch.inference_mode()
     def sample(length=new):
         model.generate(prompts, attention_mask=torch.ones_like(prompts), do_sample=True, temperature=0.8, top_p=0.95,
-                       top_k=0, num_return_sequences=8, max_new_tokens=length, min_new_tokens=length, pad_token_id=2)
-    return {"value": best_rate(rows * new, sample, repeat=1, warm_up=lambda: sample(8))}
+                       top_k=0, num_return_sequences=8, max_new_tokens=length, min_new_tokens=length, pad_token_id=2,
+                       cache_implementation="static" if gpu else None)
+    return {"value": best_rate(rows * new, sample, repeat=2 if gpu else 1, warm_up=None if gpu else lambda: sample(8))}
 
 
 def hf_score(args, precision):

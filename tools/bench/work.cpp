@@ -58,6 +58,17 @@ double product_speed(Device& device, DType t, int64_t m, int64_t n, int64_t k, i
   return 2e-9 * static_cast<double>(products * m * n * k) / seconds;
 }
 
+double copy_speed(Device& device, int64_t repeat) {
+  constexpr int64_t kBytes = int64_t{1} << 30, kCopies = 5;
+  const Tensor from = Tensor::zeros(device, {kBytes / 4}, DType::F32),
+               to = Tensor::zeros(device, {kBytes / 4}, DType::F32);
+  const double seconds = best_seconds(repeat, [&] {
+    for (int64_t i = 0; i < kCopies; ++i) device.backend().copy(to.raw(), from.raw(), kBytes);
+    device.backend().synchronize();
+  });
+  return 2e-9 * static_cast<double>(kCopies * kBytes) / seconds;
+}
+
 bool is_gpu(Device& device) {
   return device.backend().kind() != "cpu";
 }

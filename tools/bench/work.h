@@ -20,6 +20,9 @@ double product_speed(Device& device, DType t, int64_t m, int64_t n, int64_t k, i
 
 bool is_gpu(Device& device);
 
+/// GB/s of copying 1 GiB within the device's memory, reads and writes together.
+double copy_speed(Device& device, int64_t repeat);
+
 /// The side of a square product that is large for the device.
 int64_t side_of_large_product(Device& device);
 
