@@ -23,13 +23,24 @@ bool same_prompts(const RunData& a, const RunData& b) {
   return true;
 }
 
-/// Calls use(ours, theirs, seed) for the evaluations of two arms' runs that are of the same prompts.
+/// True when both runs' scores are one judge's. How long it is waited for, and its cache, change none.
+bool same_judge(const RunData& a, const RunData& b) {
+  const auto judge_of = [](const RunData& run) {
+    Json judge = run.recipe.value("judge", Json());
+    for (const char* key : {"timeout_s", "retries", "cache"})
+      if (judge.is_object()) judge.erase(key);
+    return judge;
+  };
+  return judge_of(a) == judge_of(b);
+}
+
+/// Calls use(ours, theirs, seed) for the evaluations of two arms' runs that are of the same prompts and judge.
 template <class Use>
 void for_matched_runs(const Arm& a, const Arm& b, const When& when, const Use& use) {
   for (const RunData* x : a.runs) {
     for (const RunData* y : b.runs) {
       const Evaluation *ours = when(*x), *theirs = when(*y);
-      if (x->seed != y->seed || !ours || !theirs || !same_prompts(*x, *y)) continue;
+      if (x->seed != y->seed || !ours || !theirs || !same_prompts(*x, *y) || !same_judge(*x, *y)) continue;
       use(*ours, *theirs, x->seed);
       break;
     }
@@ -195,6 +206,21 @@ std::optional<Difference> difference_of(const Arm& a, const Arm& b, const When& 
     sum.add(ours, theirs, seed);
   });
   return sum.all();
+}
+
+std::string why_not_compared(const Arm& a, const Arm& b) {
+  std::string why = "their seeds differ";
+  for (const RunData* x : a.runs)
+    for (const RunData* y : b.runs) {
+      if (x->seed != y->seed) continue;
+      if (!same_judge(*x, *y))
+        why = "their judges differ";
+      else if (!same_prompts(*x, *y))
+        why = "their held-out prompts differ";
+      else
+        return "";
+    }
+  return why;
 }
 
 std::optional<WinRates> win_rates_of(const Arm& a, const Arm& b, const When& when) {

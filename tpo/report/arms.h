@@ -75,9 +75,12 @@ const Evaluation* at_begin(const RunData& run);  // the seed model in the arm's 
 const Evaluation* at_end(const RunData& run);    // the last after training
 When after(int64_t iteration);
 
-/// Runs are matched by their recipes' seeds, and a pair counts where both were asked the same. Nothing when there is no
-/// such pair.
+/// Runs are matched by their recipes' seeds, and a pair counts where both were asked the same and judged by the same
+/// judge. Nothing when there is no such pair.
 std::optional<Difference> difference_of(const Arm& a, const Arm& b, const When& when);
+
+/// Why no runs of the two can be compared, in words; empty where some can be, once both have been evaluated.
+std::string why_not_compared(const Arm& a, const Arm& b);
 
 /// The first arm's win rate on the same prompts, as the judge says and at equal lengths (tpo/win_rate.h).
 struct WinRates {

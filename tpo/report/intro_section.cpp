@@ -171,6 +171,8 @@ Html results(const std::vector<Arm>& arms, int decimals) {
   const size_t base = baseline_of(arms);
   for (size_t a = 0; a < arms.size(); ++a) {
     if (a == base) continue;
+    if (const std::string why = why_not_compared(arms[a], arms[base]); !why.empty())
+      items += element("li", text(concat(arms[a].label, " and ", arms[base].label, " are not compared: ", why, ".")));
     if (const auto d = difference_of(arms[a], arms[base], at_end))
       items += element("li",
                        text(concat("At the end ", arms[a].label, " minus ", arms[base].label, " is ",

@@ -38,6 +38,10 @@ std::string markdown_page(const Experiment& experiment, const Runs& runs) {
     arms.row({arm.label, list});
   }
   part("Runs", "", arms);
+  const std::vector<Arm> all = arms_of(runs);
+  for (size_t a = 0, base = baseline_of(all); a < all.size(); ++a)
+    if (const std::string why = a == base ? "" : why_not_compared(all[a], all[base]); !why.empty())
+      out += concat("\n- not compared: ", markdown_text(concat(all[a].label, ", ", all[base].label, ": ", why)));
   for (const RunData& run : runs)
     for (const std::string& what : run.missing) out += concat("\n- missing: ", markdown_text(run.name + ": " + what));
   return out + (out.ends_with("\n") ? "" : "\n");

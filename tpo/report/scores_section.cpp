@@ -1,6 +1,7 @@
 // The answer: the score by iteration (the paper's Figure 3), by category (Figure 4), and differences on the same
 // prompts.
 #include <algorithm>
+#include <functional>
 #include <set>
 
 #include "tensor/check.h"
@@ -132,14 +133,19 @@ Table category_table(const Runs& runs) {
   Table table(headers);
   for (const std::string& category : categories_of(runs)) {
     std::vector<std::string> cells{category_label(category)};
-    int64_t count = 0;
+    std::vector<std::string> counts;  // of arms; once where they agree
     for (const Arm& arm : arms) {
+      int64_t count = 0;
       for (const auto& point : {first_of(arm, score_in(category)), last_trained(arm, score_in(category))}) {
         cells.push_back(point ? with_interval(point->all, decimals) : "-");
         if (point) count = std::max(count, point->all.count);
       }
+      counts.push_back(std::to_string(count));
     }
-    cells.push_back(std::to_string(count));
+    if (std::ranges::adjacent_find(counts, std::not_equal_to()) == counts.end()) counts.resize(1);
+    std::string list;
+    for (const std::string& count : counts) list += (list.empty() ? "" : ", ") + count;
+    cells.push_back(list);
     table.row(std::move(cells));
   }
   return table;
