@@ -69,6 +69,7 @@ void run(const Options& options) {
   stage.sampling.greedy = options.greedy;
   const auto [device, dtype] = options.device.open();
   const Model model = open_model(*device, options.model, dtype, options.weights.storage(*device, options.model));
+  check_room(model, stage);
   const bool terminal = isatty(STDIN_FILENO) != 0;
   Messages history;
   const auto start_over = [&] {

@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <iostream>
 
+#include "tpo/stages/forced_format.h"
+
 namespace thinker {
 
 namespace fs = std::filesystem;
@@ -77,6 +79,15 @@ SampleStage DrawOptions::resolve() const {
   if (force_format && !resolved.style.thinks())
     throw UsageError("--force-format needs a thought prompt: --thought generic");
   return resolved;
+}
+
+void check_room(const Model& model, const SampleStage& stage) {
+  if (stage.format == Format::free) return;
+  const int64_t least = FormatForcer(model.text, stage).least_max_new();
+  if (stage.max_new < least)
+    throw UsageError(concat("--max-new ", stage.max_new, " leaves no room for a response: with --force-format and ",
+                            "--thought-budget ", stage.thought_budget, " it must be at least ", least,
+                            " (the markers, the thought, a token of response, the end)"));
 }
 
 JsonlReader open_lines(const std::string& path) {

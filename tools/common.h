@@ -59,6 +59,9 @@ struct DrawOptions {
   SampleStage resolve() const;
 };
 
+/// Throws UsageError where the format is forced and --max-new ends an output before its response: nothing would parse.
+void check_room(const Model& model, const SampleStage& stage);
+
 /// Opens FILE, or standard input for "-" or "".
 JsonlReader open_lines(const std::string& path);
 

@@ -39,6 +39,7 @@ std::vector<EvalRecord> stored(const std::string& path, const std::vector<Prompt
 std::vector<EvalRecord> sampled(const Options& options, const std::string& model_name, const OpenDevice& on,
                                 const std::vector<Prompt>& prompts, const SampleStage& stage, Display& display) {
   const Model model = open_model(*on.device, model_name, on.dtype);
+  check_room(model, stage);
   return sample_outputs(model, prompts, stage, options.resample, display.progress());
 }
 

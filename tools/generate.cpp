@@ -47,6 +47,7 @@ void run(const Options& options) {
   const SampleStage stage = options.draw.resolve();
   const auto [device, dtype] = options.device.open();
   const Model model = open_model(*device, options.model, dtype, options.weights.storage(*device, options.model));
+  check_room(model, stage);
   if (options.prompt) {
     answer_prompt(model, options, stage);
     return;

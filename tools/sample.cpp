@@ -28,6 +28,7 @@ void add_sample(Command& program) {
         {{"MODEL", options->model}, {"--prompts", options->prompts}, {"--thought", options->draw.thought}});
     const auto [device, dtype] = options->device.open();
     const Model model = open_model(*device, options->model, dtype);
+    check_room(model, stage);
     const std::vector<Prompt> prompts = read_prompts(options->prompts);
     const auto display = options->progress.show("the same command goes on from there");
     stage.on_token = [&](const GeneratedSample& sample) { display->token(sample); };

@@ -9,6 +9,7 @@
 #include "tpo/provenance.h"
 #include "tpo/recipe_stages.h"
 #include "tpo/run_log.h"
+#include "tpo/stages/forced_format.h"
 #include "tpo/stages/judge.h"
 #include "tpo/stages/train_state.h"
 #include "tpo/step_log.h"
@@ -358,8 +359,24 @@ class Run {
 
 }  // namespace
 
+namespace {
+
+/// Where the sampler writes the markers (always in the warm-up), an output must not end before its response.
+void check_forced_room(const Recipe& recipe, const Model& model, const ThoughtStyle& style) {
+  if (!style.thinks() || (recipe.format == Format::free && recipe.warmup.samples == 0)) return;
+  const SampleStage stage = sampling_of(recipe, style, Format::forced, model.net.parameters());
+  const int64_t least = FormatForcer(model.text, stage).least_max_new();
+  if (stage.max_new < least)
+    fail("sampling.max_new: is ", stage.max_new, ", which leaves no room for a response: with a thought_budget of ",
+         stage.thought_budget, " and the markers of ", recipe.format == Format::free ? "the warm-up" : "the format",
+         " it must be at least ", least);
+}
+
+}  // namespace
+
 int64_t check_run_prompts(const Recipe& recipe, const Model& model, const PromptSets& prompts) {
   const ThoughtStyle style = thought_style(recipe.thought);
+  check_forced_room(recipe, model, style);
   const int64_t warmup = style.thinks() ? recipe.warmup.samples : 0;
   const int64_t asked = std::max(warmup, recipe.iterations * recipe.prompts_per_iteration);
   int64_t longest = 0;

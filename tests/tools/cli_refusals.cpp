@@ -123,3 +123,34 @@ TEST_CASE("cli: where the judge scored nothing, there is no score: null, and - i
   CHECK(run_thinker({"report", folder / "runs/run", "--out", folder / "runs/run/report.html"}).status == 0);
   CHECK(run_thinker({"report", folder / "runs/run", "--markdown", "--out", folder / "tables.md"}).status == 0);
 }
+
+TEST_CASE("cli: forced markers that leave no room for a response are wrong usage, with the least --max-new") {
+  const TempFolder folder;
+  const std::string& model = model_folder();
+  const std::string style = folder.write("thought.json", "{\"instruction\":\"{query}\",\"split\":\"<R>\"}");
+  const std::string prompts = folder.write("prompts.jsonl", kPrompts), out = folder / "out.jsonl";
+  const auto forced = [&](std::vector<std::string> command, int64_t budget, int64_t max_new) {
+    command.insert(command.end(), {"--thought", style, "--force-format", "--thought-budget", std::to_string(budget),
+                                   "--max-new", std::to_string(max_new)});
+    return command;
+  };
+  const int64_t markers =
+      static_cast<int64_t>(open_tokenizer(model).tokenizer.encode("\n\n<R>\n", SpecialText::Plain).size());
+  const int64_t least = 5 + markers + 2;  // and a token of response, and the end
+  const std::string reason = concat("--max-new ", least - 1,
+                                    " leaves no room for a response: with --force-format and "
+                                    "--thought-budget 5 it must be at least ",
+                                    least, " ");
+  const std::vector<std::vector<std::string>> commands = {
+      {"generate", model, "--prompt", "north"},
+      {"chat", model},
+      {"sample", model, "--prompts", prompts, "--out", out},
+      {"eval", model, "--prompts", prompts, "--judge", "rule", "--out", out},
+  };
+  for (const auto& command : commands) refusal_of(forced(command, 5, least - 1), 2, reason);
+  CHECK(!std::filesystem::exists(out));
+  const Outcome enough = run_thinker(forced({"generate", model, "--prompt", "north", "--json"}, 5, least));
+  REQUIRE(enough.status == 0);
+  const Json line = enough.lines().at(0);
+  CHECK(line.at("forced").back().at(1).get<size_t>() < line.at("ids").size());
+}

@@ -7,6 +7,7 @@
 #include "tensor/file.h"
 #include "tpo/fingerprint.h"
 #include "tpo/parallel.h"
+#include "tpo/stages/forced_format.h"
 
 namespace thinker {
 
@@ -17,36 +18,6 @@ namespace {
 int64_t chunk_of(const SampleStage& stage) {
   return std::max<int64_t>(1, 8 * stage.max_rows / stage.k);
 }
-
-/// Writes the format for the model: the opening marker, a budget of free thought without an end, the response marker,
-/// then a free response. A model that writes the response marker by itself is left alone from there on.
-class FormatForcer {
- public:
-  FormatForcer(const ChatTokenizer& text, const SampleStage& stage)
-      : text_(text),
-        split_(stage.style.split),
-        budget_(stage.thought_budget),
-        open_ids_(text.tokenizer.encode(stage.style.open, SpecialText::Plain)),
-        split_ids_(text.tokenizer.encode("\n\n" + stage.style.split + "\n", SpecialText::Plain)) {}
-
-  NextToken operator()(const GeneratedSample& sample) const {
-    const auto length = static_cast<int64_t>(sample.ids.size());
-    const auto opened = static_cast<int64_t>(open_ids_.size());
-    if (length == 0 && opened > 0) return {open_ids_, false};
-    const bool split_was_written = !sample.forced.empty() && sample.forced.back().second > opened;
-    if (split_was_written) return {};
-    const std::span<const int32_t> thought = std::span(sample.ids).subspan(opened);
-    if (text_.decode(thought).find(split_) != std::string::npos) return {};
-    if (length - opened >= budget_) return {split_ids_, false};
-    return {{}, true};
-  }
-
- private:
-  const ChatTokenizer& text_;
-  std::string split_;
-  int64_t budget_;
-  std::vector<int32_t> open_ids_, split_ids_;
-};
 
 SampleRecord to_record(GeneratedSample&& sample, const SamplePrompt& prompt, const std::vector<int32_t>& prompt_ids,
                        const ChatTokenizer& text, const ThoughtStyle& style) {
