@@ -7,6 +7,7 @@
 #include "tpo/run.h"
 #include "tpo/samples.h"
 #include "tpo/text.h"
+#include "tpo/thought.h"
 
 namespace thinker {
 
@@ -67,6 +68,11 @@ PromptSets open_prompts(const Recipe& recipe) {
   if (static_cast<int64_t>(train->size()) < needed) {
     fail("prompts.train has ", train->size(), " prompts; ", recipe.iterations, " iterations of ",
          recipe.prompts_per_iteration, " fresh ones need ", needed);
+  }
+  if (recipe.warmup.samples > 0 && thought_style(recipe.thought).thinks() &&
+      static_cast<int64_t>(train->size()) < kLeastWarmUp) {
+    fail("prompts.train has ", train->size(), " prompts; the warm-up needs ", kLeastWarmUp,
+         ": give more, or set warmup to null");
   }
   sets.train = [train](int64_t first, int64_t count) {
     const auto size = static_cast<int64_t>(train->size());

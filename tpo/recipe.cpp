@@ -96,6 +96,8 @@ void check_together(const Recipe& r, const std::string& place) {
     error("prompts.train: missing; a file or {\"generator\": \"constraints\", \"count\": N}");
   if (r.select == Select::judge && !r.prompts.select.given())
     error("prompts.select: missing; select \"judge\" needs held-out prompts (or set select to \"last\")");
+  if (r.warmup.samples > 0 && r.warmup.samples < kLeastWarmUp)
+    error("warmup.samples: is ", r.warmup.samples, "; it must be at least ", kLeastWarmUp, ", or 0 for no warm-up");
   const int64_t needed = r.iterations * r.prompts_per_iteration;
   if (!r.prompts.train.generator.empty() && r.prompts.train.count < needed)
     error("prompts.train.count: is ", r.prompts.train.count, ", but ", r.iterations, " iterations of ",

@@ -108,6 +108,9 @@ struct Recipe {
   std::vector<std::string> log = {"jsonl"};
 };
 
+/// Fewer examples than these teach no format: the least warmup.samples, and the least of them to be complete.
+constexpr int64_t kLeastWarmUp = 8;
+
 /// Reads and validates. place is what errors begin with. Throws Error "PLACE: dpo.beta: reason".
 Recipe parse_recipe(const Json& json, const std::string& place);
 

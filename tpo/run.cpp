@@ -153,9 +153,9 @@ class Run {
         if (s.valid()) examples.push_back(to_example(s.prompt_ids, s.ids));
       }
       log_.write({{"samples", samples.size()}, {"kept", examples.size()}});
-      if (examples.size() < 8) {
-        fail("warm-up: only ", examples.size(), " of ", samples.size(),
-             " forced samples have a complete response; raise ", "sampling.max_new or lower thought_budget");
+      if (static_cast<int64_t>(examples.size()) < kLeastWarmUp) {
+        fail("warm-up: only ", examples.size(), " of ", samples.size(), " forced samples have a complete response, ",
+             kLeastWarmUp, " are needed; raise warmup.samples or sampling.max_new, or lower thought_budget");
       }
       train_warm_up(examples);
       fs::remove_all(folder + "/checkpoint.new");

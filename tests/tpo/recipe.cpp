@@ -159,6 +159,8 @@ TEST_CASE("recipe: what is not available says so, and keys must fit together") {
   refuses("judge={\"kind\": \"pairwise\"}", "judge.model: missing");
   refuses("judge={\"kind\": \"rles\"}", "did you mean \"rule\"");
   refuses("dpo.label_smoothing=0.1", "choose cdpo or robust");  // trap 3
+  refuses("warmup.samples=7", "r.json: warmup.samples: is 7; it must be at least 8, or 0 for no warm-up");
+  CHECK(parsed({"warmup.samples=8"}).warmup.samples == 8);
   refuses("iterations=3", "3 iterations of 128 fresh prompts need 384");
   refuses("prompts.select=null", "prompts.select: missing");
   CHECK_THROWS_WITH_AS(parsed({"format=forced", "thought=none"}), doctest::Contains("needs a thought style"), Error);

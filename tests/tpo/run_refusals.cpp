@@ -40,3 +40,13 @@ TEST_CASE("run: forced markers that leave no room for a response are told before
   }
   CHECK(error({"thought_budget=96"}) == "");  // nothing is forced
 }
+
+TEST_CASE("run: a warm-up of fewer prompts than it needs is refused when they are opened") {
+  const std::string few = world().write_prompts("few.jsonl", tiny::prompts(7, 1));
+  const auto recipe = [&](const char* warmup) {
+    return world().recipe({"prompts.train=" + few, warmup, "iterations=1", "prompts_per_iteration=4"});
+  };
+  CHECK(
+      holds(error_of([&] { open_prompts(recipe("warmup={}")); }), "prompts.train has 7 prompts; the warm-up needs 8"));
+  CHECK(error_of([&] { open_prompts(recipe("warmup=null")); }) == "");
+}
