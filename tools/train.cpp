@@ -1,4 +1,5 @@
 // thinker train: the whole loop of a recipe.
+#include <filesystem>
 #include <iostream>
 
 #include "tools/common.h"
@@ -74,6 +75,8 @@ void run(const Options& options) {
   RunOptions run_options;
   run_options.folder = options.out + "/" + recipe.name;
   run_options.resume = options.resume ? Resume::yes : Resume::no;
+  if (options.resume && !std::filesystem::exists(run_options.folder + "/recipe.json"))
+    std::cerr << run_options.folder << ": holds no run to resume; a new one begins\n";
   const auto display = options.progress.show("go on with: " + resuming_command(options));
   display->attach(&run_options);
   run_options.on_log = [&](const Json& line) {

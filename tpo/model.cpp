@@ -17,12 +17,17 @@ bool is_gguf(const std::string& path) {
   return path.ends_with(".gguf");
 }
 
-void check_path(const std::string& path) {
+/// needed: the file of a folder that is wanted first.
+void check_path(const std::string& path, const std::string& needed = "config.json") {
   if (!std::filesystem::exists(path)) {
     fail(path, ": no such file or folder; a MODEL is a Hugging Face folder or a .gguf file (`make model` fetches one)");
   }
   if (!is_gguf(path) && !std::filesystem::is_directory(path)) {
     fail(path, ": is neither a folder nor a .gguf file");
+  }
+  if (!is_gguf(path) && !std::filesystem::exists(path + "/" + needed)) {
+    fail(path, ": has no ", needed, "; a MODEL is a Hugging Face folder (config.json, tokenizer.json and ",
+         "model.safetensors) or a .gguf file");
   }
 }
 
@@ -157,7 +162,7 @@ TextRewardModel open_reward_model(Device& device, const std::string& path, DType
 }
 
 ChatTokenizer open_tokenizer(const std::string& path) {
-  check_path(path);
+  check_path(path, "tokenizer.json");
   return with_chat(Tokenizer(is_gguf(path) ? read_tokenizer_gguf(GgufFile(path)) : read_tokenizer_json(path), path),
                    path);
 }

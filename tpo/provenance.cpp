@@ -7,6 +7,7 @@
 #include "tensor/file.h"
 #include "tpo/fingerprint.h"
 #include "tpo/model.h"
+#include "tpo/text.h"
 
 namespace thinker {
 
@@ -50,6 +51,24 @@ Json hashes_of(std::vector<std::string> files) {
   return hashes;
 }
 
+/// Of a recorded recipe, what is the recipe's.
+Json settings_of(Json recorded) {
+  recorded.erase("version");
+  recorded.erase("inputs");
+  return recorded;
+}
+
+/// As --set names a key.
+std::string dotted(Json::json_pointer place) {
+  std::string path = place.back();
+  for (place.pop_back(); !place.empty(); place.pop_back()) path = place.back() + "." + path;
+  return path;
+}
+
+std::string value_at(const Json& json, const Json::json_pointer& place) {
+  return json.contains(place) ? excerpt(json.at(place).dump()) : "absent";
+}
+
 }  // namespace
 
 const char* version() {
@@ -68,6 +87,30 @@ Json recorded_recipe(const Recipe& recipe) {
   Json json = recipe_to_json(recipe);
   json.update(provenance(recipe));
   return json;
+}
+
+std::string change_of(const Json& then, const Json& now) {
+  if (!then.is_object()) return "is no recipe";
+  std::vector<std::string> keys;
+  std::string first;
+  for (const Json& step : Json::diff(settings_of(then), settings_of(now))) {
+    const Json::json_pointer place(step.at("path").get<std::string>());
+    keys.push_back(dotted(place));
+    if (first.empty()) first = concat(keys[0], " was ", value_at(then, place), ", is ", value_at(now, place));
+  }
+  if (keys.size() == 1) return concat("is of another recipe: ", first);
+  if (!keys.empty()) {
+    std::string others;
+    for (size_t i = 1; i < keys.size(); ++i) others += (i > 1 ? ", " : "") + keys[i];
+    return concat("is of another recipe: ", first, "; also changed: ", others);
+  }
+  if (then.value("version", Json()) != now.at("version"))
+    return concat("is of version ", then.value("version", Json()).dump(), "; this program is ",
+                  now.at("version").dump());
+  const Json files = Json::diff(then.value("inputs", Json::object()), now.at("inputs"));
+  if (files.empty()) return "";
+  return concat("is of another input file: ", Json::json_pointer(files[0].at("path").get<std::string>()).back(),
+                " has changed since");
 }
 
 }  // namespace thinker

@@ -20,4 +20,8 @@ Json provenance(const Recipe& recipe);
 /// The resolved recipe followed by its provenance: the content of a run's recipe.json, which parse_recipe reads back.
 Json recorded_recipe(const Recipe& recipe);
 
+/// What differs between two recorded recipes, in words, the first of what a person can have changed first: a key of the
+/// recipe, the version, an input file. Empty where nothing does.
+std::string change_of(const Json& then, const Json& now);
+
 }  // namespace thinker

@@ -62,19 +62,18 @@ class Run {
 
   void open_folder() {
     const std::string path = options_.folder + "/recipe.json";
-    const std::string text = recorded_recipe(recipe_).dump(2) + "\n";
+    const Json recorded = recorded_recipe(recipe_);
     if (fs::exists(path)) {
       if (options_.resume == Resume::no) {
         fail(options_.folder, ": holds a run already; continue it with --resume, or give the recipe another name");
       }
-      if (read_text_file(path) != text)
-        fail(path,
-             ": is of another recipe, version or input files; a run is resumed with what it began with: use another "
-             "folder, or remove this one");
+      const std::string change = change_of(parse_json(read_text_file(path), path), recorded);
+      if (!change.empty())
+        fail(path, ": ", change, "; a run is resumed with what it began with: use another folder, or remove this one");
       return;
     }
     fs::create_directories(options_.folder);
-    write_file_atomically(path, text);
+    write_file_atomically(path, recorded.dump(2) + "\n");
   }
 
   void make_judges() {

@@ -154,3 +154,27 @@ TEST_CASE("cli: forced markers that leave no room for a response are wrong usage
   const Json line = enough.lines().at(0);
   CHECK(line.at("forced").back().at(1).get<size_t>() < line.at("ids").size());
 }
+
+TEST_CASE("cli: a folder that is no model is told what a MODEL is; train --resume of nothing says so") {
+  const TempFolder folder;
+  const std::string empty = folder.path();
+  refusal_of({"generate", empty, "--prompt", "a"}, 1, empty + ": has no config.json; a MODEL is a Hugging Face folder");
+  refusal_of({"tokenize", empty}, 1, empty + ": has no tokenizer.json; a MODEL is a Hugging Face folder");
+  const Json recipe{{"name", "run"},
+                    {"dtype", "f32"},
+                    {"model", model_folder()},
+                    {"thought", "none"},
+                    {"iterations", 0},
+                    {"select", "last"},
+                    {"prompts",
+                     {{"train", folder.write("train.jsonl", "{\"prompt\":\"north\"}\n")},
+                      {"test", folder.write("test.jsonl", kPrompts)}}}};
+  const std::vector<std::string> command = {"train", folder.write("r.json", recipe.dump()), "--resume", "--out",
+                                            folder / "runs"};
+  const Outcome fresh = run_thinker(command), again = run_thinker(command);
+  CAPTURE(fresh.err);
+  CHECK(fresh.status == 0);
+  CHECK(holds(fresh.err, "runs/run: holds no run to resume; a new one begins\n"));
+  CHECK(again.status == 0);
+  CHECK(!holds(again.err, "to resume"));
+}

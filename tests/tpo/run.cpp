@@ -411,29 +411,6 @@ TEST_CASE("run: later files may be missing, torn or half-renamed; a finished run
   });
 }
 
-TEST_CASE("run: a prompt that cannot be asked in the last iteration is told before the run begins") {
-  std::vector<Prompt> prompts = read_prompts(world().recipe({}).prompts.train.file);
-  prompts[15].messages[0].content = std::string(200, 'a');
-  const std::string path = world().write_prompts("unfit.jsonl", prompts);
-  const Recipe recipe = world().recipe({"prompts.train=" + Json(path).dump()});
-  REQUIRE(recipe.iterations * recipe.prompts_per_iteration == 16);
-  const std::string error = error_of([&] { world().run(recipe, "unfit"); });
-  CHECK_MESSAGE((error.starts_with(path + ":16: ") && holds(error, "its 202 tokens fill the model's context")), error);
-  CHECK(!fs::exists(world().folder / "unfit/recipe.json"));
-}
-
-TEST_CASE("run: a folder holds one run of one recipe") {
-  const Recipe recipe = world().recipe({"iterations=1"});
-  world().run(recipe, "one");
-  CHECK(holds(error_of([&] { world().run(recipe, "one"); }), "--resume"));
-  CHECK(holds(error_of([&] {
-                world().run(world().recipe({"iterations=1", "dpo.beta=0.2"}), "one", Resume::yes);
-              }),
-              "another recipe"));
-  CHECK_NOTHROW(world().run(recipe, "one", Resume::yes));
-  CHECK_NOTHROW(world().run(recipe, "fresh", Resume::yes));  // nothing to resume is a run from the start
-}
-
 // Trap 30: the mean of no scores is 0, better than an honest one below it.
 TEST_CASE("run: a judge that scores nothing selects no epoch") {
   std::vector<Prompt> unchecked = tiny::prompts(6, 2);
