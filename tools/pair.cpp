@@ -20,6 +20,7 @@ void check_style(const std::vector<SampleRecord>& samples, const std::string& th
 
 /// Which rho was used, and whether it keeps responses from growing.
 std::string describe_length(const PairResult& result, bool auto_rho) {
+  if (result.pairs.empty()) return "no pairs: no prompt has a better and a worse output";
   char lengths[100];
   std::snprintf(lengths, sizeof lengths, ": mean length of chosen responses %.1f, of rejected %.1f ",
                 result.mean_chosen_length, result.mean_rejected_length);
@@ -78,8 +79,8 @@ void add_pair(Command& program) {
     if (!options->model.empty()) tokenizer = std::make_unique<ChatTokenizer>(open_tokenizer(options->model));
     const std::vector<SampleRecord> samples = read_samples(options->samples);
     check_style(samples, options->thought, stage.style);
-    const PairResult result =
-        pair_samples(prompts, samples, read_judgments(options->judgments, options->rule), stage, tokenizer.get());
+    const PairResult result = pair_samples(prompts, samples, read_judgments(options->judgments, options->rule), stage,
+                                           tokenizer.get(), {options->samples, options->judgments});
     write_jsonl(options->out, result.pairs, pair_to_json);
     std::cerr << dump_json(counts_to_json(result)) << "\n" << describe_length(result, stage.auto_rho) << "\n";
   });

@@ -267,7 +267,8 @@ class Run {
             const std::vector<JudgmentRecord>& judgments, const std::string& path) {
     if (fs::exists(path)) return;
     log_.begin(t, "pair");
-    const PairResult result = pair_samples(prompts, samples, judgments, pairing_of(recipe_, style_), &model_.text);
+    const PairResult result = pair_samples(prompts, samples, judgments, pairing_of(recipe_, style_), &model_.text,
+                                           {folder_of(t) + "/samples.jsonl", folder_of(t) + "/judgments.jsonl"});
     Json line = counts_to_json(result);
     line["rho_trials"] = trials_to_json(result.trials);
     log_.write(line);

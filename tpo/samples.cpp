@@ -110,8 +110,10 @@ JudgmentRecord parse_judgment(const JsonLine& line) {
   if (line.has("answer")) j.judged.answer = line.string("answer");
   if (line.has("score"))
     j.judged.score = line.number("score");
-  else
+  else if (line.has("error"))
     j.judged.error = line.string("error");
+  else
+    line.error("has neither a \"score\" (a number) nor an \"error\" (a text); a judgment has one of them");
   return j;
 }
 
@@ -259,8 +261,12 @@ std::vector<Prompt> read_prompts(const std::string& path) {
   std::map<std::string, std::string> seen;  // id to place
   for (const JsonLine& line : read_objects(path)) {
     Prompt prompt = parse_prompt(line);
-    if (!prompt.id) prompt.id = static_cast<int64_t>(prompts.size());
+    const bool numbered = !prompt.id;
+    if (numbered) prompt.id = static_cast<int64_t>(prompts.size());
     const auto [first, fresh] = seen.emplace(prompt.id->dump(), prompt.place);
+    if (!fresh && numbered)
+      line.error(concat("has no \"id\" and so counts as ", prompt.id->dump(), ", the id of ", first->second,
+                        "; give every prompt an id, or none"));
     if (!fresh) line.error("id " + prompt.id->dump() + " occurs twice, first at " + first->second);
     prompts.push_back(std::move(prompt));
   }

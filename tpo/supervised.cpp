@@ -24,6 +24,8 @@ SftExample encode_line(const JsonLine& line, const ChatTokenizer& text, TrainedT
     line.error("has \"messages\" and \"prompt\" or \"completion\" as well; keep one of the two forms");
   if (line.has("completion")) {
     const Json& completion = line.at("completion");
+    if (line.has("prompt") && line.at("prompt").is_string() != completion.is_string())
+      line.error("\"prompt\" and \"completion\" must both be texts, or both lists of messages");
     if (completion.is_string()) {
       return to_example(text.prompt_ids({{"user", line.string("prompt")}}),
                         text.completion_ids(completion.get<std::string>()));

@@ -178,3 +178,34 @@ TEST_CASE("cli: a folder that is no model is told what a MODEL is; train --resum
   CHECK(again.status == 0);
   CHECK(!holds(again.err, "to resume"));
 }
+
+TEST_CASE("cli: pair names the file of what does not fit, and tells no lengths of no pairs") {
+  const TempFolder folder;
+  const std::string prompts = folder.write("prompts.jsonl", "{\"id\":\"p\",\"prompt\":\"north\"}\n");
+  const auto sample = [](const char* id, int64_t number) {
+    return Json{{"id", id},    {"sample", number},   {"prompt_ids", {1}}, {"ids", {2}},    {"logprobs", {-1.0}},
+                {"text", "a"}, {"thought", nullptr}, {"response", "a"},   {"parse", "ok"}, {"stop", "end"}}
+               .dump() +
+           "\n";
+  };
+  const auto judgment = [](const Json& score, const char* response) {
+    return Json{{"id", "p"}, {"sample", 0}, {"view", {{"response", response}}}, {"score", score}}.dump() + "\n";
+  };
+  const std::string good = folder.write("good.jsonl", sample("p", 0) + sample("p", 1)),
+                    stray = folder.write("stray.jsonl", sample("p", 0) + sample("q", 0)),
+                    judged = folder.write("judged.jsonl", judgment(1, "a")),
+                    foreign = folder.write("foreign.jsonl", judgment(1, "b")),
+                    null = folder.write("null.jsonl", judgment(nullptr, "a")), out = folder / "pairs.jsonl";
+  const auto pair = [&](const std::string& samples, const std::string& judgments) {
+    return std::vector<std::string>{"pair", "--samples", samples, "--judgments", judgments, "--out", out};
+  };
+  refusal_of(pair(stray, judged), 1, stray + ": sample \"q\" belongs to no prompt");
+  refusal_of(pair(good, foreign), 1, foreign + ": sample 0 of prompt \"p\": its judgment is of another response");
+  refusal_of(pair(good, null), 1, null + ":1: has neither a \"score\" (a number) nor an \"error\" (a text)");
+  const Outcome none = run_thinker(pair(good, judged));
+  CHECK(none.status == 0);
+  CHECK(holds(none.err, "\nno pairs: "));
+  CHECK(!holds(none.err, "mean length of chosen"));
+  folder.write("prompts.jsonl", "{\"id\":1,\"prompt\":\"north\"}\n{\"prompt\":\"west\"}\n");
+  refusal_of(pair(good, judged), 1, prompts + ":2: has no \"id\" and so counts as 1, the id of " + prompts + ":1");
+}

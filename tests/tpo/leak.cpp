@@ -57,7 +57,8 @@ TEST_CASE("leak: canaries in a thought and in a thought prompt reach no judge, b
   }
   PairStage stage;
   stage.style = thought_style(style_path);
-  const PairResult result = pair_samples({prompt}, samples, read_judgments(folder / "judgments.jsonl"), stage, nullptr);
+  const PairResult result =
+      pair_samples({prompt}, samples, read_judgments(folder / "judgments.jsonl"), stage, nullptr, {});
   REQUIRE(result.pairs.size() == 1);
   const Json pair = pair_to_json(result.pairs[0]);
   CHECK(pair["chosen"] == samples[2].text);

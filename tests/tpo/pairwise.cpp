@@ -302,7 +302,7 @@ TEST_CASE("pairwise: position bias cancels, failures are ties, and both are coun
     return PairJudged{std::nullopt, "no verdict", ""};
   });
   games = play_games(all_broken, prompts, samples);
-  const PairResult result = pair_samples(prompts, samples, scores_of_games(games), {}, nullptr);
+  const PairResult result = pair_samples(prompts, samples, scores_of_games(games), {}, nullptr, {});
   CHECK(result.pairs.empty());
   CHECK(result.counts.equal_scores == 1);
   CHECK(summarise_games(games).errors == 6);

@@ -222,7 +222,7 @@ TEST_CASE("settings: pairs are built by the recipe's rules") {
     stage.style = world().style;
     by_hand(stage);
     const PairResult expected = pair_samples(tiny::prompts(24, 1), read_samples(run + "/iter-1/samples.jsonl"),
-                                             read_judgments(run + "/iter-1/judgments.jsonl"), stage, &model.text);
+                                             read_judgments(run + "/iter-1/judgments.jsonl"), stage, &model.text, {});
     const std::string pairs = read_text_file(run + "/iter-1/pairs.jsonl");
     CHECK(pairs == text_of(expected.pairs, pair_to_json));
     CHECK_MESSAGE(different.insert(pairs).second, "pairs as another one does");
@@ -264,7 +264,7 @@ TEST_CASE("settings: a pairwise judge's games become scores by the recipe's rule
       stage.style = world().style;
       const PairResult expected =
           pair_samples(tiny::prompts(24, 1), read_samples(run + "/iter-1/samples.jsonl"),
-                       read_judgments(run + "/iter-1/judgments.jsonl", {scores, inconsistent}), stage, nullptr);
+                       read_judgments(run + "/iter-1/judgments.jsonl", {scores, inconsistent}), stage, nullptr, {});
       const std::string pairs = read_text_file(run + "/iter-1/pairs.jsonl");
       CHECK(pairs == text_of(expected.pairs, pair_to_json));
       CHECK_MESSAGE(different.insert(pairs).second, "scores as another rule does");

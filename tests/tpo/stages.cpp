@@ -369,7 +369,7 @@ TEST_CASE("pairs: exactly the sampled ids and texts, forced runs included, and b
   how.style = stage.style;
   how.options.parse_failures = Failures::reject;
   how.options.truncated = Failures::reject;
-  const PairResult result = pair_samples(prompts, samples, judge_samples(*judge, prompts, samples), how, nullptr);
+  const PairResult result = pair_samples(prompts, samples, judge_samples(*judge, prompts, samples), how, nullptr, {});
   REQUIRE(result.pairs.size() >= 3);
   std::vector<Json> lines;
   for (const PairRecord& p : result.pairs) lines.push_back(pair_to_json(p));
@@ -404,7 +404,8 @@ TEST_CASE("pairs: exactly the sampled ids and texts, forced runs included, and b
     PairStage measured = how;
     measured.length = unit;
     measured.auto_rho = true;
-    const PairResult r = pair_samples(prompts, samples, judge_samples(*judge, prompts, samples), measured, &model.text);
+    const PairResult r =
+        pair_samples(prompts, samples, judge_samples(*judge, prompts, samples), measured, &model.text, {});
     const Json counts = counts_to_json(r);
     CHECK(counts["length_unit"] == (unit == LengthUnit::chars ? "chars" : "tokens"));
     CHECK(counts["balanced"] == (r.mean_chosen_length <= r.mean_rejected_length));
@@ -424,7 +425,10 @@ TEST_CASE("pairs: exactly the sampled ids and texts, forced runs included, and b
   unknown[3].id = "nobody";
   unknown[3].split = unknown[3].valid() ? unknown[3].split : SplitOutput{std::nullopt, "a", Parse::ok};
   CHECK(holds(error_of([&] { judge_samples(*judge, prompts, unknown); }), "\"nobody\" belongs to no prompt"));
-  CHECK(holds(error_of([&] { pair_samples(prompts, unknown, {}, how, nullptr); }), "\"nobody\" belongs to no prompt"));
+  CHECK(holds(error_of([&] {
+                pair_samples(prompts, unknown, {}, how, nullptr, {"S", "J"});
+              }),
+              "S: sample \"nobody\" belongs to no prompt"));
 }
 
 // Trap 39: keys that do not match are an error, not a mean over what happens to fit.
@@ -438,7 +442,7 @@ TEST_CASE("pairs: a sample or judgment that stands twice, or a judgment of anoth
   PairStage how;
   how.style = stage_of(4).style;
   const auto error = [&](const std::vector<SampleRecord>& s, const std::vector<JudgmentRecord>& j) {
-    return error_of([&] { pair_samples(prompts, s, j, how, nullptr); });
+    return error_of([&] { pair_samples(prompts, s, j, how, nullptr, {"S", "J"}); });
   };
   CHECK(error(samples, judgments).empty());
   auto spaced = samples;  // a judge sees no blanks at the ends
@@ -447,17 +451,19 @@ TEST_CASE("pairs: a sample or judgment that stands twice, or a judgment of anoth
   CHECK(error(spaced, judgments).empty());
   auto repeated = samples;
   repeated.push_back(samples[5]);
-  CHECK(error(repeated, judgments) == "sample 1 of prompt \"p8-1\" stands twice among the samples");
+  CHECK(error(repeated, judgments) == "S: sample 1 of prompt \"p8-1\" stands twice among the samples");
   auto contradicting = judgments;
   contradicting.push_back(judgments[1]);
   contradicting.back().judged.score = 0.25;
-  CHECK(holds(error(samples, contradicting), "is judged twice"));
+  CHECK(error(samples, contradicting).starts_with("J: sample "));
+  CHECK(holds(error(samples, contradicting), " is judged twice"));
   auto foreign = judgments;
   foreign[1].view["response"] = "of another run";
-  CHECK(holds(error(samples, foreign), "its judgment is of another response"));
+  CHECK(error(samples, foreign).starts_with("J: sample "));
+  CHECK(holds(error(samples, foreign), ": its judgment is of another response"));
   auto stray = judgments;
   stray[1].sample = 17;
-  CHECK(holds(error(samples, stray), "sample 17 of prompt \"p8-0\" is judged, but not there"));
+  CHECK(holds(error(samples, stray), "J: sample 17 of prompt \"p8-0\" is judged, but not there"));
 
   // The scores of a pairwise judge's games, too.
   const auto games_of = [&](const std::string& a, const std::string& b) {
@@ -482,13 +488,13 @@ TEST_CASE("pairs: lengths are of the response alone, as it was judged, in charac
   for (const SampleRecord& s : samples) judgments.push_back({s.id, s.sample, {}, {s.sample == 0 ? 1.0 : 0.0, "", ""}});
   PairStage how;
   how.style = stage_of(2).style;
-  const PairResult result = pair_samples(prompts, samples, judgments, how, nullptr);
+  const PairResult result = pair_samples(prompts, samples, judgments, how, nullptr, {});
   REQUIRE(result.pairs.size() == 1);
   CHECK(*result.pairs[0].length_chosen == 2);
   CHECK(*result.pairs[0].length_rejected == 3);
   samples[0].split.response = " ab ";
   how.length = LengthUnit::tokens;
-  CHECK(*pair_samples(prompts, samples, judgments, how, &model.text).pairs.at(0).length_chosen == 2);
+  CHECK(*pair_samples(prompts, samples, judgments, how, &model.text, {}).pairs.at(0).length_chosen == 2);
 }
 
 TEST_CASE("damaged lines of samples, judgments, evaluations and pairs are named by file and line") {
@@ -572,6 +578,8 @@ TEST_CASE("supervised: chats, strings and message lists; the last answer or all 
         R"({"prompt": "K", "completion": "a"})"}) {
     CHECK_MESSAGE(error_of([&] { example(bad); }).starts_with("F:1: "), bad);
   }
+  CHECK(holds(error_of([&] { example(R"({"prompt": [{"role":"user","content":"a"}], "completion": "b"})"); }),
+              "must both be texts, or both lists of messages"));
   // An end token alone has nothing before it: nothing to learn.
   for (const char* empty : {R"({"prompt": "", "completion": ""})",
                             R"({"messages": [{"role":"user","content":""},{"role":"assistant","content":""}]})"}) {

@@ -29,16 +29,17 @@ std::string named(const Key& key) {
   return concat("sample ", key.second, " of prompt ", key.first);
 }
 
-std::set<Key> keys_of(const std::vector<SampleRecord>& samples) {
+std::set<Key> keys_of(const std::vector<SampleRecord>& samples, const std::string& file) {
   std::set<Key> keys;
   for (const SampleRecord& s : samples) {
     const Key key{s.id.dump(), s.sample};
-    if (!keys.insert(key).second) fail(named(key), " stands twice among the samples");
+    if (!keys.insert(key).second) fail(file, ": ", named(key), " stands twice among the samples");
   }
   return keys;
 }
 
-std::vector<Group> group_by_prompt(const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples) {
+std::vector<Group> group_by_prompt(const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples,
+                                   const std::string& file) {
   std::vector<Group> groups;
   std::map<std::string, size_t> index;
   for (const Prompt& p : prompts) {
@@ -47,7 +48,8 @@ std::vector<Group> group_by_prompt(const std::vector<Prompt>& prompts, const std
   }
   for (const SampleRecord& s : samples) {
     const auto it = index.find(s.id.dump());
-    if (it == index.end()) fail("sample ", s.id.dump(), " belongs to no prompt; give the prompts it was drawn from");
+    if (it == index.end())
+      fail(file, ": sample ", s.id.dump(), " belongs to no prompt; give the prompts it was drawn from");
     if (drawn_tokens(s.ids, s.forced) == 0) continue;  // cut within what was written for it: nothing to train
     groups[it->second].samples.push_back(&s);
   }
@@ -55,23 +57,23 @@ std::vector<Group> group_by_prompt(const std::vector<Prompt>& prompts, const std
 }
 
 std::map<Key, const JudgmentRecord*> index_judgments(const std::vector<JudgmentRecord>& judgments,
-                                                     const std::set<Key>& known) {
+                                                     const std::set<Key>& known, const std::string& file) {
   std::map<Key, const JudgmentRecord*> index;
   for (const JudgmentRecord& j : judgments) {
     const Key key{j.id.dump(), j.sample};
-    if (!known.contains(key)) fail(named(key), " is judged, but not there; judge these samples");
-    if (!index.emplace(key, &j).second) fail(named(key), " is judged twice");
+    if (!known.contains(key)) fail(file, ": ", named(key), " is judged, but not there; judge these samples");
+    if (!index.emplace(key, &j).second) fail(file, ": ", named(key), " is judged twice");
   }
   return index;
 }
 
 /// Throws where the judge saw another text than the sample's: a file of another run.
-void check_view(const JudgmentRecord& judgment, const SampleRecord& s) {
+void check_view(const JudgmentRecord& judgment, const SampleRecord& s, const std::string& file) {
   if (!s.valid() || !judgment.view.is_object() || !judgment.view.contains("response")) return;
   // As lines of files: a byte that is not UTF-8 is another character there.
   const Json shown = std::string(s.shown_response());
   if (dump_json(judgment.view.at("response")) != dump_json(shown))
-    fail(named({s.id.dump(), s.sample}), ": its judgment is of another response; judge these samples");
+    fail(file, ": ", named({s.id.dump(), s.sample}), ": its judgment is of another response; judge these samples");
 }
 
 int64_t response_length(const SampleRecord& s, LengthUnit unit, const ChatTokenizer* tokenizer) {
@@ -202,15 +204,16 @@ Json trials_to_json(const std::vector<RhoTrial>& trials) {
 
 PairResult pair_samples(const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples,
                         const std::vector<JudgmentRecord>& judgments, const PairStage& stage,
-                        const ChatTokenizer* tokenizer) {
-  const std::map<Key, const JudgmentRecord*> judged = index_judgments(judgments, keys_of(samples));
-  const std::vector<Group> groups = group_by_prompt(prompts, samples);
+                        const ChatTokenizer* tokenizer, const PairFiles& files) {
+  const std::map<Key, const JudgmentRecord*> judged =
+      index_judgments(judgments, keys_of(samples, files.samples), files.judgments);
+  const std::vector<Group> groups = group_by_prompt(prompts, samples, files.samples);
   std::vector<std::vector<Candidate>> candidates;
   for (const Group& group : groups) {
     std::vector<Candidate> list;
     for (const SampleRecord* s : group.samples) {
       const auto it = judged.find({s->id.dump(), s->sample});
-      if (it != judged.end()) check_view(*it->second, *s);
+      if (it != judged.end()) check_view(*it->second, *s, files.judgments);
       list.push_back({s->sample, s->text, s->valid(), s->stop == Stop::length,
                       it == judged.end() ? std::nullopt : it->second->judged.score,
                       response_length(*s, stage.length, tokenizer)});

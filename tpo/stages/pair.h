@@ -63,10 +63,15 @@ Json counts_to_json(const PairResult& result);
 /// A list of {rho, pairs, chosen_length, rejected_length}.
 Json trials_to_json(const std::vector<RhoTrial>& trials);
 
+/// Where samples and judgments were read from: an error about one of them begins with its file.
+struct PairFiles {
+  std::string samples, judgments;
+};
+
 /// Builds the pairs of all prompts. Throws Error when a sample's prompt is not in the list. `tokenizer` is only needed
 /// for LengthUnit::tokens.
 PairResult pair_samples(const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples,
                         const std::vector<JudgmentRecord>& judgments, const PairStage& stage,
-                        const ChatTokenizer* tokenizer);
+                        const ChatTokenizer* tokenizer, const PairFiles& files);
 
 }  // namespace thinker
