@@ -85,6 +85,8 @@ void run(const Options& options) {
     if (word == "/quit") break;
     if (word == "/new") {
       start_over();
+    } else if (first_invalid_utf8(line) >= 0) {
+      std::cerr << "[the line is not UTF-8 and was left out]\n";
     } else if (looks_like_command(word)) {
       std::cerr << "[" << excerpt(word) << " is no command; /new starts over, /quit ends]\n";
     } else if (!word.empty()) {

@@ -28,6 +28,10 @@ Json judge_in_file(const std::string& path) {
 Json judge_recipe(const std::string& recipe_or_kind) {
   const bool meant_as_file = recipe_or_kind.find('/') != std::string::npos || recipe_or_kind.ends_with(".json");
   if (!meant_as_file && !std::filesystem::exists(recipe_or_kind)) {
+    const std::vector<std::string> kinds = {"rule", "answer", "command", "reward", "pairwise"};
+    if (std::ranges::find(kinds, recipe_or_kind) == kinds.end())
+      fail("--judge: \"", excerpt(recipe_or_kind), "\" is neither a kind of judge (rule, answer; the others want a ",
+           "file) nor a file");
     const Json judge{{"kind", recipe_or_kind}};
     check_judge(judge);
     return judge;
@@ -50,6 +54,7 @@ std::string prompts_beside(const std::string& prompts, const std::string& sample
   if (!prompts.empty()) return prompts;
   // Else a misspelt name of the samples would be told as that of prompts which nobody named.
   if (!std::filesystem::exists(samples)) fail(samples, ": cannot be opened: no such file");
+  if (std::filesystem::is_directory(samples)) fail(samples, ": is a folder; name the samples.jsonl itself");
   return (std::filesystem::path(samples).parent_path() / "prompts.jsonl").string();
 }
 

@@ -198,13 +198,14 @@ TEST_CASE("cli: chat outlives what it cannot encode and never shows a thought as
   const std::string& model = model_folder();
   const TempFolder folder;
   const std::string style = folder.write("thought.json", "{\"instruction\":\"{query}\",\"split\":\"<R>\"}");
-  const Outcome outcome = thinker_with("\n/new\n/nwe\nnorth \x01\nnorth\r\n/quit\nwest\n",
+  const Outcome outcome = thinker_with("\n/new\n/nwe\nn\xffrth\nnorth \x01\nnorth\r\n/quit\nwest\n",
                                        {"chat", model, "--thought", style, "--max-new", "1"});
   CHECK(outcome.status == 0);
   CHECK(outcome.out.empty());  // one token is a thought without its marker
   CHECK(holds(outcome.err, "/nwe is no command"));
+  CHECK(holds(outcome.err, "[the line is not UTF-8 and was left out]\n"));
   CHECK(holds(outcome.err, "not in this model's alphabet"));
-  CHECK(std::count(outcome.err.begin(), outcome.err.end(), '[') == 3);  // both above, and no response to "north"
+  CHECK(std::count(outcome.err.begin(), outcome.err.end(), '[') == 4);  // the three above, and no response to "north"
 }
 
 TEST_CASE("cli: sample, judge, pair and dpo by hand on files; the thought prompt of the samples is asked for") {
@@ -282,7 +283,10 @@ TEST_CASE("cli: what is wrong with a judge's file or the samples' name is told b
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
       {{"judge", "--samples", samples, "--judge", judge, "--out", out}, judge + ": judge.nois: unknown key"},
       {{"eval", model_folder(), "--prompts", prompts, "--judge", judge, "--out", out}, judge + ": judge.nois: unknown"},
-      {{"judge", "--samples", samples, "--judge", "rul", "--out", out}, "thinker: judge.kind: unknown kind \"rul\""},
+      {{"judge", "--samples", samples, "--judge", "rul", "--out", out},
+       "thinker: --judge: \"rul\" is neither a kind of judge (rule, answer; the others want a file) nor a file"},
+      {{"judge", "--samples", folder.path(), "--judge", "rule", "--out", out},
+       folder.path() + ": is a folder; name the samples.jsonl itself"},
       {{"judge", "--samples", samples, "--judge", "rule", "--out", out}, samples + ": cannot be opened"},
       {{"pair", "--samples", samples, "--judgments", samples, "--out", out}, samples + ": cannot be opened"},
   };
