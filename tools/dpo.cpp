@@ -48,7 +48,7 @@ void run(const Options& options) {
   check_training_files(options.out, options.log,
                        {{"MODEL", options.model}, {"--pairs", options.pairs}, {"--reference", options.reference}});
   const OpenDevice on = options.device.open();
-  prepare_folder(options.out);
+  const OutputFolder folder(options.out);
   Model model = open_model(*on.device, options.model, on.dtype);
   std::vector<IdPair> pairs = read_id_pairs(options.pairs, model.text);
   keep_what_fits(pairs, options.pairs, model.net.config().context);

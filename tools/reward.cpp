@@ -53,7 +53,7 @@ void run(const Options& options) {
       options.out, options.log,
       {{"MODEL", options.model}, {"--pairs", options.pairs}, {"--held-out", share ? "" : options.held_out}});
   const auto [device, dtype] = options.device.open();
-  prepare_folder(options.out);
+  const OutputFolder folder(options.out);
   TextRewardModel model = open_reward_model(*device, options.model, dtype, NoScore::zeros);
   const HeldOut pairs = read_pairs(options, share, model);
   StepLogFile log(options.log);

@@ -26,7 +26,7 @@ void run(const Options& options) {
   std::vector<SftExample> examples =
       read_supervised(options.data, model.text, options.all_turns ? TrainedTurns::all : TrainedTurns::last);
   keep_what_fits(examples, options.data, model.net.config().context);
-  prepare_folder(options.out);
+  const OutputFolder folder(options.out);
   if (lora) add_lora(model.net, *lora, train.seed, train.iteration);
   StepLogFile log(options.log);
   const int64_t steps = total_steps(static_cast<int64_t>(examples.size()), train);

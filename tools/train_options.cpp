@@ -1,6 +1,7 @@
 #include "tools/train_options.h"
 
 #include <algorithm>
+#include <filesystem>
 
 #include "tools/commands.h"
 #include "tools/validators.h"
@@ -60,6 +61,15 @@ std::optional<LoraOptions> LoraFlags::resolve() const {
 
 void check_training_files(const std::string& out, const std::string& log, const std::vector<NamedFile>& inputs) {
   check_not_overwritten({{"--out", out}, {"--log", log}}, inputs);
+}
+
+OutputFolder::OutputFolder(const std::string& path) : path_(path), was_there_(std::filesystem::exists(path)) {
+  prepare_folder(path);
+}
+
+OutputFolder::~OutputFolder() {
+  std::error_code not_empty;
+  if (!was_there_) std::filesystem::remove(path_, not_empty);
 }
 
 StepLogFile::StepLogFile(const std::string& path) : path_(path) {

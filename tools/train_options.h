@@ -39,6 +39,20 @@ class LoraFlags {
 /// Throws UsageError where --out or --log is an input or the other; of a model's folder each file counts.
 void check_training_files(const std::string& out, const std::string& log, const std::vector<NamedFile>& inputs);
 
+/// The folder that a trained model will be saved to. Made before the work, since it may turn out that it cannot be; one
+/// that was made and is still empty at the end, since the work failed or was interrupted, goes again.
+class OutputFolder {
+ public:
+  explicit OutputFolder(const std::string& path);
+  OutputFolder(const OutputFolder&) = delete;
+  OutputFolder& operator=(const OutputFolder&) = delete;
+  ~OutputFolder();
+
+ private:
+  std::string path_;
+  bool was_there_;
+};
+
 /// Writes lines to FILE, each at once, or does nothing when the name is empty. Throws Error when a line cannot be
 /// written.
 class StepLogFile {

@@ -209,3 +209,14 @@ TEST_CASE("cli: pair names the file of what does not fit, and tells no lengths o
   folder.write("prompts.jsonl", "{\"id\":1,\"prompt\":\"north\"}\n{\"prompt\":\"west\"}\n");
   refusal_of(pair(good, judged), 1, prompts + ":2: has no \"id\" and so counts as 1, the id of " + prompts + ":1");
 }
+
+TEST_CASE("cli: a training that fails takes the folder that it made with it, and no other") {
+  const TempFolder folder;
+  const std::string& model = model_folder();
+  const std::string bad = folder.write("bad.jsonl", "{}\n"), made = folder / "made", there = folder / "there";
+  std::filesystem::create_directories(there);
+  for (const std::string& out : {made, there})
+    refusal_of({"dpo", model, "--pairs", bad, "--out", out}, 1, bad + ":1: ");
+  CHECK(!std::filesystem::exists(made));
+  CHECK(std::filesystem::is_directory(there));
+}
