@@ -2,6 +2,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 
@@ -283,26 +284,48 @@ TEST_CASE("command judge: more than a pipe holds, both ways") {
   for (size_t i = 0; i < judged.size(); ++i) CHECK(*judged[i].score == static_cast<double>(i + 1));
 }
 
-TEST_CASE("command judge: a process that dies leaves errors for what it owed, and is started again") {
-  const Script script(kLoop + "echo \"{\\\"id\\\":$id,\\\"score\\\":1}\"; case $id in *2|*4) exit 3;; esac; done");
+TEST_CASE("command judge: a process that dies is started anew, and asked again what it had not answered") {
+  // Dies at every third line that it reads; the score is the response's number.
+  const Script script("n=0; " + kLoop +
+                      "n=$((n+1)); [ $n = 3 ] && exit 3\n"
+                      "score=${line##*response }; echo \"{\\\"id\\\":$id,\\\"score\\\":${score%%\\\"*}}\"; done");
   CommandJudge judge(script.command(), 20);
-  auto judged = ask(judge, 3);
-  CHECK(*judged[1].score == 1);
-  CHECK_FALSE(judged[2].score);
-  CHECK(judged[2].error == "the judge command ended with exit status 3");
-  judged = ask(judge, 1);  // id 4, on a new process
-  CHECK(*judged[0].score == 1);
+  for (int call = 0; call < 2; ++call) {
+    const auto judged = ask(judge, 8);
+    for (size_t i = 0; i < judged.size(); ++i) {
+      CHECK(judged[i].error.empty());
+      CHECK(judged[i].score == static_cast<double>(i));
+    }
+  }
+  const std::string seen = read_text_file(script.seen());
+  CHECK(std::count(seen.begin(), seen.end(), '\n') < 2 * 8 + 8);  // nothing that was answered is asked again
 }
 
-TEST_CASE("command judge: the last answer may lack its newline; half an answer is none") {
+TEST_CASE("command judge: one that dies or hangs at one input ends with an error that names it") {
+  const auto fails = [](const std::string& at_three, const std::string& reason) {
+    const Script script(kLoop + "case $line in *'response 3'*) " + at_three +
+                        ";; esac; echo \"{\\\"id\\\":$id,\\\"score\\\":1}\"; done");
+    CommandJudge judge(script.command(), 0.3);
+    const std::string message = reason +
+                                " without an answer; try it by hand with one line of input: it was given first "
+                                "the response \"response 3\" to \"";
+    CHECK_THROWS_WITH_AS(ask(judge, 6), doctest::Contains(message.c_str()), Error);
+  };
+  fails("exit 3", "ended with exit status 3");
+  fails("sleep 30", "gave no sign for 0.3 s");
+}
+
+TEST_CASE("command judge: the last answer may lack its newline; half an answer is none, and asked for again") {
   const Script whole("cat >/dev/null & read -r a; printf '{\"id\":1,\"score\":0.5}'");
   CommandJudge judge(whole.command(), 20);
   CHECK(*ask(judge, 1)[0].score == 0.5);
-  const Script half("read -r a; echo '{\"id\":1,\"score\":1}'; printf '{\"id\":2,\"sco'; exit 3");
+  const Script half(
+      "if [ -e \"$1\" ]; then read -r a; echo '{\"id\":2,\"score\":2}'; exec cat >/dev/null; fi; touch \"$1\"\n"
+      "read -r a; echo '{\"id\":1,\"score\":1}'; printf '{\"id\":2,\"sco'; exit 3");
   CommandJudge broken(half.command(), 20);
   const auto judged = ask(broken, 2);
   CHECK(*judged[0].score == 1);
-  CHECK(judged[1].error == "the judge command ended with exit status 3");
+  CHECK(*judged[1].score == 2);
 }
 
 TEST_CASE("command judge: set-ups that cannot work are one clear error") {
@@ -327,10 +350,8 @@ TEST_CASE("command judge: set-ups that cannot work are one clear error") {
   fails("echo '{\"id\": 1, \"score\": null}'; cat", "neither a numeric");
 }
 
-TEST_CASE("command judge: silence after an answer is an error of the rest") {
-  const Script script("IFS= read -r line; echo '{\"id\":1,\"score\":0.5}'; sleep 30");
+TEST_CASE("command judge: one that falls silent after an answer is started anew for the rest") {
+  const Script script("IFS= read -r line; id=${line#*:}; echo \"{\\\"id\\\":${id%%,*},\\\"score\\\":0.5}\"; sleep 30");
   CommandJudge judge(script.command(), 0.3);
-  const auto judged = ask(judge, 2);
-  CHECK(*judged[0].score == 0.5);
-  CHECK(judged[1].error == "the judge command gave no sign for 0.3 s");
+  for (const Judged& judged : ask(judge, 3)) CHECK(judged.score == 0.5);
 }

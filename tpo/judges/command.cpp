@@ -68,14 +68,14 @@ bool ended_within(pid_t pid, double seconds, int* status) {
 
 }  // namespace
 
-/// One call of judge(): what is still to be sent, and who still waits for an answer.
+/// One call of judge(): what this process is still to be sent, and who still waits for an answer.
 struct CommandJudge::Exchange {
+  std::vector<std::string> lines;  // of the views
   std::string to_send;
   size_t sent = 0;
   std::map<int64_t, size_t> waiting;  // our id -> index of the view
   std::vector<Judged> results;
-  bool answered = false;  // anything at all in this call
-  std::string lost;       // why the process is gone; empty while it lives
+  std::string lost;  // why the process is gone; empty while it lives
 };
 
 CommandJudge::CommandJudge(std::string command, double timeout_s)
@@ -121,6 +121,7 @@ void CommandJudge::start() {
   from_ = out[0];
   alive_ = alive[1];
   received_.clear();
+  answered_ = false;
   if (error != 0) {
     pid_ = -1;
     stop();
@@ -186,7 +187,7 @@ void CommandJudge::take_line(const std::string& line, Exchange* exchange) {
     protocol_error("gave neither a numeric \"score\" nor an \"error\"", line);
   }
   exchange->waiting.erase(waiting);
-  exchange->answered = true;
+  answered_ = true;
 }
 
 /// Sends and receives at the same time (a judge that answers at once would otherwise block on a full pipe, and we on
@@ -231,29 +232,41 @@ void CommandJudge::run(Exchange* exchange, const OnJudged& on_judged) {
   }
 }
 
+/// Has the process asked all that waits, and starts one where there is none.
+void CommandJudge::give(Exchange* exchange) {
+  if (pid_ < 0) start();
+  exchange->to_send.clear();
+  exchange->sent = 0;
+  exchange->lost.clear();
+  for (const auto& [id, view] : exchange->waiting) exchange->to_send += exchange->lines[view];
+}
+
 std::vector<Judged> CommandJudge::judge(std::span<const JudgeView> views, const OnJudged& on_judged) {
   Exchange exchange;
   exchange.results.resize(views.size());
-  if (views.empty()) return exchange.results;
-  if (pid_ < 0) start();
   for (size_t i = 0; i < views.size(); ++i) {
     Json line = {{"id", next_id_}};
     line.update(views[i].to_json());
-    exchange.to_send += dump_json(line) + "\n";
+    exchange.lines.push_back(dump_json(line) + "\n");
     exchange.waiting[next_id_++] = i;
   }
-  try {
-    run(&exchange, on_judged);
-  } catch (...) {
-    stop();  // what it still answers, nobody would read
-    throw;
+  // Every process that is started here answers something, or is the last: so this ends.
+  while (!exchange.waiting.empty()) {
+    give(&exchange);
+    const JudgeView& first = views[exchange.waiting.begin()->second];
+    try {
+      run(&exchange, on_judged);
+    } catch (...) {
+      stop();  // what it still answers, nobody would read
+      throw;
+    }
+    if (exchange.lost.empty()) break;
+    stop();
+    if (!answered_)
+      fail("judge command \"", excerpt(command_), "\" ", exchange.lost,
+           " without an answer; try it by hand with one line of input: it was given first the response \"",
+           excerpt(first.response()), "\" to \"", excerpt(first.prompt().back().content), "\"");
   }
-  if (exchange.lost.empty()) return exchange.results;
-  stop();
-  if (!exchange.answered)
-    fail("judge command \"", excerpt(command_), "\" ", exchange.lost,
-         " without an answer; try it by hand with one line of input");
-  for (const auto& [id, view] : exchange.waiting) exchange.results[view].error = "the judge command " + exchange.lost;
   return exchange.results;
 }
 

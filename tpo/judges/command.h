@@ -5,8 +5,8 @@
 //
 // Each line must be flushed.
 //
-// The process is started at the first use by /bin/sh and kept until the judge goes. What it says on stderr passes
-// through.
+// The process is started at the first use by /bin/sh and kept until the judge goes; one that ends or falls silent on
+// the way is started anew, and asked again what it had not answered. What it says on stderr passes through.
 #pragma once
 
 #include <sys/types.h>
@@ -26,16 +26,16 @@ class CommandJudge : public Judge {
   CommandJudge& operator=(const CommandJudge&) = delete;
   ~CommandJudge() override;
 
-  /// A process that ends or falls silent after it has answered something leaves an error for each view that it still
-  /// owed, and is started anew by the next call. Throws Error when it ends or falls silent without a single answer
-  /// (then it never will), or when it breaks the protocol: a line that is not such an object, an unknown id, a second
-  /// answer.
+  /// So every view has an answer of the program's own. Throws Error when a process ends or falls silent that never
+  /// answered anything (the next one would not, either), with the view that it was given first; and when one breaks the
+  /// protocol: a line that is not such an object, an unknown id, a second answer.
   std::vector<Judged> judge(std::span<const JudgeView> views, const OnJudged& on_judged = {}) override;
 
  private:
   struct Exchange;
 
   void start();
+  void give(Exchange* exchange);
   void stop() noexcept;
   void run(Exchange* exchange, const OnJudged& on_judged);
   void take_line(const std::string& line, Exchange* exchange);
@@ -47,7 +47,8 @@ class CommandJudge : public Judge {
   pid_t pid_ = -1;  // also the process group
   int to_ = -1, from_ = -1, alive_ = -1;
   int64_t next_id_ = 1;
-  std::string received_;  // what came after the last newline
+  std::string received_;   // what came after the last newline
+  bool answered_ = false;  // anything at all, since it was started
 };
 
 }  // namespace thinker
