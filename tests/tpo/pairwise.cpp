@@ -301,11 +301,9 @@ TEST_CASE("pairwise: position bias cancels, failures are ties, and both are coun
   FakePairJudge all_broken([](const std::string&, const std::string&) {
     return PairJudged{std::nullopt, "no verdict", ""};
   });
-  games = play_games(all_broken, prompts, samples);
-  const PairResult result = pair_samples(prompts, samples, scores_of_games(games), {}, nullptr, {});
-  CHECK(result.pairs.empty());
-  CHECK(result.counts.equal_scores == 1);
-  CHECK(summarise_games(games).errors == 6);
+  CHECK(error_of([&] { play_games(all_broken, prompts, samples); }) ==
+        "the judge gave no verdict in any of 6 games; the first reason, at prompt 1: no verdict");
+  CHECK(play_games(all_broken, prompts, {samples[0]}).empty());  // no games: nothing failed
 }
 
 TEST_CASE("pairwise: \"inconsistent\": \"tie\" voids pairs whose orders disagree") {

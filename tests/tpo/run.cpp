@@ -418,7 +418,7 @@ TEST_CASE("run: a judge that scores nothing selects no epoch") {
   const std::string path = world().write_prompts("unchecked.jsonl", unchecked);
   const Recipe recipe = world().recipe({"prompts.select=" + Json(path).dump()});
   const std::string error = error_of([&] { world().run(recipe, "unscored"); });
-  CHECK_MESSAGE(holds(error, "the judge scored none of the"), error);
+  CHECK_MESSAGE(holds(error, "the judge gave no score for any of"), error);
   CHECK(!fs::exists(world().folder / "unscored/iter-1/checkpoint"));
 }
 

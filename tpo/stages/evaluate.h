@@ -63,8 +63,8 @@ double lowest_score(const std::vector<Record>& records, double known = 0.0) {
   for (const Record& r : records) known = std::min(known, r.judged.score.value_or(known));
   return known;
 }
-/// Judges the records whose sample parsed; the others get the lowest score, theirs or `known`. Throws Error when a
-/// record's prompt is not in the list, and what the judge throws.
+/// Judges the records whose sample parsed; the others get the lowest score, theirs or `known`. Throws as judge_samples
+/// does.
 void judge_records(std::vector<EvalRecord>& records, Judge& judge, const std::vector<Prompt>& prompts,
                    double known = 0.0, const Progress& progress = {});
 

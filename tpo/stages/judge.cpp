@@ -4,6 +4,7 @@
 #include <map>
 
 #include "tensor/check.h"
+#include "tpo/text.h"
 
 namespace thinker {
 
@@ -58,6 +59,9 @@ std::vector<JudgmentRecord> judge_samples(Judge& judge, const std::vector<Prompt
   report(total);
   ENSURE(judged.size() == views.size(), "the judge returned ", judged.size(), " results for ", views.size(), " views");
   for (size_t i = 0; i < records.size(); ++i) records[i].judged = std::move(judged[i]);
+  if (!records.empty() && std::ranges::none_of(records, [](const auto& r) { return r.judged.score.has_value(); }))
+    fail("the judge gave no score for any of ", records.size(), " outputs; the first reason, at prompt ",
+         records[0].id.dump(), ": ", excerpt(records[0].judged.error, 300));
   return records;
 }
 
@@ -109,6 +113,9 @@ std::vector<GameRecord> play_games(PairJudge& judge, const std::vector<Prompt>& 
     for (size_t i = 0; i < n; ++i) games[begin + i].judged = std::move(judged[i]);
     report(static_cast<int64_t>(begin + n));
   }
+  if (!games.empty() && std::ranges::none_of(games, [](const auto& g) { return g.judged.verdict.has_value(); }))
+    fail("the judge gave no verdict in any of ", games.size(), " games; the first reason, at prompt ",
+         games[0].id.dump(), ": ", excerpt(games[0].judged.error, 300));
   return games;
 }
 

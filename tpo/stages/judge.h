@@ -13,7 +13,8 @@
 
 namespace thinker {
 
-/// Judgments of all samples that parsed, in the samples' order. Throws Error when a sample's prompt is not in the list.
+/// Judgments of all samples that parsed, in the samples' order. Throws Error when a sample's prompt is not in the list,
+/// and when there are judgments but not one has a score: such a judge is broken, and nothing is to be kept of it.
 std::vector<JudgmentRecord> judge_samples(Judge& judge, const std::vector<Prompt>& prompts,
                                           const std::vector<SampleRecord>& samples, const Progress& progress = {});
 
@@ -21,7 +22,8 @@ std::vector<JudgmentRecord> judge_samples(Judge& judge, const std::vector<Prompt
 ifeval::Accuracy ifeval_accuracy(const std::vector<Prompt>& prompts, const std::vector<SampleRecord>& samples);
 
 /// All games of each prompt's samples that parsed: for a < b in the samples' order, a first, then b first. K samples
-/// play K (K - 1) games. Throws Error when a sample's prompt is not in the list.
+/// play K (K - 1) games. Throws Error when a sample's prompt is not in the list, and when there are games but not one
+/// has a verdict.
 std::vector<GameRecord> play_games(PairJudge& judge, const std::vector<Prompt>& prompts,
                                    const std::vector<SampleRecord>& samples, const Progress& progress = {});
 

@@ -1,5 +1,6 @@
 #include "tpo/stages/pair.h"
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -190,6 +191,27 @@ Json counts_to_json(const PairResult& result) {
           {"mean_chosen_length", result.mean_chosen_length},
           {"mean_rejected_length", result.mean_rejected_length},
           {"balanced", result.balanced()}};
+}
+
+std::string why_no_pair(const PairCounts& c, const std::vector<JudgmentRecord>& judgments) {
+  using Reasons = std::vector<std::pair<int64_t, const char*>>;
+  const auto list = [](const Reasons& reasons) {
+    std::string text;
+    for (const auto& [count, words] : reasons)
+      if (count > 0) text += concat(text.empty() ? "" : ", ", count, " ", words);
+    return text;
+  };
+  const std::string prompts = list({{c.equal_scores, "with equal scores"},
+                                    {c.too_few_valid, "with fewer than two valid outputs"},
+                                    {c.equal_texts, "with the same text as best and worst"},
+                                    {c.not_better, "where length control prefers what the judge does not"}});
+  const std::string outputs =
+      list({{c.unparsed, "did not parse"}, {c.truncated, "were cut"}, {c.unjudged, "were not judged"}});
+  std::string text = concat("from ", c.prompts, " prompts: ", prompts);
+  if (!outputs.empty()) text += concat("; of ", c.samples, " outputs, ", outputs);
+  const auto unjudged = std::ranges::find_if(judgments, [](const JudgmentRecord& j) { return !j.judged.score; });
+  if (unjudged != judgments.end()) text += concat(" (the first: ", excerpt(unjudged->judged.error, 200), ")");
+  return text;
 }
 
 Json trials_to_json(const std::vector<RhoTrial>& trials) {

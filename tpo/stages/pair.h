@@ -60,6 +60,9 @@ const char* name(LengthUnit unit);
 /// The counts as a log line: pairs, every reason for no pair, rho, both mean lengths with their unit, and whether they
 /// balance.
 Json counts_to_json(const PairResult& result);
+/// Where no pair was built, the reasons in words, each with its number: "from 12 prompts: 8 with equal scores, …"; and
+/// what the judge said first of an output that it did not score.
+std::string why_no_pair(const PairCounts& counts, const std::vector<JudgmentRecord>& judgments);
 /// A list of {rho, pairs, chosen_length, rejected_length}.
 Json trials_to_json(const std::vector<RhoTrial>& trials);
 
