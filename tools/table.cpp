@@ -22,6 +22,7 @@ void print_rows(std::ostream& out, const std::vector<RunRow>& rows) {
     std::snprintf(line, sizeof line, "%-20s %7s  %-14s   %6.1f %% %6.1f %% %9.1f %9.1f\n", row.label.c_str(), score,
                   interval, 100.0 * e.marker_rate, 100.0 * e.parse_rate, e.thought_length, e.response_length);
     out << line;
+    if (e.unjudged > 0) out << "  " << e.unjudged << " of these outputs were not judged: the score is of the others\n";
   }
   if (!rows.empty())
     out << "(" << rows.front().eval.prompts

@@ -24,11 +24,12 @@ std::string headline(const Json& line) {
   const std::string stage = line.at("stage");
   const std::string at = "[" + std::to_string(line.at("iteration").get<int64_t>()) + "] ";
   if (line.contains("label")) {
-    const Json& score = line.at("score");  // null where the judge scored nothing
-    char number[40] = "-", text[120];
-    if (!score.is_null()) std::snprintf(number, sizeof number, "%.3f", score.get<double>());
-    std::snprintf(text, sizeof text, ": score %s, parsed %.0f %%", number, 100 * line.at("parse_rate").get<double>());
-    return at + line.at("label").get<std::string>() + text;
+    char text[120];
+    std::snprintf(text, sizeof text, ": score %.3f, parsed %.0f %%", line.at("score").get<double>(),
+                  100 * line.at("parse_rate").get<double>());
+    const int64_t unjudged = line.at("unjudged");
+    return at + line.at("label").get<std::string>() + text +
+           (unjudged > 0 ? concat(", ", unjudged, " not judged") : "");
   }
   if (stage == "train" && line.contains("step")) return "";
   if (stage == "warmup" && line.contains("step")) return "";

@@ -85,23 +85,23 @@ TEST_CASE("cli: dpo refuses a reference of other tokens than the policy's") {
   CHECK(trained(larger, larger).status == 0);
 }
 
-TEST_CASE("cli: where the judge scored nothing, there is no score: null, and - in tables") {
+TEST_CASE("cli: a judge that scored nothing is one line, and nothing is kept; what it left out is told with scores") {
   const TempFolder folder;
   const std::string& model = model_folder();
   const std::string prompts = folder.write("prompts.jsonl", kPrompts), out = folder / "eval.jsonl";
-  const Outcome evaluated = run_thinker({"eval", model, "--prompts", prompts, "--judge", "rule", "--out", out,
-                                         "--max-new", "64", "--resample", "20", "--temperature", "2"});
-  REQUIRE(evaluated.status == 0);
-  const Json summary = evaluated.lines().at(0);
-  REQUIRE(summary["unjudged"] > 0);  // no prompt has a check
-  for (const char* key : {"score", "low", "high"}) CHECK(summary.at(key).is_null());
+  refusal_of({"eval", model, "--prompts", prompts, "--judge", "rule", "--out", out, "--max-new", "64", "--resample",
+              "20", "--temperature", "2"},
+             1, "the judge gave no score for any of ");  // no prompt has a check
+  CHECK(!std::filesystem::exists(out));
 
+  const std::string some =
+      folder.write("some.jsonl", std::string(kPrompts) + R"({"prompt": "Which?", "check": {"no_comma": true}})");
   const std::string train =
       folder.write("train.jsonl", "{\"prompt\":\"You face east. Turn 1)right. Which way now?\"}\n");
   const Json recipe{{"name", "run"},
                     {"dtype", "f32"},
                     {"model", model},
-                    {"prompts", {{"train", train}, {"test", prompts}}},
+                    {"prompts", {{"train", train}, {"test", some}}},
                     {"thought", "none"},
                     {"warmup", {{"samples", 0}}},
                     {"iterations", 0},
@@ -111,10 +111,8 @@ TEST_CASE("cli: where the judge scored nothing, there is no score: null, and - i
   const Outcome ran = run_thinker({"train", folder.write("recipe.json", recipe.dump()), "--out", folder / "runs"});
   CAPTURE(ran.err);
   REQUIRE(ran.status == 0);
-  CHECK(holds(ran.err, ": score -, parsed "));
-  CHECK(holds(ran.out, "  -  "));
-  CHECK(!holds(ran.out, "0.000"));
-  CHECK(holds(read_text_file(folder / "runs/run/log.jsonl"), "\"score\":null,\"low\":null,\"high\":null"));
+  CHECK(holds(ran.err, " not judged"));
+  CHECK(holds(ran.out, " of these outputs were not judged: the score is of the others"));
   CHECK(run_thinker({"report", folder / "runs/run"}).status == 0);
   // A page may be made anew, but not in place of what it was made from.
   const std::string log = folder / "runs/run/log.jsonl", text = read_text_file(log);
