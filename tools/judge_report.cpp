@@ -19,6 +19,10 @@ void add_judge_report(Command& program) {
       reports.push_back(judge_report(judgments.back()));
       reports.back()["file"] = file;
     }
+    for (const Json& report : files->size() == 2 ? reports : std::vector<Json>())
+      if (report["judged"] > 0 && report["errors"] == report["judged"])
+        fail(report["file"].get<std::string>(), ": all ", report["judged"].dump(),
+             " judgments failed: there is nothing to compare; judge these samples again");
     const Json agreement = files->size() == 2 ? judge_agreement(judgments[0], judgments[1]) : Json();
     std::cerr << describe_report(*files, reports, agreement);
     print_line({{"judges", reports}, {"agreement", agreement}});

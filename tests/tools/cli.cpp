@@ -470,4 +470,7 @@ TEST_CASE("cli: judge-report tells one judge's failures, and two judges' agreeme
   CHECK(two.lines().at(0)["agreement"]["agreement"] == 0.0);
   CHECK(two.lines().at(0)["agreement"]["kendall_tau"] == -1.0);
   CHECK(run_thinker({"judge-report", folder / "none"}).status == 1);
+  const std::string failed = folder.write("failed.jsonl", R"({"id":1,"sample":0,"view":{},"answer":"","error":"no"})");
+  CHECK(run_thinker({"judge-report", failed}).status == 0);
+  refusal_of({"judge-report", first, failed}, 1, failed + ": all 1 judgments failed");
 }
