@@ -438,7 +438,10 @@ TEST_CASE("cli: eval of stored outputs against others, with the numbers of a tab
 
 TEST_CASE("cli: eval samples a model, scores it and writes its responses for AlpacaEval") {
   const TempFolder folder;
-  const std::string prompts = folder.write("prompts.jsonl", kPrompts);
+  std::string lines;
+  for (const char* way : {"north. Turn 1)back 2)right.", "south. Turn 1)left.", "west. Turn 1)back."})
+    lines += Json{{"prompt", concat("You face ", way, " Which way now?")}, {"reference", "1"}}.dump() + "\n";
+  const std::string prompts = folder.write("prompts.jsonl", lines);
   const Outcome outcome = run_thinker({"eval", model_folder(), "--prompts", prompts, "--judge", "answer", "--out",
                                        folder / "eval.jsonl", "--max-new", "4", "--resample", "1", "--export",
                                        "alpaca-eval", "--export-file", folder / "model_outputs.json"});
