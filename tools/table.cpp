@@ -22,7 +22,8 @@ void print_rows(std::ostream& out, const std::vector<RunRow>& rows) {
     std::snprintf(line, sizeof line, "%-20s %7s  %-14s   %6.1f %% %6.1f %% %9.1f %9.1f\n", row.label.c_str(), score,
                   interval, 100.0 * e.marker_rate, 100.0 * e.parse_rate, e.thought_length, e.response_length);
     out << line;
-    if (e.unjudged > 0) out << "  " << e.unjudged << " of these outputs were not judged: the score is of the others\n";
+    if (e.unjudged > 0)
+      out << "  not judged, and not in the score: " << e.unjudged << " of " << e.prompts << " outputs\n";
   }
   if (!rows.empty())
     out << "(" << rows.front().eval.prompts

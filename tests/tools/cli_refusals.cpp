@@ -112,7 +112,7 @@ TEST_CASE("cli: a judge that scored nothing is one line, and nothing is kept; wh
   CAPTURE(ran.err);
   REQUIRE(ran.status == 0);
   CHECK(holds(ran.err, " not judged"));
-  CHECK(holds(ran.out, " of these outputs were not judged: the score is of the others"));
+  CHECK(holds(ran.out, "  not judged, and not in the score: "));
   CHECK(run_thinker({"report", folder / "runs/run"}).status == 0);
   // A page may be made anew, but not in place of what it was made from.
   const std::string log = folder / "runs/run/log.jsonl", text = read_text_file(log);
