@@ -164,9 +164,10 @@ TEST_CASE("cli: a folder that is no model is told what a MODEL is; train --resum
                     {"thought", "none"},
                     {"iterations", 0},
                     {"select", "last"},
+                    {"judge", {{"kind", "answer"}}},
                     {"prompts",
                      {{"train", folder.write("train.jsonl", "{\"prompt\":\"north\"}\n")},
-                      {"test", folder.write("test.jsonl", kPrompts)}}}};
+                      {"test", folder.write("test.jsonl", "{\"prompt\":\"south\",\"reference\":\"4\"}\n")}}}};
   const std::vector<std::string> command = {"train", folder.write("r.json", recipe.dump()), "--resume", "--out",
                                             folder / "runs"};
   const Outcome fresh = run_thinker(command), again = run_thinker(command);

@@ -26,7 +26,7 @@ bool same_prompts(const RunData& a, const RunData& b) {
 /// True when both runs' scores are one judge's. How long it is waited for, and its cache, change none.
 bool same_judge(const RunData& a, const RunData& b) {
   const auto judge_of = [](const RunData& run) {
-    Json judge = run.recipe.value("judge", Json());
+    Json judge = run.recipe.is_object() ? run.recipe.value("judge", Json()) : Json();
     for (const char* key : {"timeout_s", "retries", "cache"})
       if (judge.is_object()) judge.erase(key);
     return judge;
