@@ -6,6 +6,18 @@
 
 namespace thinker {
 
+void place_in_one_piece(Device& device, const std::vector<std::pair<Tensor, DType>>& weights) {
+  const auto whole = [](int64_t bytes) { return (bytes + 63) / 64 * 64; };
+  int64_t total = 0;
+  for (const auto& [w, t] : weights) total += whole(bytes_of(t, w.numel()));
+  const Tensor memory = Tensor::empty(device, {total / size_of(DType::I32)}, DType::I32, "weights");
+  int64_t offset = 0;
+  for (const auto& [w, t] : weights) {
+    w.place_in(memory, offset, t);
+    offset += whole(w.bytes());
+  }
+}
+
 void assign(const Tensor& weight, const std::vector<float>& values) {
   Device& device = weight.device();
   if (weight.dtype() == DType::F32) {

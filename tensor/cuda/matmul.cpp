@@ -160,17 +160,19 @@ void CudaBackend::matmul(void* out, const void* a, const void* b, int64_t m, int
 
 namespace {
 
-/// How many products from the first on can be one batch: of one size, and one after the other the same way apart.
-size_t batch_of(std::span<const LinearProduct> products) {
-  const auto apart = [&](size_t i, auto member) {
-    return reinterpret_cast<intptr_t>(products[i].*member) - reinterpret_cast<intptr_t>(products[i - 1].*member);
+/// How many products from the first on can be one batch: of one size, the weights (weight_bytes each) one after the
+/// other, as a model that was loaded has them, so that a plan serves all layers; and the results the same way apart.
+size_t batch_of(std::span<const LinearProduct> products, int64_t weight_bytes) {
+  const auto apart = [](const void* first, const void* second) {
+    return reinterpret_cast<intptr_t>(second) - reinterpret_cast<intptr_t>(first);
   };
   size_t count = 1;
-  while (count < products.size() && products[count].n == products[0].n) {
-    const intptr_t weights = apart(count, &LinearProduct::weight), outs = apart(count, &LinearProduct::out);
-    if (weights <= 0 || outs <= 0) break;
-    if (count > 1 && (weights != apart(1, &LinearProduct::weight) || outs != apart(1, &LinearProduct::out))) break;
-    ++count;
+  for (; count < products.size(); ++count) {
+    const LinearProduct &last = products[count - 1], &next = products[count];
+    const intptr_t outs = apart(last.out, next.out);
+    if (next.n != last.n || apart(last.weight, next.weight) != weight_bytes || outs <= 0 ||
+        outs != apart(products[0].out, products[1].out))
+      break;
   }
   return count;
 }
@@ -180,7 +182,8 @@ size_t batch_of(std::span<const LinearProduct> products) {
 void CudaBackend::matmul_weights(std::span<const LinearProduct> products, const void* a, int64_t m, int64_t k,
                                  DType t) {
   while (!products.empty()) {
-    size_t count = m > 0 && k > 0 && products[0].n > 0 ? batch_of(products) : 1;
+    const int64_t weight_bytes = products[0].n * k * size_of(t);
+    size_t count = m > 0 && weight_bytes > 0 ? batch_of(products, weight_bytes) : 1;
     if (count > 1 && !matmul_->run_batch(products.first(count), a, m, k, t)) count = 1;
     if (count == 1)
       matmul(products[0].out, a, products[0].weight, m, products[0].n, k, Transpose::no, Transpose::yes, t, t,

@@ -11,22 +11,18 @@ namespace thinker {
 
 namespace {
 
-std::string columns(const std::string& what, double value, const char* unit) {
-  char text[200];
-  std::snprintf(text, sizeof text, "%-58s %9.2f %-9s", what.c_str(), value, unit);
-  return text;
-}
-
 void print_share(const std::string& what, double value, const char* unit, double share, const char* of) {
-  char text[80];
-  std::snprintf(text, sizeof text, " %5.1f %% of %s", 100.0 * share, of);
-  std::cout << columns(what, value, unit) << text << std::endl;
+  char text[200];
+  std::snprintf(text, sizeof text, "%-58s %9.2f %-9s %5.1f %% of %s", what.c_str(), value, unit, 100.0 * share, of);
+  std::cout << text << std::endl;
 }
 
 }  // namespace
 
 void print_row(const std::string& what, double value, const char* unit) {
-  std::cout << columns(what, value, unit) << std::endl;
+  char text[200];
+  std::snprintf(text, sizeof text, "%-58s %9.2f %s", what.c_str(), value, unit);
+  std::cout << text << std::endl;
 }
 
 Machine::Machine(Device& device, DType t, int64_t repeat) : device_(device), t_(t), repeat_(repeat) {

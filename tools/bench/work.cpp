@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "nn/generate.h"
+#include "nn/weight_file.h"
 #include "tpo/training.h"
 
 namespace thinker {
@@ -86,6 +87,9 @@ Transformer model_of_shape(Device& device, const Config& config, DType t) {
   const Tensor noise = some_noise(device),
                ones = Tensor::from<float>(device, {kNumbers}, std::vector<float>(kNumbers, 1.0f));
   Transformer net(device, config, t);
+  std::vector<std::pair<Tensor, DType>> weights;  // as a model that is loaded has them
+  net.visit([&](const std::string&, const Tensor& w) { weights.emplace_back(w, w.dtype()); });
+  place_in_one_piece(device, weights);
   net.visit(
       [&](const std::string& name, const Tensor& w) { fill_from(w, name.ends_with("norm.weight") ? ones : noise); });
   device.backend().synchronize();
