@@ -28,8 +28,7 @@ Json judge_in_file(const std::string& path) {
 Json judge_recipe(const std::string& recipe_or_kind) {
   const bool meant_as_file = recipe_or_kind.find('/') != std::string::npos || recipe_or_kind.ends_with(".json");
   if (!meant_as_file && !std::filesystem::exists(recipe_or_kind)) {
-    const std::vector<std::string> kinds = {"rule", "answer", "command", "reward", "pairwise"};
-    if (std::ranges::find(kinds, recipe_or_kind) == kinds.end())
+    if (std::ranges::find(judge_kinds(), recipe_or_kind) == judge_kinds().end())
       fail("--judge: \"", excerpt(recipe_or_kind), "\" is neither a kind of judge (rule, answer; the others want a ",
            "file) nor a file");
     const Json judge{{"kind", recipe_or_kind}};

@@ -130,8 +130,12 @@ std::unique_ptr<Judge> make_reward_judge(const Json& recipe) {
 
 }  // namespace
 
+const std::vector<std::string>& judge_kinds() {
+  static const std::vector<std::string> kinds = {"rule", "answer", "command", "reward", "pairwise"};
+  return kinds;
+}
+
 std::unique_ptr<Judge> make_judge(const Json& recipe) {
-  const std::vector<std::string> kinds = {"rule", "answer", "command", "reward", "pairwise"};
   if (!recipe.is_object() || !recipe.contains("kind") || !recipe["kind"].is_string())
     fail("judge.kind: missing; a judge is an object such as {\"kind\": \"rule\"}");
   const auto kind = recipe["kind"].get<std::string>();
@@ -143,7 +147,7 @@ std::unique_ptr<Judge> make_judge(const Json& recipe) {
     return std::make_unique<AnswerJudge>();
   }
   if (is_pairwise(recipe)) fail("judge.kind: \"pairwise\" compares two responses and cannot score one");
-  fail("judge.kind: unknown kind \"", excerpt(kind), "\"; did you mean \"", nearest_name(kind, kinds), "\"?");
+  fail("judge.kind: unknown kind \"", excerpt(kind), "\"; did you mean \"", nearest_name(kind, judge_kinds()), "\"?");
 }
 
 bool is_pairwise(const Json& recipe) {

@@ -121,6 +121,9 @@ class PairJudge {
   virtual std::vector<PairJudged> judge(std::span<const PairView> views, const OnJudged& on_judged = {}) = 0;
 };
 
+/// What a recipe's judge.kind may be.
+const std::vector<std::string>& judge_kinds();
+
 /// Makes a pointwise judge from a recipe's object: {"kind": "rule"}, {"kind": "answer"}, {"kind": "command", "command":
 /// "…", "timeout_s": 60} or {"kind": "reward", "model": "DIR", "device": "auto"}. Throws Error that names an unknown
 /// kind or key and the nearest known one.

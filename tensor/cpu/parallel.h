@@ -29,6 +29,22 @@ void parallel_ranges(int64_t n, int64_t item_cost, const Body& body) {
   for (int64_t p = 0; p < parts; ++p) body(n * p / parts, n * (p + 1) / parts);
 }
 
+/// Calls body(item, begin, end) for ranges of each item's parts, of which it has count(item) at about `part_cost`. All
+/// parts, one item's after the other's, are shared out at once: a thread has one range of them, and waits once.
+template <class Items, class Count, class Body>
+void parallel_parts(const Items& items, int64_t part_cost, const Count& count, const Body& body) {
+  int64_t total = 0;
+  for (const auto& item : items) total += count(item);
+  parallel_ranges(total, part_cost, [&](int64_t begin, int64_t end) {
+    int64_t first = 0;
+    for (const auto& item : items) {
+      const int64_t parts = count(item), from = std::max<int64_t>(begin - first, 0), to = std::min(end - first, parts);
+      first += parts;
+      if (from < to) body(item, from, to);
+    }
+  });
+}
+
 /// Memory for intermediate values of one call, kept between calls so that hot paths do not allocate.
 class Scratch {
  public:

@@ -309,20 +309,12 @@ void CpuBackend::matmul_stored(std::span<const StoredProduct> products, const vo
   }
   if (at_once.empty()) return;
   const Activations rows = prepare_rows(at_once, left, m, k, scratch_);
-  // The columns of all products, one after the other, in groups: each thread has one range of them. (Threads that take
-  // small parts as they get done are slower: memory is read best in long runs.)
-  int64_t total = 0;
-  for (const StoredProduct& product : at_once) total += groups_of(product.n);
-  parallel_ranges(total, m * k * kGroup, [&](int64_t begin, int64_t end) {
-    int64_t first = 0;
-    for (const StoredProduct& product : at_once) {
-      const int64_t from = std::max<int64_t>(begin - first, 0) * kGroup;
-      const int64_t to = std::min((end - first) * kGroup, product.n);
-      first += groups_of(product.n);
-      if (from >= to) continue;
-      with_format("matmul_stored", product.weight_t,
-                  [&]<class Format>(Format) { multiply<Format>(product, rows, m, k, from, to); });
-    }
+  // Threads that take small parts as they get done are slower: memory is read best in long runs.
+  const auto groups = [](const StoredProduct& product) { return groups_of(product.n); };
+  parallel_parts(at_once, m * k * kGroup, groups, [&](const StoredProduct& product, int64_t begin, int64_t end) {
+    with_format("matmul_stored", product.weight_t, [&]<class Format>(Format) {
+      multiply<Format>(product, rows, m, k, begin * kGroup, std::min(end * kGroup, product.n));
+    });
   });
 }
 

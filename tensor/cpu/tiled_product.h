@@ -134,22 +134,14 @@ inline void multiply_columns(const LinearProduct& product, const std::byte* left
   }
 }
 
-/// The blocks of columns of all products, one after the other: each thread has one range of them.
 inline void multiply_weights(std::span<const LinearProduct> products, const float* a, int64_t m, int64_t k,
                              Scratch& scratch) {
   std::byte* left = scratch.take<std::byte>(packed_bytes(m, k));
   pack_all<false>(left, {a, k, 1}, m, k);
-  int64_t total = 0;
-  for (const LinearProduct& product : products) total += count(product.n, kBlock);
-  parallel_ranges(total, kBlock * k * m, [&](int64_t begin, int64_t end) {
+  const auto blocks = [](const LinearProduct& product) { return count(product.n, kBlock); };
+  parallel_parts(products, kBlock * k * m, blocks, [&](const LinearProduct& product, int64_t begin, int64_t end) {
     const Unit unit(true);
-    int64_t first = 0;
-    for (const LinearProduct& product : products) {
-      const int64_t blocks = count(product.n, kBlock), from = std::max<int64_t>(begin - first, 0),
-                    to = std::min(end - first, blocks);
-      first += blocks;
-      if (from < to) multiply_columns(product, left, m, k, from, to);
-    }
+    multiply_columns(product, left, m, k, begin, end);
     _mm_sfence();
   });
 }

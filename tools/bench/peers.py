@@ -227,9 +227,10 @@ def markdown(results, skips, about):
     return "\n".join(lines) + "\n"
 
 
-def write(args, bench, python, rows, skips):
+def write(args, bench, peers, rows, skips):
+    """peers: lines on their versions and instructions."""
     device = processor() if args.device == "cpu" else bench.device
-    about = [f"{args.threads} threads each; {device}. {versions(python)}.", *instructions(python)]
+    about = [f"{args.threads} threads each; {device}. {peers[0]}.", *peers[1:]]
     Path(args.out + ".json").write_text(json.dumps({"rows": rows, "skipped": skips, "about": about}, indent=1) + "\n")
     Path(args.out + ".md").write_text(markdown(rows, skips, about))
 
@@ -257,6 +258,7 @@ def main():
     bench, path = Bench(args, python), Path(args.out + ".json")
     kept = json.loads(path.read_text())["rows"] if args.only and path.exists() else []
     results, skips = {r["row"]: r for r in kept}, []
+    peers = [versions(python), *instructions(python)]
     for row in rows:
         if args.only not in row.name:
             continue
@@ -267,10 +269,10 @@ def main():
             print(f"SKIP: {row.name}: {e}", file=sys.stderr)
             continue
         results[row.name] = result
-        write(args, bench, python, [results[r.name] for r in rows if r.name in results], skips)
+        write(args, bench, peers, [results[r.name] for r in rows if r.name in results], skips)
         print(f"{row.name:<48} {result['ours']:9.4g} {result['peer']:9.4g} {result['ratio']:6.2f} x "
               f"(target {row.target or 'none'}) {result['of_machine']}", flush=True)
-    write(args, bench, python, [results[r.name] for r in rows if r.name in results], skips)
+    write(args, bench, peers, [results[r.name] for r in rows if r.name in results], skips)
     print(f"{len(results)} rows, {len(skips)} skipped; wrote {path} and {args.out}.md")
 
 

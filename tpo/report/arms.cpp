@@ -34,13 +34,20 @@ bool same_judge(const RunData& a, const RunData& b) {
   return judge_of(a) == judge_of(b);
 }
 
+/// Why the scores of two runs cannot be compared, in words; empty where they can.
+std::string why_not_compared(const RunData& a, const RunData& b) {
+  if (a.seed != b.seed) return "their seeds differ";
+  if (!same_judge(a, b)) return "their judges differ";
+  return same_prompts(a, b) ? "" : "their held-out prompts differ";
+}
+
 /// Calls use(ours, theirs, seed) for the evaluations of two arms' runs that are of the same prompts and judge.
 template <class Use>
 void for_matched_runs(const Arm& a, const Arm& b, const When& when, const Use& use) {
   for (const RunData* x : a.runs) {
     for (const RunData* y : b.runs) {
       const Evaluation *ours = when(*x), *theirs = when(*y);
-      if (x->seed != y->seed || !ours || !theirs || !same_prompts(*x, *y) || !same_judge(*x, *y)) continue;
+      if (!ours || !theirs || !why_not_compared(*x, *y).empty()) continue;
       use(*ours, *theirs, x->seed);
       break;
     }
@@ -212,13 +219,9 @@ std::string why_not_compared(const Arm& a, const Arm& b) {
   std::string why = "their seeds differ";
   for (const RunData* x : a.runs)
     for (const RunData* y : b.runs) {
-      if (x->seed != y->seed) continue;
-      if (!same_judge(*x, *y))
-        why = "their judges differ";
-      else if (!same_prompts(*x, *y))
-        why = "their held-out prompts differ";
-      else
-        return "";
+      const std::string of_pair = why_not_compared(*x, *y);
+      if (of_pair.empty()) return "";
+      if (x->seed == y->seed) why = of_pair;
     }
   return why;
 }
